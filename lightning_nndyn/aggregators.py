@@ -1,0 +1,99 @@
+"""The five statistics that summarise a node feature (step S3 of section 3.2), over all nodes or layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+AGGREGATORS = ("median", "mean", "std", "skewness", "kurtosis")
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+LAYER_STATISTICS = ("mean", "std", "skewness", "kurtosis", *(f"q{round(100 * q)}" for q in QUANTILES))
+
+
+def summarize(values: Tensor) -> Tensor:
+    """Median, mean, standard deviation, skewness and kurtosis of the entries.
+
+    Population moments and excess kurtosis, the defaults of numpy and scipy.stats; the median of an even number of
+    entries is the mean of the two in the middle. As in scipy, skewness and kurtosis of a constant are NaN.
+
+    Args:
+        values: any shape, at least one entry.
+
+    Returns:
+        Tensor[5], float64, on the device of ``values``.
+
+    Raises:
+        ValueError: if ``values`` is empty.
+    """
+    if values.numel() == 0:
+        raise ValueError("summarize needs at least one value, got an empty tensor")
+    flat = values.detach().reshape(-1).double()
+    ordered = flat.sort().values
+    n = flat.numel()
+    median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    mean = flat.mean()
+    moments = torch.stack([((flat - mean) ** k).mean() for k in (2, 3, 4)])
+    return torch.cat((torch.stack((median, mean)), _shape(mean, moments)))
+
+
+def _shape(mean: Tensor, moments: Tensor) -> Tensor:
+    """Standard deviation, skewness and excess kurtosis [3, ...] from the mean and central moments [3, ...]."""
+    second, third, fourth = moments
+    # Scipy's test: a spread within rounding of the mean is no spread.
+    constant = second <= (torch.finfo(torch.float64).eps * mean) ** 2
+    second_or_nan = second.masked_fill(constant, torch.nan)
+    skewness = third / second_or_nan**1.5
+    kurtosis = fourth / second_or_nan**2 - 3
+    return torch.stack((second.sqrt(), skewness, kurtosis))
+
+
+def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
+    """Moments and quantiles of a node feature in each node layer.
+
+    Args:
+        values: Tensor[V], the nodes layer by layer.
+        layer_sizes: nodes of each layer; their sum is V.
+
+    Returns:
+        Tensor[layers, 11], float64: the columns of `LAYER_STATISTICS`. A constant has shape 0 here, not NaN.
+    """
+    flat = values.detach().double()
+    sizes = torch.tensor(layer_sizes, device=flat.device)
+    layer = torch.arange(len(sizes), device=flat.device).repeat_interleave(sizes)
+    mean = segment_sum(flat, sizes) / sizes
+    centred = flat - mean[layer]
+    moments = torch.stack([segment_sum(centred**k, sizes) / sizes for k in (2, 3, 4)])
+    shape = torch.nan_to_num(_shape(mean, moments), nan=0.0)
+    return torch.cat((mean[:, None], shape.T, _layer_quantiles(flat, layer, sizes)), dim=1)
+
+
+def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
+    """Linearly interpolated quantiles in each layer, Tensor[layers, len(QUANTILES)]."""
+    by_value = torch.argsort(values)
+    ordered = values[by_value[torch.argsort(layer[by_value], stable=True)]]
+    first = sizes.cumsum(0) - sizes
+    place = torch.tensor(QUANTILES, dtype=torch.float64, device=values.device) * (sizes[:, None] - 1)
+    below, above = place.floor().long(), place.ceil().long()
+    low, high = ordered[first[:, None] + below], ordered[first[:, None] + above]
+    return low + (high - low) * (place - below)
+
+
+def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:
+    """Sums of consecutive runs of entries: with torch-scatter if it is installed, else with torch alone.
+
+    Args:
+        values: Tensor[N].
+        sizes: LongTensor[S], the length of each run; their sum is N.
+
+    Returns:
+        Tensor[S].
+    """
+    try:
+        from torch_scatter import segment_csr
+    except ImportError:
+        return torch.segment_reduce(values, "sum", lengths=sizes)
+    bounds = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+    result: Tensor = segment_csr(values, bounds, reduce="sum")
+    return result

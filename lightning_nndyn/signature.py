@@ -1,0 +1,223 @@
+"""Snapshots of a network in training and the temporal signature they make (step S3 of section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_nndyn.aggregators import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
+from lightning_nndyn.centrality import PrincipalVector, degrees, iterate, products_for
+from lightning_nndyn.graph import RolledGraph
+
+SIGNATURE_VERSION = 1
+"""Changes when the meaning of a snapshot's statistics does; predictors of another version are refused."""
+
+STATISTICS = tuple(f"{feature}_{name}" for feature in ("degree", "eigenvector") for name in AGGREGATORS)
+"""Names of a snapshot's ten statistics, in order."""
+
+LAYER_FIELDS = (
+    *(f"{feature}_{name}" for feature in ("degree", "eigenvector") for name in LAYER_STATISTICS),
+    "frobenius",
+)
+"""Names of a node layer's numbers in `Snapshot.layers`; ``frobenius`` is the norm of the weights that lead to it."""
+
+DEFAULT_TIMES = (0.0625, 0.125, 0.25, 0.5)
+"""Fractions of the first epoch at which weights are read, besides 0 and every epoch's end."""
+
+Form = Literal["plain", "linear", "exponential"]
+
+# Krylov steps on a GPU before the first look: a look is a copy to the host, which waits for all work queued.
+_COLD_STEPS, _WARM_STEPS = 16, 8
+_MAX_ITERATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is kept of a network's weights at one moment.
+
+    Attributes:
+        epoch: when, in epochs: 0 is before the first step, 0.25 after a quarter of the first epoch's batches.
+        statistics: the ten numbers that `STATISTICS` names; all NaN if weights are not finite.
+        eigenvalue: the adjacency matrix's largest eigenvalue.
+        residual: ``|W v - lambda v| / lambda`` of the eigenvector.
+        iterations: multiplications by W that it took.
+        num_nodes: the graph's nodes.
+        num_edges: the graph's edges.
+        layers: for each node layer the numbers that `LAYER_FIELDS` names; empty unless asked for.
+    """
+
+    epoch: float
+    statistics: tuple[float, ...]
+    eigenvalue: float
+    residual: float
+    iterations: int
+    num_nodes: int
+    num_edges: int
+    layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def finite(self) -> bool:
+        """False for a network whose weights have become NaN or infinite."""
+        return all(map(math.isfinite, self.statistics))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, lists and dicts only, for JSON and checkpoints."""
+        plain = asdict(self)
+        plain["statistics"] = list(self.statistics)
+        plain["layers"] = {name: list(row) for name, row in self.layers.items()}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Snapshot:
+        """The inverse of `to_dict`."""
+        layers = {name: tuple(row) for name, row in plain["layers"].items()}
+        return cls(**{**plain, "statistics": tuple(plain["statistics"]), "layers": layers})
+
+
+class SnapshotTaker:
+    """Reads a graph's weights again and again, each time starting from the eigenvector before.
+
+    On a GPU a snapshot is one copy of some dozen numbers to the host, unless the eigenvector needs more steps than
+    foreseen.
+
+    Args:
+        graph: the network's rolled graph.
+        tol: bound on the eigenvector's residual.
+        per_layer: whether snapshots carry the numbers of each layer.
+    """
+
+    def __init__(self, graph: RolledGraph, tol: float = 1e-6, per_layer: bool = False) -> None:
+        self.graph = graph
+        self._tol = tol
+        self._per_layer = per_layer
+        self._products = products_for(graph, tol)
+        self._vector: Tensor | None = None
+        self._steps = _COLD_STEPS
+
+    def take(self, epoch: float) -> Snapshot:
+        """Reads the weights now.
+
+        Weights that are NaN or infinite give a snapshot with NaN statistics, not an error: a diverged run is
+        something to learn from.
+        """
+        graph = self.graph.refresh()
+        self._products.refresh()
+        degree = degrees(graph)
+        # Looking at the device costs nothing on the CPU, and an eigenvector of NaN would take for ever there.
+        if graph.device.type == "cpu" and not bool(degree.isfinite().all()):
+            return self._diverged(epoch)
+        solver = PrincipalVector(self._products, degree, self._vector)
+        if graph.device.type == "cpu":
+            iterate(solver, self._tol, _MAX_ITERATIONS)
+        else:
+            solver.extend(self._steps)
+        vector, numbers = self._read(solver, degree)
+        while numbers[0] and not numbers[2] <= self._tol and solver.iterations < _MAX_ITERATIONS:
+            solver.extend(self._steps)
+            vector, numbers = self._read(solver, degree)
+        if not numbers[0]:
+            return self._diverged(epoch)
+        self._steps = _WARM_STEPS
+        self._vector = vector
+        return self._snapshot(epoch, numbers, solver.iterations)
+
+    def _read(self, solver: PrincipalVector, degree: Tensor) -> tuple[Tensor, list[float]]:
+        """All numbers of a snapshot in one copy to the host."""
+        vector, eigenvalue, residual = solver.result()
+        features = (degree, vector)
+        parts = [
+            torch.stack((degree.isfinite().all().double(), eigenvalue.double(), residual.double())),
+            *(torch.nan_to_num(summarize(feature), nan=0.0) for feature in features),
+        ]
+        if self._per_layer:
+            parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
+            parts += [torch.linalg.vector_norm(block.values).double().view(1) for block in self.graph.blocks]
+        return vector, torch.cat(parts).cpu().tolist()
+
+    def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
+        _, eigenvalue, residual = numbers[:3]
+        statistics = tuple(numbers[3 : 3 + len(STATISTICS)])
+        return self._make(epoch, statistics, eigenvalue, residual, iterations, self._layers(numbers))
+
+    def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
+        if not self._per_layer:
+            return {}
+        names = self.graph.layer_names
+        rest = numbers[3 + len(STATISTICS) :]
+        width = len(LAYER_STATISTICS)
+        degree, vector = rest[: width * len(names)], rest[width * len(names) : 2 * width * len(names)]
+        frobenius = [0.0, *rest[2 * width * len(names) :]]
+        return {
+            name: (*degree[i * width : (i + 1) * width], *vector[i * width : (i + 1) * width], frobenius[i])
+            for i, name in enumerate(names)
+        }
+
+    def _diverged(self, epoch: float) -> Snapshot:
+        return self._make(epoch, (math.nan,) * len(STATISTICS), math.nan, math.nan, 0, {})
+
+    def _make(
+        self,
+        epoch: float,
+        statistics: tuple[float, ...],
+        eigenvalue: float,
+        residual: float,
+        iterations: int,
+        layers: Mapping[str, tuple[float, ...]],
+    ) -> Snapshot:
+        nodes, edges = self.graph.num_nodes, self.graph.num_edges
+        return Snapshot(epoch, statistics, eigenvalue, residual, iterations, nodes, edges, layers)
+
+
+def batch_of(time: float, batches_per_epoch: int) -> int:
+    """The number of batches after which a fraction of the first epoch has passed: at least one.
+
+    Raises:
+        ValueError: if ``time`` is not within (0, 1] or the epoch has no batch.
+    """
+    if not 0 < time <= 1 or batches_per_epoch < 1:
+        raise ValueError(f"time={time} must be within (0, 1] and batches_per_epoch={batches_per_epoch} at least 1")
+    return max(1, math.ceil(time * batches_per_epoch))
+
+
+def temporal(signatures: np.ndarray, form: Form = "plain", alpha: float = 0.5) -> np.ndarray:
+    """The three temporal forms of a series of signatures (S3); concatenating the result gives the paper's S_t.
+
+    Args:
+        signatures: [n, k], one signature a snapshot, earliest first.
+        form: ``"plain"`` leaves them; ``"linear"`` takes at each time the mean of all up to it, weighted 1, 2, ...;
+            ``"exponential"`` takes ``alpha * now + (1 - alpha) * before``, with the value before already smoothed.
+        alpha: weight of the newest signature in the exponential form, within (0, 1].
+
+    Returns:
+        [n, k], float64.
+
+    Raises:
+        ValueError: if ``form`` is unknown, ``alpha`` out of range or ``signatures`` not two-dimensional.
+    """
+    series = np.asarray(signatures, dtype=np.float64)
+    if series.ndim != 2:
+        raise ValueError(f"signatures must be [n, k], got shape {series.shape}")
+    if form == "plain":
+        return series.copy()
+    if form == "linear":
+        weight = np.arange(1, len(series) + 1, dtype=np.float64)
+        return np.cumsum(weight[:, None] * series, axis=0) / np.cumsum(weight)[:, None]
+    if form != "exponential":
+        raise ValueError(f"form={form!r} is unknown: take 'plain', 'linear' or 'exponential'")
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha={alpha} must be within (0, 1]")
+    smoothed = series.copy()
+    for i in range(1, len(smoothed)):
+        smoothed[i] = alpha * series[i] + (1 - alpha) * smoothed[i - 1]
+    return smoothed
+
+
+def statistics_matrix(snapshots: Sequence[Snapshot]) -> np.ndarray:
+    """The statistics of a series of snapshots, float64 [n, 10]."""
+    return np.array([snapshot.statistics for snapshot in snapshots], dtype=np.float64).reshape(-1, len(STATISTICS))

@@ -1,0 +1,430 @@
+"""Finds out which parametric layer feeds which, by watching one forward pass.
+
+Every operation of the pass goes through a `TorchFunctionMode`: products with a weight are layer calls, everything
+else carries the makers of its inputs on to its outputs (`lightning_nndyn.provenance`). The rolled graph is the
+chain along the main path, the longest path, in parametric layers, of the true data-flow graph: skips and
+projections beside it add nothing (section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lightning_nndyn import provenance as pv
+from lightning_nndyn.errors import TracingError
+from lightning_nndyn.graph import LayerWeight, RolledGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.utils.hooks import RemovableHandle
+
+_CONVOLUTIONS = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d".split())
+_RIGHT_PRODUCTS = frozenset("matmul mm __matmul__ addmm".split())
+_UNSUPPORTED = frozenset(
+    """multi_head_attention_forward lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
+    bilinear bmm baddbmm einsum tensordot inner embedding_bag conv_tbc __rmatmul__ mv addmv chain_matmul""".split()
+)
+_TRANSPOSES = frozenset("t transpose swapaxes swapdims permute adjoint".split())
+_WAY_OUT = "name the chain's layers yourself: layers=['first', ..., 'last']"
+
+
+@dataclass
+class _Call:
+    """One call of a parametric layer."""
+
+    name: str
+    weight: LayerWeight | None  # None for a layer that has no place in a rolled graph
+    kind: str
+    inputs: int
+    outputs: int
+    vectors: list[Tensor] = field(default_factory=list)  # who made each input position, one vector a plane
+    opaque: frozenset[int] = frozenset()  # sources whose layout was lost on the way
+
+    @property
+    def sources(self) -> frozenset[int]:
+        return self.opaque.union(*map(pv.makers, self.vectors))
+
+
+class LayerTracer(TorchFunctionMode):
+    """Watches a forward pass that somebody else makes and builds the rolled graph from it.
+
+    Use it as a context manager around the pass. Nothing of the pass is changed: no random numbers are drawn, no
+    input is kept, and hooks are gone on exit.
+
+    Args:
+        model: the module whose layers are wanted.
+        layers: names of the chain's layers, first to last; given, nothing is traced.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self._model = model
+        self._layers = layers
+        self._calls: list[_Call] = []
+        self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._transposed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._names = {id(p): name for name, p in model.named_parameters(remove_duplicate=False)}
+        self._stack: list[tuple[str, nn.Module]] = []
+        self._handles: list[RemovableHandle] = []
+        self._embeddings: dict[str, str] = {}
+
+    def __enter__(self) -> LayerTracer:
+        """Installs the hooks and starts watching."""
+        for name, module in _layer_modules(self._model):
+            self._handles.append(module.register_forward_pre_hook(partial(self._enter_module, name)))
+            self._handles.append(module.register_forward_hook(self._leave_module, always_call=True))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        """Stops watching and removes the hooks."""
+        super().__exit__(*exc)
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stack.clear()
+
+    def _enter_module(self, name: str, module: nn.Module, args: Any) -> None:
+        self._stack.append((name, module))
+
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._stack.pop()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs the operation and notes where its outputs come from."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name == "__setitem__":
+            self._stamp(args[0], pv.write(*args, self._provenance))
+            return out
+        if name in _TRANSPOSES or name == "__get__":
+            self._note_transpose(args, out)
+        found = self._layer_call(name, args, kwargs, out)
+        if found is None:
+            found = pv.propagate(func, args, kwargs, out, self._provenance)
+        for tensor, provenance in zip(pv.tensors_in(out), found, strict=True):
+            self._stamp(tensor, provenance)
+        return out
+
+    # -- provenance of tensors ---------------------------------------------------------------------------------
+
+    def _provenance(self, tensor: Tensor) -> pv.Provenance:
+        own: pv.Provenance = self._known.get(tensor, pv.NOTHING)
+        if own or tensor._base is None:
+            return own
+        # A view made before its base was written to: who wrote is known, where is not.
+        base: pv.Provenance = self._known.get(tensor._base, pv.NOTHING)
+        return pv.Provenance((), base.sources)
+
+    def _stamp(self, tensor: Tensor, provenance: pv.Provenance) -> None:
+        if not provenance and tensor not in self._known:
+            return
+        self._known[tensor] = provenance
+        base = tensor._base
+        if base is not None:
+            before: pv.Provenance = self._known.get(base, pv.NOTHING)
+            new = provenance.sources - before.sources
+            if new:  # written through a view
+                self._known[base] = pv.Provenance(before.planes, before.opaque | new)
+
+    def _note_transpose(self, args: Sequence[Any], out: Any) -> None:
+        """Remembers that a tensor is a weight matrix, transposed: ``x @ self.weight.t()``."""
+        if isinstance(out, Tensor) and out.dim() == 2 and id(args[0]) in self._names:
+            if out.shape == args[0].shape[::-1] and out.stride() == args[0].stride()[::-1]:
+                self._transposed[out] = self._names[id(args[0])]
+
+    # -- layer calls -------------------------------------------------------------------------------------------
+
+    def _layer_call(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> list[pv.Provenance] | None:
+        """Notes a call of a parametric layer; None if the operation is none."""
+        if name == "embedding":
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            parameter = self._names.get(id(weight), "embedding")
+            self._embeddings[_owner(parameter)] = "an embedding: its outputs are the graph's inputs"
+            return [pv.NOTHING]
+        if name == "linear" or name in _CONVOLUTIONS:
+            named = dict(zip(("input", "weight", "bias"), args, strict=False), **kwargs)
+            groups = kwargs.get("groups", args[6] if len(args) > 6 else 1) if name != "linear" else 1
+            return self._product(name, named["input"], named["weight"], groups, out)
+        if name in _RIGHT_PRODUCTS and self._weight_name(args[-1]) is not None and args[-1].dim() == 2:
+            return self._product("matmul", args[-2], args[-1], 1, out)
+        if name in _UNSUPPORTED or name in _RIGHT_PRODUCTS:
+            weights = [self._weight_name(t) for t in pv.tensors_in((args, kwargs)) if t.dim() > 1]
+            weights = [weight for weight in weights if weight is not None]
+            if weights:
+                return self._unsupported(name, weights[0], args, kwargs, out)
+        return None
+
+    def _weight_name(self, weight: Tensor) -> str | None:
+        name = self._names.get(id(weight))
+        return self._transposed.get(weight) if name is None else name
+
+    def _product(
+        self, operation: str, x: Tensor, weight: Tensor, groups: int, out: Tensor
+    ) -> list[pv.Provenance]:
+        # Which axis of the weight is the input's, and which axis of the activations holds the channels.
+        first = operation == "matmul" or operation.startswith("conv_transpose")
+        axis = 1 - weight.dim() if operation in _CONVOLUTIONS else -1
+        name, read, turned = self._locate(weight)
+        if read is None:
+            return self._computed_weight(x, out)
+        outputs = out.shape[axis]
+        layer = LayerWeight(name, read, groups, transposed=first != turned)
+        call = _Call(name, layer, operation, x.shape[axis], outputs)
+        call.vectors, call.opaque = pv.along(self._provenance(x), axis, x.shape[axis])
+        self._calls.append(call)
+        return [pv.output_of(len(self._calls) - 1, outputs, axis, out.dim())]
+
+    def _locate(self, weight: Tensor) -> tuple[str, Callable[[], Tensor] | None, bool]:
+        """The layer's name, how to read its weight again, and whether the operation saw it transposed."""
+        parameter = self._weight_name(weight)
+        if parameter is not None:
+            owner, _, attribute = parameter.rpartition(".")
+            module = self._model.get_submodule(owner)
+            name = owner if attribute == "weight" and owner else parameter
+            return name, partial(getattr, module, attribute), id(weight) not in self._names
+        if self._stack:  # a weight computed on the fly (parametrisation, sharding): ask its module for it
+            name, module = self._stack[-1]
+            now = getattr(module, "weight", None)
+            if isinstance(now, Tensor) and now.shape == weight.shape:
+                return name, partial(getattr, module, "weight"), False
+        return "", None, False
+
+    def _computed_weight(self, x: Tensor, out: Tensor) -> list[pv.Provenance]:
+        """A product with something that is no parameter (a fixed blur, a hypernetwork): no layer, layout lost."""
+        return [pv.Provenance((), self._provenance(x).sources)]
+
+    def _unsupported(
+        self, operation: str, parameter: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> list[pv.Provenance]:
+        call = _Call(_owner(parameter), None, operation, 0, 0)
+        call.opaque = frozenset().union(
+            *(self._provenance(tensor).sources for tensor in pv.tensors_in((args, kwargs)))
+        )
+        self._calls.append(call)
+        made = pv.Provenance((), frozenset({len(self._calls) - 1}))
+        return [made for _ in pv.tensors_in(out)]
+
+    # -- the graph ---------------------------------------------------------------------------------------------
+
+    def graph(self) -> RolledGraph:
+        """Builds the rolled graph of the pass that was watched.
+
+        Returns:
+            The chain along the main path; ``left_out`` names every other parametric layer with the reason.
+
+        Raises:
+            TracingError: if no layer was called, or the main path cannot be followed; the message names the layer
+                and the way out.
+        """
+        if self._layers is not None:
+            return _chain_by_name(self._model, self._layers)
+        if not self._calls:
+            raise TracingError(
+                f"no convolution or linear layer of {type(self._model).__name__} was called in the forward pass "
+                f"(compiled and scripted code hides its layers); {_WAY_OUT}"
+            )
+        path = self._main_path()
+        calls = [self._calls[index] for index in path]
+        for call in calls:
+            if call.weight is None:
+                raise TracingError(
+                    f"layer {call.name!r} ({call.kind}) lies on the main path and has no place in a rolled graph "
+                    f"of convolutions and linear layers; {_WAY_OUT}"
+                )
+        assert calls[0].weight is not None
+        weights = [calls[0].weight, *(self._edge(source, target) for source, target in pairwise(path))]
+        sizes = [calls[0].inputs, *(call.outputs for call in calls)]
+        return RolledGraph(sizes, weights, self._left_out(calls))
+
+    def _main_path(self) -> list[int]:
+        """The longest chain of calls; on a tie the earliest source and the latest end."""
+        depth: list[int] = []
+        best: list[int | None] = []
+        for call in self._calls:
+            source = max(sorted(call.sources), key=depth.__getitem__, default=None)
+            best.append(source)
+            depth.append(1 if source is None else depth[source] + 1)
+        index: int | None = max(reversed(range(len(depth))), key=depth.__getitem__)
+        path = []
+        while index is not None:
+            path.append(index)
+            index = best[index]
+        return path[::-1]
+
+    def _edge(self, source: int, target: int) -> LayerWeight:
+        """The target's weight, with the input positions that the source feeds."""
+        made, call = self._calls[source], self._calls[target]
+        assert call.weight is not None
+        vector = next((v for v in call.vectors if source in pv.makers(v)), None)
+        if vector is None:
+            raise TracingError(
+                f"layer {made.name!r} feeds {call.name!r}, but an operation between them hides which of its "
+                f"{made.outputs} channels goes where; {_WAY_OUT}"
+            )
+        columns = pv.channels_of(source, vector)
+        even = call.inputs % made.outputs == 0 and torch.equal(
+            columns, torch.arange(call.inputs) // (call.inputs // made.outputs)
+        )
+        weight = call.weight
+        if not even:
+            weight = LayerWeight(
+                weight.name, weight.read, weight.groups, weight.transposed, columns.to(weight.read().device)
+            )
+        return weight
+
+    def _left_out(self, chain: Sequence[_Call]) -> dict[str, str]:
+        kept = {call.name for call in chain}
+        called = {call.name: call for call in self._calls}
+        reasons = dict(self._embeddings)
+        for name, _ in _layer_modules(self._model):
+            if name not in kept and name not in called:
+                reasons[name] = "never called in the traced forward pass"
+        for name, call in called.items():
+            if name not in kept:
+                kind = "" if call.weight is not None else f" ({call.kind})"
+                reasons[name] = f"beside the main path{kind}"
+        return reasons
+
+
+def rolled_graph(
+    model: nn.Module,
+    example_input: Any = None,
+    *,
+    layers: Sequence[str] | None = None,
+) -> RolledGraph:
+    """The rolled graph of a network (section 3.1), traced with a forward pass of its own.
+
+    The pass runs in evaluation mode without gradients and leaves no trace: buffers, random state and training
+    flags are as before.
+
+    Args:
+        model: any module of convolutions and linear layers.
+        example_input: a tensor, or a tuple or dict of arguments for ``model``. None takes the module's
+            ``example_input_array``, or tries the usual image sizes.
+        layers: names of the chain's layers, first to last, for a model that cannot be traced; no pass is made.
+
+    Returns:
+        The graph, on the weights' device.
+
+    Raises:
+        TracingError: if the layers cannot be joined; the message names the layer and the way out.
+    """
+    if layers is not None:
+        return _chain_by_name(model, layers)
+    candidates = [example_input] if example_input is not None else _candidate_inputs(model)
+    failure: Exception | None = None
+    for candidate in candidates:
+        tracer = LayerTracer(model)
+        try:
+            with _undisturbed(model), tracer:
+                _call(model, candidate)
+        except Exception as error:  # whatever a model raises on an input that does not fit it
+            failure = error
+            continue
+        return tracer.graph()
+    tried = "the example input" if example_input is not None else f"{len(candidates)} guessed inputs"
+    raise TracingError(
+        f"{type(model).__name__} rejects {tried} (last error: {type(failure).__name__}: {failure}); pass "
+        f"example_input= with a batch that it takes, or {_WAY_OUT}"
+    ) from failure
+
+
+def _call(model: nn.Module, example: Any) -> Any:
+    if isinstance(example, Mapping):
+        return model(**example)
+    return model(*example) if isinstance(example, (tuple, list)) else model(example)
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; training flags and random state are put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would run an encoder in one kernel, past every hook
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=sorted(devices)), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, training in modes:
+            module.training = training
+
+
+# CIFAR first, then ImageNet's, MNIST's and other usual sizes.
+_IMAGE_SIZES = (32, 224, 28, 64, 8, 16, 96, 128, 48, 256, 299, 384, 512)
+
+
+def _candidate_inputs(model: nn.Module) -> list[Any]:
+    """Inputs that the model may take, from its own example or the shape of its first layer."""
+    own = getattr(model, "example_input_array", None)
+    if own is not None:
+        return [own]
+    first = next((module for _, module in _layer_modules(model)), None)
+    if first is None:
+        raise TracingError(
+            f"{type(model).__name__} has no convolution or linear layer to guess an input from; pass "
+            f"example_input=, or {_WAY_OUT}"
+        )
+    weight = first.weight
+    if isinstance(first, nn.Linear):
+        shapes: list[tuple[int, ...]] = [(2, first.in_features)]
+    else:
+        spatial = weight.dim() - 2
+        shapes = [(2, first.in_channels, *(size,) * spatial) for size in _IMAGE_SIZES]
+    return [torch.zeros(shape, dtype=weight.dtype, device=weight.device) for shape in shapes]
+
+
+def _layer_modules(model: nn.Module) -> list[tuple[str, Any]]:
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd))]
+
+
+def _chain_by_name(model: nn.Module, layers: Sequence[str]) -> RolledGraph:
+    """The chain of the named layers, joined by their sizes alone."""
+    modules = dict(_layer_modules(model))
+    if not layers:
+        raise TracingError("layers=[] names no layer: name at least one convolution or linear layer")
+    for name in layers:
+        if name not in modules:
+            raise TracingError(
+                f"layers= names {name!r}, which is no convolution or linear layer of {type(model).__name__}; "
+                f"it has {', '.join(modules) or 'none'}"
+            )
+    weights = []
+    for name in layers:
+        module = modules[name]
+        transposed = isinstance(module, _ConvTransposeNd)
+        read = partial(getattr, module, "weight")
+        weights.append(LayerWeight(name, read, getattr(module, "groups", 1), transposed))
+    first = modules[layers[0]]
+    inputs = first.in_features if isinstance(first, nn.Linear) else first.in_channels
+    outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in map(modules.get, layers)]
+    left_out = {name: "not named in layers=" for name in modules if name not in layers}
+    return RolledGraph([inputs, *outputs], weights, left_out)
+
+
+def _owner(parameter: str) -> str:
+    return parameter.rpartition(".")[0] or parameter

@@ -84,16 +84,16 @@ def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:
     """Sums of consecutive runs of entries: with torch-scatter if it is installed, else with torch alone.
 
     Args:
-        values: Tensor[N].
+        values: Tensor[N] or Tensor[N, k].
         sizes: LongTensor[S], the length of each run; their sum is N.
 
     Returns:
-        Tensor[S].
+        Tensor[S] or Tensor[S, k].
     """
     try:
         from torch_scatter import segment_csr
     except ImportError:
-        return torch.segment_reduce(values, "sum", lengths=sizes)
+        return torch.segment_reduce(values, "sum", lengths=sizes, unsafe=True)
     bounds = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
     result: Tensor = segment_csr(values, bounds, reduce="sum")
     return result

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lightning_nndyn.aggregators import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
-from lightning_nndyn.centrality import PrincipalVector, degrees, iterate, products_for
+from lightning_nndyn.centrality import degrees, iterate, products_for
 from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.ritz import PrincipalVector
 
 SIGNATURE_VERSION = 1
 """Changes when the meaning of a snapshot's statistics does; predictors of another version are refused."""
@@ -32,8 +33,8 @@ DEFAULT_TIMES = (0.0625, 0.125, 0.25, 0.5)
 
 Form = Literal["plain", "linear", "exponential"]
 
-# Krylov steps on a GPU before the first look: a look is a copy to the host, which waits for all work queued.
-_COLD_STEPS, _WARM_STEPS = 16, 8
+# Steps on a GPU before the first look: a look is a copy to the host, which waits for all work queued.
+_COLD_STEPS, _WARM_STEPS = 7, 5
 _MAX_ITERATIONS = 2000
 
 
@@ -109,11 +110,11 @@ class SnapshotTaker:
         graph = self.graph.refresh()
         self._products.refresh()
         degree = degrees(graph)
-        # Looking at the device costs nothing on the CPU, and an eigenvector of NaN would take for ever there.
-        if graph.device.type == "cpu" and not bool(degree.isfinite().all()):
+        look = _waits_cheaply(graph.device)
+        if look and not bool(degree.isfinite().all()):
             return self._diverged(epoch)
         solver = PrincipalVector(self._products, degree, self._vector)
-        if graph.device.type == "cpu":
+        if look:
             iterate(solver, self._tol, _MAX_ITERATIONS)
         else:
             solver.extend(self._steps)
@@ -138,7 +139,7 @@ class SnapshotTaker:
         if self._per_layer:
             parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
             parts += [torch.linalg.vector_norm(block.values).double().view(1) for block in self.graph.blocks]
-        return vector, torch.cat(parts).cpu().tolist()
+        return vector, _to_host(torch.cat(parts))
 
     def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
         _, eigenvalue, residual = numbers[:3]
@@ -172,6 +173,16 @@ class SnapshotTaker:
     ) -> Snapshot:
         nodes, edges = self.graph.num_nodes, self.graph.num_edges
         return Snapshot(epoch, statistics, eigenvalue, residual, iterations, nodes, edges, layers)
+
+
+def _waits_cheaply(device: torch.device) -> bool:
+    """Whether looking at a number costs nothing: on a GPU it waits for all work queued."""
+    return device.type == "cpu"
+
+
+def _to_host(numbers: Tensor) -> list[float]:
+    """The one place where a snapshot waits for the device."""
+    return numbers.cpu().tolist()
 
 
 def batch_of(time: float, batches_per_epoch: int) -> int:

@@ -1,0 +1,194 @@
+"""Degree and eigenvector centrality against row sums, dense eigenvectors and networkx."""
+
+import functools
+
+import networkx
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import lightning_nndyn as nd
+from lightning_nndyn.errors import NonFiniteWeightsError
+from lightning_nndyn.graph import LayerWeight, RolledGraph
+from lightning_nndyn.ritz import by_squaring
+
+NETWORKS = ["lenet5", "alexnet", "vgg7", "resnet32", "resnet44"]
+
+
+def chain(*weights: Tensor) -> RolledGraph:
+    """The graph of fully connected layers with weights [out, in]."""
+    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
+    return RolledGraph(sizes, [LayerWeight(f"fc{i}", lambda w=w: w) for i, w in enumerate(weights)])
+
+
+def random_chain(*sizes: int, seed: int = 0) -> RolledGraph:
+    generator = torch.Generator().manual_seed(seed)
+    pairs = zip(sizes[1:], sizes, strict=False)
+    return chain(*(torch.randn(o, i, generator=generator, dtype=torch.float64) for o, i in pairs))
+
+
+@functools.cache
+def network(name: str) -> tuple[RolledGraph, Tensor, float, Tensor]:
+    """One of the paper's networks: graph, dense adjacency, largest eigenvalue and its vector."""
+    torch.manual_seed(0)
+    graph = nd.rolled_graph(getattr(nd.models, name)())
+    return graph, graph.adjacency().to_dense().double(), *dense_eigenpair(graph)
+
+
+def dense_eigenpair(graph: RolledGraph) -> tuple[float, Tensor]:
+    values, vectors = torch.linalg.eigh(graph.adjacency().to_dense().double())
+    return values[-1].item(), vectors[:, -1].abs()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_degree_is_the_row_sum(name: str) -> None:
+    graph, adjacency, _, _ = network(name)
+    torch.testing.assert_close(nd.weighted_degree(graph).double(), adjacency.sum(1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("method", ["blocks", "csr"])
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-9])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eigenvector_of_the_papers_networks(name: str, tol: float, method: str) -> None:
+    graph, adjacency, eigenvalue, expected = network(name)
+    result = nd.eigenvector_centrality(graph, tol=tol, method=method)
+    assert result.converged
+    assert result.residual <= tol
+    # The residual as float64 sees it; float32 itself is good for some 2e-7.
+    error = adjacency @ result.vector.double() - result.eigenvalue * result.vector.double()
+    assert error.norm().item() / result.eigenvalue <= tol + 2e-7
+    assert result.eigenvalue == pytest.approx(eigenvalue, rel=max(tol, 1e-6))
+    assert (result.vector >= 0).all()
+    assert result.vector.double().norm().item() == pytest.approx(1, abs=1e-6)
+    if tol <= 1e-6:
+        torch.testing.assert_close(result.vector.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (2, 5, 3), (4, 3, 2, 5), (6, 5, 4, 3, 2, 7), (2, 1), (1, 9, 1)])
+def test_small_bipartite_chains_against_networkx(sizes: tuple[int, ...]) -> None:
+    graph = random_chain(*sizes)
+    result = nd.eigenvector_centrality(graph, tol=1e-10)
+    other = networkx.eigenvector_centrality_numpy(graph.to_networkx(), weight="weight")
+    expected = torch.tensor([abs(other[node]) for node in range(graph.num_nodes)])
+    torch.testing.assert_close(result.vector, expected, rtol=0, atol=1e-5, check_dtype=False)
+
+
+def test_nearly_tied_eigenvalues_are_told_apart() -> None:
+    """Two weakly joined halves of almost equal weight: power iteration would need some 1e5 products."""
+    a, b = torch.rand(6, 6).double() + 1, torch.rand(6, 6).double() + 1
+    a, b = a / torch.linalg.matrix_norm(a, 2), b / torch.linalg.matrix_norm(b, 2) * (1 - 1e-5)
+    joined = torch.full((6, 6), 1e-7, dtype=torch.float64)
+    graph = chain(a, joined, b)
+    result = nd.eigenvector_centrality(graph, tol=1e-9)
+    _, expected = dense_eigenpair(graph)
+    assert result.converged
+    assert result.iterations < 200
+    torch.testing.assert_close(result.vector, expected, rtol=0, atol=1e-3)
+
+
+def test_previous_vector_pays_fewer_iterations() -> None:
+    """Weights with heavy tails, as training leaves them, that move by one percent."""
+    torch.manual_seed(0)
+    weights = [torch.randn(60, 50, dtype=torch.float64).mul(1.5).exp() for _ in range(2)]
+    weights = [weights[0], weights[1].T @ torch.eye(60, 60).double()]
+    graph = chain(*weights)
+    before = nd.eigenvector_centrality(graph)
+    unmoved = nd.eigenvector_centrality(graph, start=before.vector)
+    for weight in weights:
+        weight *= 1 + 0.01 * torch.randn_like(weight)
+    graph.refresh()
+    cold = nd.eigenvector_centrality(graph)
+    warm = nd.eigenvector_centrality(graph, start=before.vector)
+    assert unmoved.iterations < warm.iterations < cold.iterations
+    torch.testing.assert_close(warm.vector, cold.vector, rtol=0, atol=1e-5)
+
+
+def test_start_that_misses_the_dominant_part_is_no_trap() -> None:
+    """The previous vector is zero on the part that has since become the heaviest."""
+    light, heavy = torch.ones(2, 2).double(), 3 * torch.ones(2, 2).double()
+    graph = chain(torch.block_diag(light, heavy))
+    start = torch.tensor([1.0, 1, 0, 0, 1, 1, 0, 0]).double() / 2
+    result = nd.eigenvector_centrality(graph, start=start)
+    assert result.eigenvalue == pytest.approx(6)
+    torch.testing.assert_close(result.vector[[0, 1, 4, 5]], torch.zeros(4).double(), rtol=0, atol=1e-6)
+
+
+def test_disconnected_parts_that_tie_are_answered() -> None:
+    block = torch.rand(3, 3).double()
+    graph = chain(torch.block_diag(block, block))
+    result = nd.eigenvector_centrality(graph, tol=1e-9)
+    assert result.converged
+    assert (result.vector >= 0).all()
+    assert result.eigenvalue == pytest.approx(torch.linalg.matrix_norm(block, 2).item())
+
+
+def test_zero_layer_cuts_the_chain() -> None:
+    graph = chain(torch.rand(4, 3).double(), torch.zeros(5, 4).double(), torch.rand(2, 5).double() * 0.1)
+    result = nd.eigenvector_centrality(graph, tol=1e-9)
+    assert result.converged
+    assert (result.vector[:7] > 0.01).all()
+    torch.testing.assert_close(result.vector[7:], torch.zeros(7).double(), rtol=0, atol=1e-8)
+    assert (nd.weighted_degree(graph)[7:12] > 0).all()
+
+
+def test_graph_without_weight_has_the_uniform_vector() -> None:
+    graph = chain(torch.zeros(4, 3), torch.zeros(2, 4))
+    result = nd.eigenvector_centrality(graph)
+    assert (result.eigenvalue, result.residual, result.converged) == (0.0, 0.0, True)
+    torch.testing.assert_close(result.vector, torch.full((9,), 1 / 3))
+    assert (nd.weighted_degree(graph) == 0).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_non_finite_weights_are_an_error_that_names_the_layer(bad: float) -> None:
+    weights = [torch.rand(4, 3), torch.rand(2, 4).repeat_interleave(9, dim=1)]
+    weights[1][0, 0] = bad
+    graph = chain(weights[0], weights[1])
+    with pytest.raises(NonFiniteWeightsError, match="'fc1'"):
+        nd.weighted_degree(graph)
+    with pytest.raises(NonFiniteWeightsError, match="'fc1'"):
+        nd.eigenvector_centrality(graph)
+
+
+def test_exhausted_iterations_are_reported() -> None:
+    torch.manual_seed(0)
+    graph = nd.rolled_graph(nd.models.resnet44())
+    result = nd.eigenvector_centrality(graph, max_iter=1)
+    assert not result.converged
+    assert result.residual > 1e-6
+    assert result.vector.isfinite().all()
+
+
+@pytest.mark.parametrize("arguments", [{"tol": 0.0}, {"tol": float("nan")}, {"max_iter": 0}])
+def test_bad_arguments_are_named(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        nd.eigenvector_centrality(random_chain(3, 2), **arguments)
+
+
+def test_start_of_the_wrong_size_is_named() -> None:
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        nd.eigenvector_centrality(random_chain(3, 2), start=torch.ones(4))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_squaring_finds_the_same_vector_as_lapack(n: int) -> None:
+    half = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    gram = half.T @ half
+    expected = torch.linalg.eigh(gram).eigenvectors[:, -1]
+    np.testing.assert_allclose(by_squaring(gram).abs(), expected.abs(), atol=1e-9)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("method", ["blocks", "csr", "auto"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_on_a_gpu(name: str, method: str) -> None:
+    torch.manual_seed(0)
+    model = getattr(nd.models, name)()
+    expected = nd.eigenvector_centrality(nd.rolled_graph(model))
+    graph = nd.rolled_graph(model.cuda())
+    assert graph.adjacency().device.type == "cuda"
+    result = nd.eigenvector_centrality(graph, method=method)
+    assert result.vector.device.type == "cuda"
+    assert result.residual <= 1e-6
+    torch.testing.assert_close(result.vector.cpu(), expected.vector, rtol=0, atol=1e-5)

@@ -1,0 +1,152 @@
+"""Table 5 and the rules of section 3.1."""
+
+import networkx
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lightning_nndyn as nd
+from lightning_nndyn.errors import TracingError
+from lightning_nndyn.graph import LayerWeight, RolledGraph, slice_norms
+
+TABLE_5 = [
+    ("lenet5", 10, 239, 12_954),
+    ("alexnet", 10, 2_925, 1_160_480),
+    ("vgg7", 10, 1_613, 304_576),
+    ("resnet32", 10, 1_149, 51_888),
+    ("resnet44", 10, 1_597, 73_392),
+    ("lenet5", 100, 713, 115_362),
+    ("alexnet", 100, 3_015, 1_206_560),
+]
+
+
+@pytest.mark.parametrize(("name", "classes", "nodes", "edges"), TABLE_5)
+def test_table_5(name: str, classes: int, nodes: int, edges: int) -> None:
+    graph = nd.rolled_graph(getattr(nd.models, name)(classes))
+    assert (graph.num_nodes, graph.num_edges) == (nodes, edges)
+    assert graph.left_out == {}
+
+
+def test_table_5_torchvision_resnet50() -> None:
+    pytest.importorskip("torchvision")
+    graph = nd.rolled_graph(nd.models.resnet50(100))
+    assert (graph.num_nodes, graph.num_edges) == (22_823, 10_821_824)
+    assert sorted(graph.left_out) == [f"layer{i}.0.downsample.0" for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (1, 28), (3, 32), (4, 64), (2, 15), (1, 4)])
+def test_lenet_takes_any_channels_and_sizes(channels: int, size: int) -> None:
+    model = nd.models.lenet5(in_channels=channels, image_size=size)
+    assert model(torch.zeros(2, channels, size, size)).shape == (2, 10)
+    graph = nd.rolled_graph(model, torch.zeros(2, channels, size, size))
+    assert graph.num_nodes == 236 + channels
+    assert graph.num_edges == 12_954 + 6 * (channels - 3)
+
+
+def test_lenet_refuses_an_image_that_vanishes() -> None:
+    with pytest.raises(ValueError, match="image_size=3"):
+        nd.models.lenet5(image_size=3)
+
+
+def naive_weights(model: nn.Sequential) -> list[np.ndarray]:
+    """Edge weights [sources, targets] of each block of LeNet, entry by entry after section 3.1."""
+    blocks, channels = [], None
+    for layer in model:
+        if isinstance(layer, nn.Conv2d):
+            w = layer.weight.detach().double().numpy()
+            blocks.append(np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])]))
+            channels = len(w)
+        elif isinstance(layer, nn.Linear):
+            w = layer.weight.detach().double().numpy()
+            w = w.reshape(len(w), channels, -1) if w.shape[1] != channels else w[:, :, None]
+            blocks.append(np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])]))
+            channels = len(w)
+    return blocks
+
+
+def test_every_edge_weight_of_lenet() -> None:
+    model = nd.models.lenet5()
+    graph = nd.rolled_graph(model)
+    dense = graph.adjacency().to_dense()
+    offsets = graph.offsets
+    for layer, expected in enumerate(naive_weights(model)):
+        block = dense[offsets[layer] : offsets[layer + 1], offsets[layer + 1] : offsets[layer + 2]]
+        np.testing.assert_allclose(block, expected, rtol=2e-6)
+
+
+def test_adjacency_is_symmetric_csr_and_k_partite() -> None:
+    graph = nd.rolled_graph(nd.models.vgg7())
+    adjacency = graph.adjacency()
+    assert adjacency.layout == torch.sparse_csr
+    assert adjacency.values().numel() == 2 * graph.num_edges
+    dense = adjacency.to_dense()
+    assert torch.equal(dense, dense.T)
+    layer = graph.node_layers
+    assert layer.dtype == torch.long
+    assert layer.shape == (graph.num_nodes,)
+    apart = (layer[:, None] - layer[None, :]).abs()
+    assert (dense[apart != 1] == 0).all()
+
+
+def test_networkx_gives_the_same_graph() -> None:
+    graph = nd.rolled_graph(nd.models.lenet5())
+    other = graph.to_networkx()
+    assert (other.number_of_nodes(), other.number_of_edges()) == (239, 12_954)
+    np.testing.assert_array_equal(networkx.to_numpy_array(other, range(239)), graph.adjacency().to_dense())
+    assert [layer for _, layer in other.nodes(data="layer")] == graph.node_layers.tolist()
+
+
+def test_refresh_reads_in_place_without_new_memory() -> None:
+    model = nd.models.alexnet()
+    graph = nd.rolled_graph(model)
+    adjacency = graph.adjacency()
+    where = [block.values.data_ptr() for block in graph.blocks] + [adjacency.values().data_ptr()]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    before = graph.edge_weight.clone()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        graph.refresh()
+    allocated = sum(event.self_cpu_memory_usage for event in profile.events() if event.self_cpu_memory_usage > 0)
+    assert allocated < 4096, f"refresh allocated {allocated} bytes"
+    torch.testing.assert_close(graph.edge_weight, 3 * before)
+    torch.testing.assert_close(adjacency.values(), graph.adjacency().values())
+    assert where == [b.values.data_ptr() for b in graph.blocks] + [graph.adjacency().values().data_ptr()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(7, 5, 1), (7, 5, 9), (600, 300, 25), (3, 4, 300_000)])
+def test_slice_norms_equal_vector_norm(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    slices = torch.randn(shape).to(dtype)
+    out = torch.empty(shape[:2], dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    slice_norms(slices, out)
+    expected = torch.linalg.vector_norm(slices.double(), dim=2).to(out.dtype)
+    torch.testing.assert_close(out, expected, rtol=5e-7, atol=0)
+
+
+def test_channels_last_weights_give_the_same_graph() -> None:
+    model = nd.models.vgg7()
+    before = nd.rolled_graph(model).edge_weight
+    torch.testing.assert_close(nd.rolled_graph(model.to(memory_format=torch.channels_last)).edge_weight, before)
+
+
+def test_grouped_and_transposed_convolutions() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(4, 8, 3, groups=2), nn.ConvTranspose2d(8, 6, 3, groups=2), nn.Conv2d(6, 6, 1, groups=6)
+    )
+    graph = nd.rolled_graph(model)
+    assert graph.layer_sizes == (4, 8, 6, 6)
+    assert graph.num_edges == 2 * 4 * 2 + 2 * 4 * 3 + 6
+    dense = graph.adjacency().to_dense()
+    w = model[1].weight  # [8 inputs, 3 outputs a group, 3, 3]
+    assert dense[4 + 5, 12 + 4].item() == pytest.approx(w[5, 1].norm().item(), rel=1e-5)
+    assert dense[4 + 5, 12 + 1] == 0  # input 5 is in the second group, output 1 in the first
+
+
+def test_misfitting_sizes_are_named() -> None:
+    weight = LayerWeight("fc", lambda: torch.zeros(4, 10))
+    with pytest.raises(TracingError, match=r"'fc' reads 10 inputs.*3 source"):
+        RolledGraph([3, 4], [weight])
+    with pytest.raises(TracingError, match="'fc' has 4 outputs"):
+        RolledGraph([5, 3], [weight])

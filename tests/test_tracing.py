@@ -1,0 +1,329 @@
+"""Which layer feeds which: sequential, functional, residual and branching networks, and what is refused."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import lightning_nndyn as nd
+from lightning_nndyn.errors import TracingError
+
+
+class Functional(nn.Module):
+    """Bare parameters and functional calls; the weights of the second product lie [in, out]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(5, 3, 3, 3))
+        self.matrix = nn.Parameter(torch.randn(5 * 4, 7))
+        self.last = nn.Parameter(torch.randn(2, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(F.conv2d(x, self.kernel, padding=1))
+        x = F.adaptive_avg_pool2d(x, 2).reshape(len(x), -1)
+        return torch.relu(x @ self.matrix) @ self.last.t()
+
+
+def test_functional_network() -> None:
+    model = Functional()
+    graph = nd.rolled_graph(model, torch.zeros(2, 3, 8, 8))
+    assert graph.layer_names == ("input", "kernel", "matrix", "last")
+    assert graph.layer_sizes == (3, 5, 7, 2)
+    dense = graph.adjacency().to_dense()
+    expected = model.matrix.view(5, 4, 7).norm(dim=1)
+    torch.testing.assert_close(dense[3:8, 8:15], expected)
+    torch.testing.assert_close(dense[8:15, 15:], model.last.abs().T)
+
+
+class Branching(nn.Module):
+    """Two branches of different depth and width, concatenated, then flattened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.short = nn.Conv2d(4, 6, 1)
+        self.long_a = nn.Conv2d(4, 5, 3, padding=1)
+        self.long_b = nn.Conv2d(5, 7, 3, padding=1)
+        self.join = nn.Conv2d(13, 8, 1)
+        self.fc = nn.Linear(8 * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = torch.cat([self.short(x), self.long_b(F.relu(self.long_a(x)))], dim=1)
+        return self.fc(self.join(x).relu().flatten(1))
+
+
+def test_concatenation_keeps_the_channels_of_the_main_path() -> None:
+    model = Branching()
+    graph = nd.rolled_graph(model, torch.zeros(2, 3, 4, 4))
+    assert graph.layer_names == ("input", "stem", "long_a", "long_b", "join", "fc")
+    assert graph.left_out == {"short": "beside the main path"}
+    assert graph.num_edges == 3 * 4 + 4 * 5 + 5 * 7 + 7 * 8 + 8 * 10
+    block = graph.blocks[3].values[0]
+    torch.testing.assert_close(block, model.join.weight.detach()[:, 6:, 0, 0].abs())
+    graph.refresh()
+    torch.testing.assert_close(graph.blocks[3].values[0], model.join.weight.detach()[:, 6:, 0, 0].abs())
+
+
+class ChannelsLastFlatten(nn.Module):
+    """The flatten puts positions before channels, so channel k owns every third column, not a run of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 1)
+        self.fc = nn.Linear(3 * 4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).permute(0, 2, 3, 1).flatten(1))
+
+
+def test_flatten_after_a_permutation() -> None:
+    model = ChannelsLastFlatten()
+    graph = nd.rolled_graph(model, torch.zeros(2, 1, 2, 2))
+    expected = model.fc.weight.view(2, 4, 3).norm(dim=1)
+    torch.testing.assert_close(graph.blocks[1].values[0], expected.detach())
+
+
+def test_channel_shuffle() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 6, 1), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            n, _, h, w = x.shape
+            return self.b(x.view(n, 2, 3, h, w).transpose(1, 2).contiguous().view(n, 6, h, w))
+
+    model = Shuffled()
+    graph = nd.rolled_graph(model)
+    order = torch.arange(6).view(2, 3).T.reshape(-1)  # position j holds channel order[j]
+    expected = torch.empty(2, 6)
+    expected[:, order] = model.b.weight.detach()[:, :, 0, 0].abs()
+    torch.testing.assert_close(graph.blocks[1].values[0], expected)
+
+
+def test_residual_stream_and_projection() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+            self.projection = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.projection(x) + self.b(F.relu(self.a(x)))
+
+    graph = nd.rolled_graph(nn.Sequential(Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    assert graph.layer_names == ("input", "0.a", "0.b", "1.a", "1.b", "4")
+    assert set(graph.left_out) == {"0.projection", "1.projection"}
+
+
+def test_mlp_and_mean_over_positions() -> None:
+    assert nd.rolled_graph(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))).layer_sizes == (5, 4, 3)
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 6, 3), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.conv(x).mean(dim=(2, 3)))
+
+    assert nd.rolled_graph(Pooled()).layer_sizes == (3, 6, 2)
+
+
+def test_a_layer_called_twice_is_two_node_layers() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.fc(x).relu())
+
+    graph = nd.rolled_graph(Twice())
+    assert graph.layer_names == ("input", "fc", "fc#2")
+    assert graph.num_nodes == 12
+
+
+def test_weights_written_in_place_through_views() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(2, 3, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first = self.a(x)
+            canvas = torch.zeros(len(x), 6, *x.shape[2:])
+            canvas[:, :3] = first
+            canvas[:, 3:] = self.b(first.relu())
+            return self.c(canvas)
+
+    model = InPlace()
+    graph = nd.rolled_graph(model)
+    assert graph.layer_names == ("input", "a", "b", "c")
+    torch.testing.assert_close(graph.blocks[2].values[0], model.c.weight.detach()[:, 3:, 0, 0].abs())
+
+
+def test_parametrised_weight_is_read_through_its_module() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
+    nn.utils.parametrizations.weight_norm(model[1])
+    graph = nd.rolled_graph(model)
+    torch.testing.assert_close(graph.blocks[1].values[0], model[1].weight.detach().norm(dim=(2, 3)))
+    with torch.no_grad():
+        model[1].parametrizations.weight.original0.mul_(5)
+    graph.refresh()
+    torch.testing.assert_close(graph.blocks[1].values[0], model[1].weight.detach().norm(dim=(2, 3)))
+
+
+def test_embedding_is_the_input() -> None:
+    class Text(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.fc, self.out = nn.Embedding(9, 4), nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.fc(self.table(x)).relu().mean(1))
+
+    graph = nd.rolled_graph(Text(), torch.zeros(2, 5, dtype=torch.long))
+    assert graph.layer_sizes == (4, 6, 2)
+    assert "embedding" in graph.left_out["table"]
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.fc = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.inner(x)[0][:, -1])
+
+
+class Attentive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Linear(4, 4)
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.fc(self.inner(x, x, x)[0])
+
+
+class Mixing(nn.Module):
+    """A spectrum of the channels: which channel goes where has no answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.fc = nn.Linear(4, 4), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.fft.rfft(self.before(x)).abs())
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "culprit"),
+    [
+        (Recurrent(), torch.zeros(2, 3, 4), "'inner'"),
+        (Attentive(), torch.zeros(2, 3, 4), "'inner'"),
+        (Mixing(), torch.zeros(2, 4), "'before' feeds 'fc'"),
+        (nn.Identity(), torch.zeros(2, 4), "Identity"),
+        (nn.Linear(3, 2), torch.zeros(2, 5), "Linear rejects the example input"),
+    ],
+    ids=["lstm", "attention", "fft", "no-layers", "wrong-input"],
+)
+def test_refusals_name_the_layer_and_the_way_out(model: nn.Module, example: Tensor, culprit: str) -> None:
+    with pytest.raises(TracingError, match=culprit) as refusal:
+        nd.rolled_graph(model, example)
+    assert "layers=" in str(refusal.value)
+
+
+def test_the_way_out_works() -> None:
+    model = Recurrent()
+    graph = nd.rolled_graph(nn.Sequential(nn.Linear(4, 4), model.fc), layers=["0"])
+    assert graph.layer_sizes == (4, 4)
+    attentive = Attentive()
+    graph = nd.rolled_graph(attentive, layers=["before", "fc"])
+    assert graph.layer_sizes == (4, 4, 2)
+    with pytest.raises(TracingError, match=r"'nonsense'.*before"):
+        nd.rolled_graph(attentive, layers=["nonsense"])
+
+
+def test_named_layers_equal_the_traced_chain() -> None:
+    model = nd.models.alexnet()
+    traced = nd.rolled_graph(model)
+    named = nd.rolled_graph(model, layers=traced.layer_names[1:])
+    assert torch.equal(traced.edge_weight, named.edge_weight)
+
+
+def test_unguessable_input_asks_for_an_example() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, *, scale: float) -> Tensor:
+            return self.fc(x) * scale
+
+    with pytest.raises(TracingError, match=r"pass example_input="):
+        nd.rolled_graph(Picky())
+    assert nd.rolled_graph(Picky(), {"x": torch.zeros(2, 4), "scale": 2.0}).layer_sizes == (4, 2)
+
+
+def test_own_pass_leaves_no_trace() -> None:
+    model = nd.models.resnet32(dropout=0.5).train()
+    model[3].eval()
+    state = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    nd.rolled_graph(model)
+    assert torch.equal(torch.rand(1), expected)
+    assert modes == [module.training for module in model.modules()]
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_riding_on_a_training_step_changes_nothing() -> None:
+    def step(traced: bool) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(0)
+        model = nd.models.resnet32(dropout=0.3)
+        x, y = torch.randn(4, 3, 32, 32), torch.tensor([1, 2, 3, 4])
+        tracer = nd.LayerTracer(model)
+        if traced:
+            with tracer:
+                loss = F.cross_entropy(model(x), y)
+            assert tracer.graph().num_edges == 51_888
+        else:
+            loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()] + [torch.rand(1)])
+
+    for plain, ridden in zip(step(False), step(True), strict=True):
+        assert torch.equal(plain, ridden)
+
+
+def test_tracer_keeps_no_activation_alive() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    tracer = nd.LayerTracer(model)
+    with tracer:
+        out = model(torch.zeros(2, 4))
+    alive = weakref.ref(out)
+    del out
+    gc.collect()
+    assert alive() is None
+
+
+def test_hooks_are_gone_after_an_exception() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    with pytest.raises(RuntimeError), nd.LayerTracer(model):
+        model(torch.zeros(2, 3))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert model(torch.zeros(2, 4)).shape == (2, 4)

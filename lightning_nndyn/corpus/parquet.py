@@ -1,0 +1,219 @@
+"""A corpus in one parquet file: one row a run, readable by any parquet reader, small enough for a repository.
+
+Series are lists within a row. Those with several numbers a snapshot are laid out number by number, each over
+all snapshots: neighbours then differ little, and byte-stream-split columns with zstd shrink them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.corpus.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
+from lightning_nndyn.corpus.store import write_atomically
+from lightning_nndyn.errors import CorpusError, MissingExtraError
+from lightning_nndyn.signature import STATISTICS, Snapshot
+
+PARQUET_VERSION = 1
+_VERSION_KEY, _MANIFEST_KEY, _NAMES_KEY = b"nndyn_parquet_version", b"nndyn_manifest", b"nndyn_statistics"
+_SNAPSHOT_FLOATS = ("epoch", "eigenvalue", "residual")
+_SNAPSHOT_INTS = ("iterations", "num_nodes", "num_edges")
+_RAW = ("layer", "weight")
+
+
+def write_parquet(records: Sequence[RunRecord], manifest: Mapping[str, Any], file: Path) -> None:
+    """Write records and their corpus's manifest.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        CorpusError: There is no record, or the file cannot be written.
+    """
+    pyarrow, parquet = _pyarrow()
+    if not records:
+        raise CorpusError("the corpus has no complete run yet: nothing to export")
+    table = pyarrow.Table.from_pylist([_row(record) for record in records], schema=_schema(pyarrow, manifest))
+    sink = pyarrow.BufferOutputStream()
+    floats = [f"{name}.list.element" for name in _float_lists()]
+    parquet.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=["departures.list.element", "layer_names.list.element", "weight_names.list.element"],
+        column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
+    )
+    write_atomically(file, sink.getvalue().to_pybytes())
+
+
+def read_parquet(file: Path, *, raw: bool = True) -> list[RunRecord]:
+    """Read the records that `write_parquet` wrote; without `raw`, without the material per layer.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        CorpusError: The file is missing, damaged, no corpus or of another version.
+    """
+    pyarrow, parquet = _pyarrow()
+    try:
+        opened = parquet.ParquetFile(file)
+        _check_version(file, opened.schema_arrow.metadata or {})
+        unwanted = () if raw else tuple(f"{kind}_values" for kind in _RAW)
+        columns = [name for name in opened.schema_arrow.names if name not in unwanted]
+        rows = opened.read(columns=columns).to_pylist()
+        return [_record(row) for row in rows]
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"cannot read the corpus {str(file)!r}: {type(error).__name__}: {error}") from error
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """The manifest of the corpus in a parquet file.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        CorpusError: The file is missing, damaged, no corpus or of another version.
+    """
+    pyarrow, parquet = _pyarrow()
+    try:
+        metadata = parquet.read_schema(file).metadata or {}
+    except (OSError, pyarrow.ArrowException) as error:
+        raise CorpusError(f"cannot read the corpus {str(file)!r}: {type(error).__name__}: {error}") from error
+    _check_version(file, metadata)
+    manifest: dict[str, Any] = json.loads(metadata[_MANIFEST_KEY])
+    return manifest
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "corpus", "reading or writing a parquet corpus") from error
+    return pyarrow, pyarrow.parquet
+
+
+def _check_version(file: Path, metadata: Mapping[bytes, bytes]) -> None:
+    found = metadata.get(_VERSION_KEY, b"none").decode()
+    if found != str(PARQUET_VERSION):
+        raise CorpusError(
+            f"{str(file)!r} has corpus schema version {found}, this package reads {PARQUET_VERSION}: "
+            "export the corpus again, or use the version of lightning-nndyn that wrote it"
+        )
+    names = tuple(json.loads(metadata[_NAMES_KEY]))
+    if names != STATISTICS:
+        raise CorpusError(f"{str(file)!r} holds the statistics {names}, this package {STATISTICS}")
+
+
+def _float_lists() -> list[str]:
+    curves = [f"curve_{name}" for name in CURVES]
+    losses = ["loss_so_far", "loss_recent"]
+    return [*curves, *losses, *_SNAPSHOT_FLOATS, "statistics", *(f"{kind}_values" for kind in _RAW)]
+
+
+def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
+    double, single, text = pyarrow.float64(), pyarrow.float32(), pyarrow.string()
+    narrow = {f"{kind}_values": single for kind in _RAW}
+    columns: dict[str, Any] = {
+        "index": pyarrow.int32(),
+        "seed": pyarrow.int64(),
+        "learning_rate": double,
+        "dropout": double,
+        "best_accuracy": double,
+        "last_accuracy": double,
+        "patience_epoch": pyarrow.int32(),
+        "diverged_epoch": double,
+        "reason": text,
+        "seconds": double,
+        "config": text,
+        "versions": text,
+        "departures": pyarrow.list_(text),
+        **{name: pyarrow.list_(pyarrow.int32()) for name in _SNAPSHOT_INTS},
+        **{f"{kind}_names": pyarrow.list_(text) for kind in _RAW},
+        **{f"{kind}_widths": pyarrow.list_(pyarrow.int32()) for kind in _RAW},
+        **{f"{kind}_present": pyarrow.list_(pyarrow.bool_()) for kind in _RAW},
+        **{name: pyarrow.list_(narrow.get(name, double)) for name in _float_lists()},
+    }
+    metadata = {
+        _VERSION_KEY: str(PARQUET_VERSION),
+        b"nndyn_record_version": str(RECORD_VERSION),
+        _MANIFEST_KEY: json.dumps(manifest),
+        _NAMES_KEY: json.dumps(STATISTICS),
+    }
+    return pyarrow.schema(list(columns.items()), metadata=metadata)
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    plain = ("index", "patience_epoch", "diverged_epoch", "reason", "seconds", "departures")
+    labels = ("best_accuracy", "last_accuracy")
+    snapshots = record.snapshots
+    return {
+        **{name: getattr(record, name) for name in (*plain, *labels)},
+        **{name: record.config.get(name) for name in ("seed", "learning_rate", "dropout")},
+        "config": json.dumps(record.config),
+        "versions": json.dumps(record.versions),
+        **{f"curve_{name}": values for name, values in record.curve.items()},
+        **{name: [getattr(one, name) for one in snapshots] for name in (*_SNAPSHOT_FLOATS, *_SNAPSHOT_INTS)},
+        "loss_so_far": [so_far for so_far, _ in record.losses],
+        "loss_recent": [recent for _, recent in record.losses],
+        "statistics": np.array([one.statistics for one in snapshots], dtype=np.float64).T.ravel(),
+        **_flatten("layer", [one.layers for one in snapshots]),
+        **_flatten("weight", record.weights),
+    }
+
+
+def _record(row: dict[str, Any]) -> RunRecord:
+    count = len(row["epoch"])
+    statistics = np.array(row["statistics"], dtype=np.float64).reshape(len(STATISTICS), count).T.tolist()
+    layers = _unflatten("layer", row, count)
+    snapshots = [
+        Snapshot(statistics=tuple(statistics[at]), layers=layers[at], **_scalars(row, at))
+        for at in range(count)
+    ]
+    return RunRecord(
+        index=row["index"],
+        config=json.loads(row["config"]),
+        snapshots=snapshots,
+        losses=list(zip(row["loss_so_far"], row["loss_recent"], strict=True)),
+        weights=_unflatten("weight", row, count),
+        curve={name: row[f"curve_{name}"] for name in CURVES},
+        patience_epoch=row["patience_epoch"],
+        diverged_epoch=row["diverged_epoch"],
+        reason=row["reason"],
+        seconds=row["seconds"],
+        departures=row["departures"],
+        versions=json.loads(row["versions"]),
+    )
+
+
+def _scalars(row: dict[str, Any], at: int) -> dict[str, Any]:
+    return {name: row[name][at] for name in (*_SNAPSHOT_FLOATS, *_SNAPSHOT_INTS)}
+
+
+def _flatten(kind: str, series: Sequence[LayerNumbers]) -> dict[str, Any]:
+    """Numbers per layer and snapshot as one list, snapshots innermost; those without layers are left out."""
+    kept = [layers for layers in series if layers]
+    shape = {name: len(values) for name, values in kept[0].items()} if kept else {}
+    if any({name: len(values) for name, values in layers.items()} != shape for layers in kept):
+        raise CorpusError(f"the {kind} material of a run changes its layers between snapshots")
+    rows = [[number for values in layers.values() for number in values] for layers in kept]
+    flat = np.array(rows, dtype=np.float32)
+    return {
+        f"{kind}_names": list(shape),
+        f"{kind}_widths": list(shape.values()),
+        f"{kind}_present": [bool(layers) for layers in series],
+        f"{kind}_values": flat.T.ravel(),
+    }
+
+
+def _unflatten(kind: str, row: dict[str, Any], count: int) -> list[LayerNumbers]:
+    present, widths = row[f"{kind}_present"], row[f"{kind}_widths"]
+    if f"{kind}_values" not in row:
+        return [{} for _ in range(count)]
+    flat = np.array(row[f"{kind}_values"], dtype=np.float32).reshape(sum(widths), sum(present)).T
+    cuts = np.cumsum(widths)[:-1]
+    rows = iter(flat)
+    return [_named(row[f"{kind}_names"], np.split(next(rows), cuts)) if there else {} for there in present]
+
+
+def _named(names: Sequence[str], parts: Sequence[Any]) -> LayerNumbers:
+    return {name: tuple(part.tolist()) for name, part in zip(names, parts, strict=True)}

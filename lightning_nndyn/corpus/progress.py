@@ -1,0 +1,75 @@
+"""How far a corpus is: a bar with the remaining time on a terminal, a plain line now and then elsewhere."""
+
+import time
+from collections import Counter
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+_LINE_SECONDS = 30.0
+
+
+class Progress:
+    """Counts runs; `done` of `total` were there before."""
+
+    def __init__(self, name: str, total: int, done: int, *, show: bool = True) -> None:
+        """Print nothing yet."""
+        self.name, self.total, self.done, self.show = name, total, done, show
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.outcomes: Counter[str] = Counter()
+        self.fresh = 0
+        self.started = self.last_line = time.monotonic()
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> "Progress":
+        """Start showing."""
+        self.started = self.last_line = time.monotonic()
+        self.say(f"{self.name}: {self.done} of {self.total} runs are recorded")
+        if self.show and self.console.is_terminal:
+            columns: list[ProgressColumn] = [
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+            ]
+            columns += [TimeElapsedColumn(), TextColumn("{task.fields[left]}")]
+            self.bar = Bar(*columns, console=self.console)
+            self.row = self.bar.add_task(self.name, total=self.total, completed=self.done, left="")
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing and say how it ended."""
+        if self.bar is not None:
+            self.bar.stop()
+        rest = [f"{count} {outcome}" for outcome, count in self.outcomes.items()]
+        ended = ", ".join(rest) or "nothing to do"
+        self.say(f"{self.name}: {self.done} of {self.total} runs are recorded ({ended})")
+
+    def advance(self, recorded: bool, outcome: str) -> None:
+        """Count one more run, recorded or not."""
+        self.outcomes[outcome] += 1
+        self.done += recorded
+        self.fresh += recorded
+        if self.bar is not None:
+            self.bar.update(self.row, completed=self.done, left=self.remaining())
+        elif time.monotonic() - self.last_line >= _LINE_SECONDS:
+            self.last_line = time.monotonic()
+            gone = timedelta(seconds=round(time.monotonic() - self.started))
+            self.say(f"{self.name}: {self.done}/{self.total} runs, {gone} gone, {self.remaining()}")
+
+    def remaining(self) -> str:
+        """The remaining time by the mean of the runs so far."""
+        if not self.fresh:
+            return ""
+        seconds = (time.monotonic() - self.started) / self.fresh * (self.total - self.done)
+        return f"{timedelta(seconds=round(seconds))} to go"
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        if self.show:
+            self.console.print(message)

@@ -1,0 +1,122 @@
+"""The record of one training run: all that predictors are fitted on and baselines are computed from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.signature import Snapshot
+
+RECORD_VERSION = 1
+CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate", "seconds")
+WEIGHT_STATISTICS = (
+    "norm", "mean", "std", "skewness", "kurtosis",
+    "min", "q10", "q25", "median", "q75", "q90", "max",
+    "distance",
+)  # fmt: skip
+"""What `RunRecord.weights` holds per layer; `distance` is the Frobenius distance from the first weights."""
+
+LayerNumbers = Mapping[str, tuple[float, ...]]
+
+
+@dataclass
+class RunRecord:
+    """One training run. Accuracies are fractions, losses cross-entropies in nats, times seconds.
+
+    Attributes:
+        index: The run's place in its preset's grid.
+        config: The `RunConfig` as a dict, and `network_options`, the arguments of the network's function.
+        snapshots: The network at 0, 1/16, 1/8, 1/4, 1/2, 1, 2, ... epochs, with raw material per layer.
+        losses: For each snapshot the mean training loss over the batches of its epoch so far, and over the
+            last sixteenth of an epoch (at least one batch); both NaN for snapshot 0.
+        weights: For each snapshot `WEIGHT_STATISTICS` of the raw weights per layer.
+        curve: For each epoch the numbers named in `CURVES`; the training ones are means over the epoch's
+            augmented batches while it ran. The last row of a diverged run may stand for a part of an epoch.
+        patience_epoch: The epoch after which the paper's protocol would have stopped; None if it would not.
+        diverged_epoch: The time of the first snapshot with a non-finite loss or weight, where the run ended;
+            None for a run that did not diverge.
+        reason: Why the run ended.
+        seconds: Wall time of the whole run.
+        departures: In which points the run departs from the paper's protocol.
+        versions: Of the record, the signature, the package and torch.
+    """
+
+    index: int
+    config: dict[str, Any]
+    snapshots: list[Snapshot]
+    losses: list[tuple[float, float]]
+    weights: list[LayerNumbers]
+    curve: dict[str, list[float]]
+    patience_epoch: int | None
+    diverged_epoch: float | None
+    reason: str
+    seconds: float
+    departures: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best test accuracy of the whole run."""
+        return max(self.curve["test_accuracy"])
+
+    @property
+    def last_accuracy(self) -> float:
+        """The test accuracy of the run's last epoch."""
+        return self.curve["test_accuracy"][-1]
+
+    @property
+    def patience_best_accuracy(self) -> float:
+        """The best test accuracy up to the epoch where patience would have stopped."""
+        return max(self.curve["test_accuracy"][: self.patience_epoch])
+
+    @property
+    def patience_last_accuracy(self) -> float:
+        """The test accuracy of the epoch where patience would have stopped, or of the last one."""
+        return self.curve["test_accuracy"][: self.patience_epoch][-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-able values (NaN as the float)."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        labels = ("best_accuracy", "last_accuracy", "patience_best_accuracy", "patience_last_accuracy")
+        return own | {
+            "labels": {name: getattr(self, name) for name in labels},
+            "snapshots": [snapshot.to_dict() for snapshot in self.snapshots],
+            "losses": [list(pair) for pair in self.losses],
+            "weights": [{name: list(values) for name, values in layer.items()} for layer in self.weights],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
+        """The record that `to_dict` wrote; unknown keys (of a later version) are left out.
+
+        Raises:
+            KeyError: A key is missing.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known["snapshots"] = [_single_layers(Snapshot.from_dict(one)) for one in values["snapshots"]]
+        known["losses"] = [(so_far, recent) for so_far, recent in values["losses"]]
+        known["weights"] = [single_precision(layer) for layer in values["weights"]]
+        return cls(**known)
+
+
+def single_precision(layers: Mapping[str, Sequence[float]]) -> LayerNumbers:
+    """Raw material rounded to float32, which is how it is stored; rounding twice changes nothing."""
+    with np.errstate(over="ignore"):  # a run about to diverge may exceed float32: infinity says so
+        return {name: tuple(np.asarray(values, dtype=np.float32).tolist()) for name, values in layers.items()}
+
+
+def _single_layers(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, layers=single_precision(snapshot.layers))
+
+
+def patience_epoch(test_accuracy: Sequence[float], patience: int) -> int | None:
+    """The epoch (from 1) at which the accuracy has not risen for `patience` epochs, or None."""
+    best, best_epoch = -math.inf, 0
+    for epoch, accuracy in enumerate(test_accuracy, start=1):
+        if accuracy > best:
+            best, best_epoch = accuracy, epoch
+        elif epoch - best_epoch >= patience:
+            return epoch
+    return None

@@ -1,0 +1,221 @@
+"""A corpus folder: one atomic record a run, a manifest written once, claims that keep two processes apart.
+
+Layout: `corpus.json` (settings and data), `runs/run-00012.json.gz`, `claims/run-00012` (locks, of no other
+meaning), `cache/` (decoded images). A record appears under its name only when it is whole; what a killed
+process leaves behind is a temporary file, which nobody reads.
+"""
+
+import gzip
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.record import RECORD_VERSION, RunRecord
+from lightning_nndyn.errors import CorpusError, NNDynWarning
+
+try:
+    import fcntl
+except ImportError:  # Windows: no claims; two processes may then train a run twice and write one record
+    fcntl = None  # type: ignore[assignment]
+
+_STALE_SECONDS = 24 * 3600
+_FREE_SETTINGS = ("low_threshold",)  # of the statistics, not of the training: may differ on a resume
+
+
+class CorpusFolder:
+    """The files of one corpus."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Name the places; nothing is created."""
+        self.folder = Path(folder)
+        self.runs = self.folder / "runs"
+        self.cache = self.folder / "cache"
+        self.manifest_file = self.folder / "corpus.json"
+
+    def record_file(self, index: int) -> Path:
+        """Where the record of a run lies, or will lie."""
+        return self.runs / f"run-{index:05d}.json.gz"
+
+    def manifest(self) -> dict[str, Any]:
+        """The settings that the corpus was started with.
+
+        Raises:
+            CorpusError: The folder is no corpus, or its manifest is damaged or of another version.
+        """
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest_file.read_text())
+        except FileNotFoundError:
+            raise CorpusError(f"{str(self.folder)!r} is no corpus folder: it has no corpus.json") from None
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"cannot read {str(self.manifest_file)!r}: {error}") from error
+        if manifest.get("record_version") != RECORD_VERSION:
+            raise CorpusError(
+                f"{str(self.manifest_file)!r} has record version {manifest.get('record_version')!r}, this "
+                f"package reads {RECORD_VERSION}: use the version of lightning-nndyn that wrote it"
+            )
+        return manifest
+
+    def open(self, settings: dict[str, Any], data: dict[str, Any]) -> None:
+        """Start the corpus, or go on with it if it was started with the same settings and the same data.
+
+        Raises:
+            CorpusError: It was started with others (the differing ones are named), or cannot be written.
+        """
+        wanted = {"record_version": RECORD_VERSION, "settings": settings, "data": data}
+        if not self.manifest_file.exists():
+            self.runs.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.manifest_file, json.dumps(wanted, indent=1).encode(), keep_existing=True)
+        found = self.manifest()
+        for part in ("settings", "data"):
+            _check_same(self.folder, found[part], json.loads(json.dumps(wanted[part])))
+        self._sweep()
+
+    def write(self, record: RunRecord) -> None:
+        """Write a record so that it is there whole or not at all, even if the power fails.
+
+        Raises:
+            CorpusError: The disk is full or the folder cannot be written.
+        """
+        text = json.dumps(record.to_dict(), separators=(",", ":"))
+        write_atomically(self.record_file(record.index), gzip.compress(text.encode(), 6, mtime=0))
+
+    def read(self, index: int) -> RunRecord:
+        """Read one record.
+
+        Raises:
+            CorpusError: It is missing, damaged or of another version; the message names the file.
+        """
+        return read_record(self.record_file(index))
+
+    def indices(self) -> list[int]:
+        """The runs that have a record, damaged or not, in order."""
+        names = (file.name.removesuffix(".json.gz") for file in self.runs.glob("run-*.json.gz"))
+        return sorted(int(name.removeprefix("run-")) for name in names)
+
+    def complete(self) -> tuple[set[int], list[str]]:
+        """The runs with a whole record, and messages about the damaged ones."""
+        whole: set[int] = set()
+        damaged: list[str] = []
+        for index in self.indices():
+            try:
+                _check_whole(self.record_file(index))
+                whole.add(index)
+            except CorpusError as error:
+                damaged.append(str(error))
+        return whole, damaged
+
+    def records(self) -> list[RunRecord]:
+        """All whole records in order; a damaged one is left out with a warning that names it."""
+        records = []
+        for index in self.indices():
+            try:
+                records.append(self.read(index))
+            except CorpusError as error:
+                warnings.warn(f"left out: {error}", NNDynWarning, stacklevel=3)
+        return records
+
+    @contextmanager
+    def claim(self, index: int) -> Iterator[bool]:
+        """Whether this process may train the run; the system drops the claim of a process that dies."""
+        if fcntl is None:
+            yield True
+            return
+        claims = self.folder / "claims"
+        claims.mkdir(parents=True, exist_ok=True)
+        with open(claims / f"run-{index:05d}", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = True
+            except BlockingIOError:
+                mine = False
+            except OSError:  # a file system without locks
+                mine = True
+            yield mine
+
+    def _sweep(self) -> None:
+        """Delete what processes killed long ago left behind; younger files may be somebody's work."""
+        for file in [*self.runs.glob(".tmp-*"), *self.folder.glob(".tmp-*")]:
+            try:
+                if time.time() - file.stat().st_mtime > _STALE_SECONDS:
+                    file.unlink()
+            except OSError:
+                continue
+
+
+def read_record(file: Path) -> RunRecord:
+    """Read one record file.
+
+    Raises:
+        CorpusError: It is missing, damaged or of another version; the message names the file.
+    """
+    try:
+        values = json.loads(gzip.decompress(file.read_bytes()))
+        record = RunRecord.from_dict(values)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorpusError(
+            f"the record {file.name!r} is missing or damaged ({type(error).__name__}: {error}): "
+            "start the corpus again to train this run once more"
+        ) from error
+    if record.versions.get("record") != str(RECORD_VERSION):
+        raise CorpusError(
+            f"the record {file.name!r} has version {record.versions.get('record')}, "
+            f"this package reads {RECORD_VERSION}"
+        )
+    return record
+
+
+def write_atomically(target: Path, content: bytes, *, keep_existing: bool = False) -> None:
+    """Write a file through a temporary one beside it, synced to disk before it takes the name.
+
+    With `keep_existing`, a file that another process put there in the meantime is left as it is.
+
+    Raises:
+        CorpusError: The disk is full or the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+        try:
+            with open(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            if not (keep_existing and target.exists()):
+                os.replace(name, target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise CorpusError(
+            f"cannot write {str(target)!r}: {error}; free some space or choose another folder"
+        ) from error
+
+
+def _check_whole(file: Path) -> None:
+    """Raise CorpusError if a record file is cut or damaged; the checksum of gzip tells, without parsing."""
+    try:
+        text = gzip.decompress(file.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise CorpusError(f"the record {file.name!r} is damaged ({type(error).__name__}: {error})") from error
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        raise CorpusError(f"the record {file.name!r} is damaged (no JSON object)")
+
+
+def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name in sorted(set(found) | set(wanted)):
+        if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name):
+            raise CorpusError(
+                f"the corpus in {str(folder)!r} was started with {name}={_short(found.get(name))}, not "
+                f"{_short(wanted.get(name))}: pass the same {name}, or another folder"
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,287 @@
+"""Corpus folders and parquet files: atomic, resumable, exact, and clear about damage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_nndyn.corpus import Preset, corpus_status, export_parquet, get_preset, load_corpus, run_corpus
+from lightning_nndyn.corpus.presets import RunConfig
+from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
+
+TINY = Preset(
+    "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),
+    crop_padding=1, flip=False, epochs=2, images=256, test_images=100,
+)  # fmt: skip
+
+
+def run(folder: Path, **options: Any) -> None:
+    run_corpus(TINY, folder, **({"jobs": 1, "progress": False} | options))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpora") / "tiny"
+    run(folder)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((folder / "runs").iterdir())}
+
+
+def texts(path: Path, **options: bool) -> list[str]:
+    return [json.dumps(record.to_dict()) for record in load_corpus(path, **options)]
+
+
+def test_a_corpus_has_one_record_a_run(corpus: Path) -> None:
+    records = load_corpus(corpus)
+    assert [record.index for record in records] == list(range(6))
+    grid = [(record.config["learning_rate"], record.config["dropout"]) for record in records]
+    assert grid[:3] == [(0.01, 0.0), (0.01, 0.5), (0.05, 0.0)]
+    assert [record.diverged_epoch is not None for record in records] == [False] * 4 + [True] * 2
+    assert len(list((corpus / "runs").iterdir())) == 6
+
+
+def test_the_status_sums_it_up(corpus: Path) -> None:
+    status = corpus_status(corpus)
+    counts = ("runs", "planned_runs", "diverged_runs", "damaged", "epochs", "images")
+    assert [status[name] for name in counts] == [6, 6, 2, 0, 2, 256]
+    assert (status["corpus"], status["network"], status["dataset"]) == ("tiny", "lenet5", "digits")
+    assert 2 / 6 <= status["low_share"] <= 1 and status["hours"] > 0
+    json.dumps(status)
+
+
+def test_more_runs_keep_those_there_are(corpus: Path, tmp_path: Path) -> None:
+    run(tmp_path, runs=2)
+    first = contents(tmp_path)
+    assert len(first) == 2
+    run(tmp_path, runs=5)
+    run(tmp_path, runs=3)
+    after = contents(tmp_path)
+    assert len(after) == 5 and first.items() <= after.items()
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"images": 300}, {"seed": 1}])
+def test_other_settings_are_refused_by_name(corpus: Path, change: dict[str, int]) -> None:
+    before = contents(corpus)
+    with pytest.raises(CorpusError, match=next(iter(change))):
+        run(corpus, **change)
+    assert contents(corpus) == before
+
+
+def test_other_data_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_nndyn.corpus import load_digits_data
+
+    changed = load_digits_data()
+    changed.train_images[0, 0, 4, 4] += 1
+    monkeypatch.setattr("lightning_nndyn.corpus.runner.load_data", lambda *_, **__: changed)
+    with pytest.raises(CorpusError, match="fingerprint"):
+        run(corpus)
+
+
+def test_a_damaged_record_is_named_left_out_and_trained_again(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path)
+    whole = contents(tmp_path)
+    damaged = CorpusFolder(tmp_path).record_file(2)
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    (tmp_path / "runs" / ".tmp-left-behind").write_bytes(b"half a record")
+    with pytest.warns(NNDynWarning, match=damaged.name):
+        assert [record.index for record in load_corpus(tmp_path)] == [0, 1, 3, 4, 5]
+    with pytest.warns(NNDynWarning):
+        assert corpus_status(tmp_path)["damaged"] == 1
+    run(tmp_path, progress=True)
+    assert damaged.name in capsys.readouterr().out
+    assert [record.index for record in load_corpus(tmp_path)] == list(range(6))
+    untouched = {name: content for name, content in whole.items() if name != damaged.name}
+    assert untouched.items() <= contents(tmp_path).items()
+
+
+def test_no_corpus_and_a_damaged_manifest_are_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"corpus\.json"):
+        load_corpus(tmp_path)
+    (tmp_path / "corpus.json").write_text('{"record_ver')
+    with pytest.raises(CorpusError, match=r"corpus\.json"):
+        corpus_status(tmp_path)
+    (tmp_path / "corpus.json").write_text('{"record_version": 99}')
+    with pytest.raises(CorpusError, match="99"):
+        corpus_status(tmp_path)
+
+
+def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((CorpusError, NotADirectoryError)):
+        run(tmp_path / "file" / "corpus", runs=1)
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = load_corpus(corpus)[0]
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CorpusError, match="No space left"):
+        CorpusFolder(tmp_path).write(record)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_minutes_start_no_run_afterwards(tmp_path: Path) -> None:
+    run(tmp_path, minutes=0)
+    assert corpus_status(tmp_path)["runs"] == 0
+    with pytest.raises(CorpusError, match="no complete run"):
+        export_parquet(tmp_path, tmp_path / "corpus.parquet")
+
+
+def test_a_claim_keeps_a_second_process_away(tmp_path: Path) -> None:
+    folder = CorpusFolder(tmp_path)
+    with folder.claim(3) as first, folder.claim(3) as second, folder.claim(4) as other:
+        assert (first, second, other) == (True, False, True)
+    with folder.claim(3) as again:
+        assert again
+
+
+def test_two_at_once_share_the_work(tmp_path: Path) -> None:
+    """Two callers on one folder: every run is recorded once, by one of them."""
+    callers = [threading.Thread(target=run, args=(tmp_path,)) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    run(tmp_path)  # what one of them left to the other is done in any case
+    assert [record.index for record in load_corpus(tmp_path)] == list(range(6))
+    assert len(contents(tmp_path)) == 6
+
+
+SCRIPT = """
+from lightning_nndyn.corpus import Preset, run_corpus
+if __name__ == "__main__":
+    preset = Preset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
+                    dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=8)
+    run_corpus(preset, {folder!r}, jobs={jobs})
+"""
+
+
+def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
+    script = folder.parent / "train.py"
+    script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_for_records(folder: Path, process: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((folder / "runs").glob("run-*"))) < count:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signals) -> None:
+    folder = tmp_path / "corpus"
+    process = _start(folder, jobs=2)
+    try:
+        _wait_for_records(folder, process, 2)
+        os.killpg(process.pid, how)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode != 0
+    assert how == signal.SIGKILL or "same command" in said
+    before = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
+    assert 2 <= len(before) < 12
+    assert len(load_corpus(folder)) == len(before)  # all of them whole
+    again = _start(folder, jobs=1)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0 and f"{len(before)} of 12" in said
+    after = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
+    assert before.items() <= after.items() and len(after) == 12
+    assert [record.index for record in load_corpus(folder)] == list(range(12))
+
+
+@pytest.mark.needs("pyarrow")
+def test_parquet_gives_the_same_records_exactly(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.parquet"
+    export_parquet(corpus, file)
+    assert texts(file) == texts(corpus)
+    assert corpus_status(file) == corpus_status(corpus)
+    thin = load_corpus(file, raw=False)
+    assert [record.snapshots[1].statistics for record in thin] == [
+        record.snapshots[1].statistics for record in load_corpus(corpus)
+    ]
+    assert not thin[0].snapshots[1].layers and not thin[0].weights[1]
+
+
+@pytest.mark.needs("pyarrow")
+def test_parquet_of_480_full_runs_fits_a_repository(tmp_path: Path) -> None:
+    from lightning_nndyn.corpus import load_digits_data, train_run
+
+    preset, data = get_preset("lenet5-digits"), load_digits_data()
+    folder = CorpusFolder(tmp_path)
+    folder.open(preset.settings(), {})
+    folder.write(train_run(preset.config(360), data))
+    export_parquet(tmp_path, tmp_path / "one.parquet")
+    fixed_part = 40_000  # schema and column headers, once a file
+    assert 480 * ((tmp_path / "one.parquet").stat().st_size - fixed_part) < 20e6
+
+
+@pytest.mark.needs("pyarrow")
+def test_parquet_carries_its_version(corpus: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    file = tmp_path / "tiny.parquet"
+    export_parquet(corpus, file)
+    table = parquet.read_table(file)
+    assert table.schema.metadata[b"nndyn_parquet_version"] == b"1"
+    metadata = {**table.schema.metadata, b"nndyn_parquet_version": b"7"}
+    parquet.write_table(table.replace_schema_metadata(metadata), file)
+    with pytest.raises(CorpusError, match="version 7"):
+        load_corpus(file)
+
+
+@pytest.mark.needs("pyarrow")
+@pytest.mark.parametrize("size", [0, 100, -100])
+def test_a_damaged_parquet_is_a_clear_error(corpus: Path, tmp_path: Path, size: int) -> None:
+    file = tmp_path / "tiny.parquet"
+    export_parquet(corpus, file)
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(CorpusError, match=r"tiny\.parquet"):
+        load_corpus(file)
+
+
+def test_without_pyarrow_the_error_names_the_extra(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"lightning-nndyn\[corpus\]"):
+        export_parquet(corpus, tmp_path / "tiny.parquet")
+
+
+def test_a_records_config_trains_the_same_run_again(corpus: Path) -> None:
+    from lightning_nndyn.corpus import load_digits_data, train_run
+
+    record = load_corpus(corpus)[1]
+    config = {name: value for name, value in record.config.items() if name != "network_options"}
+    again = train_run(RunConfig(**config), load_digits_data())
+    assert again.curve["test_accuracy"] == record.curve["test_accuracy"]
+    assert again.snapshots[-1].statistics == record.snapshots[-1].statistics

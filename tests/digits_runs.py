@@ -45,9 +45,11 @@ def module_class(pl: Any) -> Any:
     """The LightningModule, for one of Lightning's two namespaces."""
 
     class Digits(pl.LightningModule):
-        def __init__(self, lr: float = GOOD, seed: int = 0, validate: bool = False) -> None:
+        def __init__(
+            self, lr: float = GOOD, seed: int = 0, validate: bool = False, batch_size: int = BATCH
+        ) -> None:
             super().__init__()
-            self.lr, self.seed, self.validate = lr, seed, validate
+            self.lr, self.seed, self.validate, self.batch_size = lr, seed, validate, batch_size
             self.net = network(seed)
             self.losses: list[float] = []
 
@@ -63,7 +65,7 @@ def module_class(pl: Any) -> Any:
             return torch.optim.SGD(self.net.parameters(), lr=self.lr, momentum=0.9)
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return loader(seed=self.seed)
+            return loader(seed=self.seed, batch_size=self.batch_size)
 
         def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
             accuracy = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()

@@ -1,0 +1,57 @@
+"""The domain of a predictor: the networks its corpus resembles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.signature import STATISTICS, Snapshot
+
+_TAIL = 0.05
+_MARGIN = 1.5
+_LEAST_WIDTH = 0.02
+_NAMED = 3
+
+
+def domain_of(first: Sequence[Snapshot], columns: Sequence[int]) -> dict[str, Any]:
+    """Ranges of graph size and of the signature before training, over the runs of a corpus.
+
+    A statistic's range is the corpus' own, widened to 1.5 times the distance between the 5 % and the 95 %
+    quantile on both sides (about 6 standard deviations of a normal distribution). Between equal values
+    that distance would be 0; 2 % of the median is its least.
+
+    Args:
+        first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
+        columns: indices of the statistics in use.
+    """
+    statistics = np.array([s.statistics for s in first], dtype=np.float64).reshape(len(first), -1)
+    statistics = statistics[np.isfinite(statistics).all(axis=1)]
+    return {
+        "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
+        "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
+        "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
+    }
+
+
+def _range(values: Array) -> list[float]:
+    low, middle, high = np.quantile(values, [_TAIL, 0.5, 1 - _TAIL])
+    margin = _MARGIN * max(high - low, _LEAST_WIDTH * abs(middle))
+    return [float(min(values.min(), low - margin)), float(max(values.max(), high + margin))]
+
+
+def outside(domain: dict[str, Any], first: Snapshot) -> str:
+    """Say which facts of a run's first snapshot lie outside `domain`; empty if none does."""
+    found = dict(zip(STATISTICS, first.statistics, strict=True)) if first.finite else {}
+    ranges = {name: domain[name] for name in ("num_nodes", "num_edges")}
+    ranges |= {name: limits for name, limits in domain["statistics"].items() if name in found}
+    found |= {"num_nodes": first.num_nodes, "num_edges": first.num_edges}
+    parts = [
+        f"{name} before training is {found[name]:.6g}, the corpus has {low:.6g} to {high:.6g}"
+        for name, (low, high) in ranges.items()
+        if not low <= found[name] <= high
+    ]
+    more = [f"and {len(parts) - _NAMED} statistics more"] if len(parts) > _NAMED else []
+    return "; ".join(parts[:_NAMED] + more)

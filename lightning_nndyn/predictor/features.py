@@ -1,0 +1,124 @@
+"""Features of a run's snapshots: what the predictor's models read (section 3.2, S3).
+
+Plain numpy on purpose: the artefact on disk then holds nothing but stock scikit-learn estimators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.signature import STATISTICS, Form, Snapshot, temporal
+
+FeatureSet = Literal["degree", "eigenvector", "both"]
+Scale = Literal["relative", "raw"]
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Table = Mapping[float, Snapshot]
+
+MOVEMENT_UNIT = 1e-5
+"""Movement of a statistic below which the scale is linear, above which it is logarithmic.
+
+Learning rates span five decades, and so do the early movements; without a logarithm all but the
+largest look like zero. The unit stands above the rounding of float32 weights and the tolerance of
+the eigenvector.
+"""
+
+
+def key(epoch: float) -> float:
+    """Round `epoch` so that equal times compare equal after arithmetic or a trip through JSON."""
+    return round(float(epoch), 9)
+
+
+def tabulate(history: Sequence[Snapshot]) -> dict[float, Snapshot]:
+    """Index a history by epoch.
+
+    Raises:
+        PredictorError: the history is empty, does not begin at epoch 0, or is not in ascending order.
+    """
+    epochs = [key(snapshot.epoch) for snapshot in history]
+    if not epochs or epochs[0] != 0.0:
+        raise PredictorError(
+            f"a history must begin with the snapshot at epoch 0, before the first step; it holds the epochs "
+            f"{show(epochs)}. Take a snapshot before training starts."
+        )
+    if any(late <= early for early, late in pairwise(epochs)):
+        raise PredictorError(f"a history's epochs must ascend; it holds {show(epochs)}. Sort its snapshots.")
+    return dict(zip(epochs, history, strict=True))
+
+
+def broken_epoch(table: Table) -> float | None:
+    """Epoch of the first snapshot whose weights were not finite; None if there is none."""
+    return next((epoch for epoch, snapshot in table.items() if not snapshot.finite), None)
+
+
+def readings(times: Iterable[float]) -> list[tuple[float, ...]]:
+    """All series of snapshot times that get a model of their own, by the time of decision.
+
+    Each prefix of `times` is one; each prefix of the epoch ends among them another, for runs that are
+    read at epoch ends only.
+    """
+    ordered = sorted(times)
+    series = (ordered, [time for time in ordered if time == int(time)])
+    prefixes = {tuple(one[:end]) for one in series for end in range(1, len(one) + 1)}
+    return sorted(prefixes, key=lambda prefix: (prefix[-1], -len(prefix)))
+
+
+def show(epochs: Iterable[float]) -> str:
+    """Join epochs as text, for messages."""
+    return ", ".join(f"{epoch:g}" for epoch in epochs) or "none"
+
+
+@dataclass(frozen=True)
+class Features:
+    """How the statistics of a few snapshots become one row of numbers.
+
+    Attributes:
+        features: which of the two centralities is summarised, or both.
+        form: temporal form of section 3.2; "plain" leaves each snapshot as it is.
+        scale: "raw" is the paper's. "relative" is each statistic's movement since epoch 0 on a signed
+            logarithmic scale (see `MOVEMENT_UNIT`), which stays bounded while a run diverges and compares
+            networks of other sizes and initialisations.
+    """
+
+    features: FeatureSet = "both"
+    form: Form = "plain"
+    scale: Scale = "relative"
+
+    @property
+    def columns(self) -> list[int]:
+        """Indices into `STATISTICS` of the statistics in use."""
+        if self.features == "both":
+            return list(range(len(STATISTICS)))
+        return [i for i, name in enumerate(STATISTICS) if name.startswith(self.features)]
+
+    def rows(self, table: Table, times: Sequence[float]) -> Array:
+        """Temporal signature, one row a snapshot.
+
+        Args:
+            table: snapshots by epoch; must hold epoch 0 and all of `times`.
+            times: the epochs to read besides 0, in ascending order.
+
+        Returns:
+            Shape [1 + n, k] for scale "raw"; [n, k] for "relative", where the row of epoch 0 is zero.
+        """
+        statistics = np.array([table[time].statistics for time in (0.0, *times)], dtype=np.float64)
+        statistics = statistics[:, self.columns]
+        if self.scale == "raw":
+            return temporal(statistics, self.form)
+        level = np.arcsinh(statistics)
+        return temporal(np.arcsinh((level - level[0]) / MOVEMENT_UNIT), self.form)[1:]
+
+    def all_snapshots(self, table: Table, times: Sequence[float]) -> Array:
+        """Concatenate all snapshots up to the last of `times` (the paper's S_t); shape [d]."""
+        return self.rows(table, times).reshape(-1)
+
+    def two_snapshots(self, table: Table, times: Sequence[float]) -> Array:
+        """Concatenate the two latest snapshots, the paper's input to regression (section 4.2); shape [d]."""
+        return self.rows(table, times)[-2:].reshape(-1)

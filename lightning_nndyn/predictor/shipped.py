@@ -1,0 +1,41 @@
+"""The predictors that came with the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lightning_nndyn.errors import ArtefactError
+from lightning_nndyn.predictor import artefact
+from lightning_nndyn.predictor.model import Predictor
+
+
+def list_predictors() -> list[str]:
+    """Names of the predictors that came with the package."""
+    return sorted(file.stem for file in _folder().glob("*.skops"))
+
+
+def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
+    """Load a predictor that came with the package by name, or any other by path.
+
+    A name goes before a file of that name in the working directory, which is reached as `./name`.
+
+    Raises:
+        ArtefactError: there is none of that name, or the files are not right (see `Predictor.load`).
+    """
+    name = os.fspath(name_or_path)
+    if name in list_predictors():
+        return Predictor.load(_folder() / name)
+    if Path(name).name == name and not any(file.exists() for file in artefact.paths(name)):
+        raise ArtefactError(
+            f"there is no predictor named {name!r}, and no such file: the package has "
+            f"{', '.join(list_predictors()) or 'none'}. Give one of these names or the path to a .skops file."
+        )
+    return Predictor.load(name)
+
+
+def _folder() -> Path:
+    """The wheel has the predictors inside the package, the repository beside it."""
+    package = Path(__file__).parent.parent
+    inside = package / "pretrained_predictors"
+    return inside if inside.is_dir() else package.parent / "pretrained_predictors"

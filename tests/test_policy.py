@@ -1,0 +1,165 @@
+"""The policy is pure: its rule is held against the definition, its promise against many draws."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.policy import Policy, conformal_threshold, good_runs_needed
+from lightning_nndyn.predictor import Verdict
+
+EVEN = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
+
+
+def verdict(p_low: float, epoch: float = 1.0, **changes: object) -> Verdict:
+    facts: dict[str, object] = {"predicted_accuracy": 0.142, "in_domain": True, "note": ""}
+    return Verdict(p_low=p_low, epoch=epoch, **{**facts, **changes})  # type: ignore[arg-type]
+
+
+DEAD = verdict(1.0, 2.0, diverged=True, note="weights are not finite since epoch 2")
+STRANGE = verdict(0.999, in_domain=False, note="num_nodes before training is 9, the corpus has 5 to 7")
+
+
+def by_definition(scores: list[float], rate: Fraction) -> float | None:
+    """The smallest of the scores at which a new one, exchangeable with them, is above it often enough only.
+
+    A new score is above the j-th largest of n if it is among the j largest of n + 1: probability j / (n + 1).
+    """
+    n = len(scores)
+    fitting = [j for j in range(1, n + 1) if Fraction(j, n + 1) <= rate]
+    return sorted(scores, reverse=True)[fitting[-1] - 1] if fitting else None
+
+
+@pytest.mark.parametrize("percent", [0, 1, 5, 7, 10, 20, 33, 50, 99])
+def test_threshold_is_the_one_the_definition_gives(percent: int) -> None:
+    rng = np.random.default_rng(percent)
+    for n in (0, 1, 2, 9, 18, 19, 20, 38, 39, 99, 100, 101, 250):
+        scores = rng.random(n).tolist()
+        assert conformal_threshold(scores, percent / 100) == by_definition(scores, Fraction(percent, 100))
+
+
+@pytest.mark.parametrize("percent", [1, 3, 5, 6, 10, 25, 50])
+def test_fewest_good_runs_are_just_enough(percent: int) -> None:
+    needed = good_runs_needed(percent / 100)
+    assert conformal_threshold([0.5] * needed, percent / 100) is not None
+    assert conformal_threshold([0.5] * (needed - 1), percent / 100) is None
+
+
+@pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (69, 0.05), (69, 0.1), (10, 0.3)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_promise_holds_over_many_draws(n: int, rate: float, ties: bool) -> None:
+    """At most the promised share of new good runs is stopped, and without ties not much less either."""
+    rng = np.random.default_rng(0)
+    draws = 6000
+    scores = rng.beta(2, 2, size=(draws, n + 1))
+    if ties:
+        scores = np.round(scores, 1)
+    stopped = [
+        Policy(tuple(row[:-1]), max_false_stop_rate=rate).decide([verdict(row[-1])]).stop for row in scores
+    ]
+    share, error = np.mean(stopped), np.sqrt(rate * (1 - rate) / draws)
+    exact = np.floor(rate * (n + 1) + 1e-9) / (n + 1)
+    assert share <= rate + 4 * error
+    if not ties:
+        assert abs(share - exact) <= 4 * error
+
+
+def test_stops_above_the_threshold_only() -> None:
+    policy = Policy(EVEN, max_false_stop_rate=0.1)
+    bar = policy.calibrated_threshold
+    assert bar == 0.9  # the tenth largest of 0.99, 0.98, ...: (9 + 1) / 101 <= 0.1
+    assert not policy.decide([verdict(bar)]).stop
+    assert policy.decide([verdict(np.nextafter(bar, 1))]).stop
+
+
+def test_reason_of_a_stop_has_the_numbers() -> None:
+    decision = Policy(EVEN, max_false_stop_rate=0.05).decide([verdict(0.98, 0.25)])
+    assert decision.stop
+    assert decision.epoch == 0.25
+    assert decision.reason == (
+        "predicted final accuracy 14.2 % "
+        "(p_low 0.98 > 0.95, the threshold that stops at most 5 % of good runs) after 0.25 epochs"
+    )
+
+
+@pytest.mark.parametrize("p_low", [0.9500001, 0.94999])
+def test_reason_tells_near_numbers_apart(p_low: float) -> None:
+    reason = Policy(threshold=0.95).decide([verdict(p_low)]).reason
+    left, right = reason.split("p_low ")[1].split(",")[0].replace("<=", ">").split(" > ")
+    assert left != right
+    assert (float(left) > float(right)) == (p_low > 0.95)
+
+
+def test_too_few_good_runs_never_stop_and_say_how_many_it_takes() -> None:
+    policy = Policy(EVEN[:18])
+    decision = policy.decide([verdict(1.0)])
+    assert policy.calibrated_threshold is None
+    assert not decision.stop
+    assert "takes 19 of them" in decision.reason
+    assert "has 18" in decision.reason
+    assert Policy(EVEN[:19]).decide([verdict(1.0)]).stop
+
+
+def test_rate_zero_never_stops_on_p_low() -> None:
+    decision = Policy(EVEN, max_false_stop_rate=0.0).decide([verdict(1.0)])
+    assert not decision.stop
+    assert "max_false_stop_rate is 0" in decision.reason
+
+
+def test_given_threshold_goes_before_calibration() -> None:
+    policy = Policy(EVEN, threshold=0.3)
+    assert policy.decide([verdict(0.31)]).stop
+    assert not policy.decide([verdict(0.3)]).stop
+    assert "the threshold that was set" in policy.decide([verdict(0.31)]).reason
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(EVEN), Policy(threshold=1.0)])
+def test_diverged_run_stops_at_any_threshold(policy: Policy) -> None:
+    decision = policy.decide([verdict(0.1), DEAD])
+    assert decision.stop
+    assert "diverged" in decision.reason
+    assert "since epoch 2" in decision.reason
+
+
+def test_network_out_of_domain_never_stops_and_says_why() -> None:
+    decision = Policy(EVEN, threshold=0.0).decide([STRANGE])
+    assert not decision.stop
+    assert STRANGE.note in decision.reason
+
+
+def test_diverged_network_out_of_domain_stops() -> None:
+    assert Policy(EVEN).decide([verdict(1.0, diverged=True, in_domain=False, note="NaN")]).stop
+
+
+def test_nothing_counts_during_grace() -> None:
+    policy = Policy(EVEN, min_epochs=2)
+    early = [verdict(1.0, 0.5), verdict(1.0, 1.0)]
+    assert not policy.decide(early).stop
+    assert "min_epochs" in policy.decide(early).reason
+    assert not policy.decide([*early, verdict(0.2, 2.0)]).stop
+    assert policy.decide([*early, verdict(0.2, 2.0), verdict(1.0, 3.0)]).epoch == 3.0
+
+
+def test_stopped_stays_stopped_for_the_first_reason() -> None:
+    policy = Policy(EVEN)
+    verdicts = [verdict(0.2, 1.0), verdict(0.97, 2.0), verdict(0.1, 3.0), DEAD]
+    decisions = [policy.decide(verdicts[:n]) for n in range(1, 5)]
+    assert [decision.stop for decision in decisions] == [False, True, True, True]
+    assert decisions[1] == decisions[2] == decisions[3]
+    assert decisions[1].epoch == 2.0
+
+
+def test_without_verdicts_the_run_goes_on() -> None:
+    assert not Policy(EVEN).decide([]).stop
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_false_stop_rate": 5}, {"max_false_stop_rate": -0.1}, {"threshold": 95}, {"min_epochs": -1}],
+)
+def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(PredictorError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
+        Policy(EVEN, **wrong)

@@ -16,7 +16,7 @@ from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.estimators import decision_values, fit_classifier, fit_platt
-from lightning_nndyn.predictor.features import MOVEMENT_UNIT, Features, readings, tabulate
+from lightning_nndyn.predictor.features import MOVEMENT_FLOOR, SIGNED_UNIT, Features, readings, tabulate
 from lightning_nndyn.signature import STATISTICS, Snapshot, temporal
 
 
@@ -52,22 +52,33 @@ def test_raw_features_are_the_papers(form: Any, features: Any) -> None:
     )
 
 
-def test_relative_features_are_movement_on_a_logarithmic_scale() -> None:
-    """Ten times the movement adds log(10), whatever the statistic's size; none is 0."""
-    slow, fast, none = (
+def test_relative_features_are_movements() -> None:
+    """Ten times the movement adds log(10) to both its sizes, whatever the statistic's size; its sign is kept."""
+    slow, fast, back = (
         Features().rows(tabulate([snapshot(0, START), snapshot(1, START + factor * START)]), [1.0])
-        for factor in (1e-3, 1e-2, 0.0)
+        for factor in (1e-3, 1e-2, -1e-2)
     )
-    assert slow.shape == (1, 10)
+    assert slow.shape == (1, 30)
     large = START > 1  # below 1 the arcsinh of the statistic itself is linear, and movement is absolute
-    np.testing.assert_allclose((fast - slow)[0, large], np.log(10), rtol=0.05)
-    np.testing.assert_array_equal(none, 0.0)
+    for part in (1, 2):
+        gain = (fast - slow)[0, 10 * part : 10 * part + 10]
+        np.testing.assert_allclose(gain[large], np.log(10), rtol=0.05)
+    assert (fast[0, :10][large] > 0).all()
+    assert (back[0, :10][large] < 0).all()
+
+
+def test_relative_features_tell_the_last_step_from_the_whole_way() -> None:
+    there_and_back = tabulate([snapshot(0, START), snapshot(1, 2 * START), snapshot(2, START)])
+    signed, whole, last = Features().rows(there_and_back, [1.0, 2.0])[1].reshape(3, 10)
+    np.testing.assert_array_equal(signed, 0.0)
+    np.testing.assert_allclose(whole, np.log(MOVEMENT_FLOOR))
+    assert (last > whole + 5).all()
 
 
 def test_relative_features_stay_bounded_while_a_run_diverges() -> None:
     exploding = tabulate([snapshot(0, START), snapshot(1, START * 1e30)])
     largest = np.abs(Features().rows(exploding, [1.0])).max()
-    assert largest < np.arcsinh(100 / MOVEMENT_UNIT)
+    assert largest < max(np.arcsinh(100 / SIGNED_UNIT), -np.log(MOVEMENT_FLOOR))
 
 
 def test_each_prefix_of_all_times_and_of_the_epoch_ends_is_read() -> None:

@@ -168,7 +168,8 @@ def _paper(network: str, dataset: str, folder: str | None = None, **changes: Any
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        _paper("lenet5", "digits", crop_padding=1, flip=False),
+        # 50 %, half-way between guessing and the best run, where Table 2 has its thresholds for CIFAR-10 as well.
+        _paper("lenet5", "digits", crop_padding=1, flip=False, low_threshold=0.5),
         _paper("lenet5", "imagefolder"),
         _paper("lenet5", "cifar10"),
         _paper("alexnet", "cifar10"),

@@ -22,13 +22,15 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Table = Mapping[float, Snapshot]
 
-MOVEMENT_UNIT = 1e-5
-"""Movement of a statistic below which the scale is linear, above which it is logarithmic.
+MOVEMENT_FLOOR = 1e-6
+"""Added to the size of a movement before its logarithm is taken: the tolerance of the eigenvector.
 
 Learning rates span five decades, and so do the early movements; without a logarithm all but the
-largest look like zero. The unit stands above the rounding of float32 weights and the tolerance of
-the eigenvector.
+largest look like zero.
 """
+
+SIGNED_UNIT = 1 / 30
+"""Movement up to which its signed scale is linear: large ones of either sign stay bounded."""
 
 
 def key(epoch: float) -> float:
@@ -82,9 +84,10 @@ class Features:
     Attributes:
         features: which of the two centralities is summarised, or both.
         form: temporal form of section 3.2; "plain" leaves each snapshot as it is.
-        scale: "raw" is the paper's. "relative" is each statistic's movement since epoch 0 on a signed
-            logarithmic scale (see `MOVEMENT_UNIT`), which stays bounded while a run diverges and compares
-            networks of other sizes and initialisations.
+        scale: "raw" is the paper's. "relative" gives three numbers for each statistic: its movement since
+            epoch 0, with its sign, and the logarithms of how far it has moved since epoch 0 and since the
+            snapshot before. They stay bounded while a run diverges, and compare networks of other sizes and
+            initialisations.
     """
 
     features: FeatureSet = "both"
@@ -106,14 +109,13 @@ class Features:
             times: the epochs to read besides 0, in ascending order.
 
         Returns:
-            Shape [1 + n, k] for scale "raw"; [n, k] for "relative", where the row of epoch 0 is zero.
+            Shape [1 + n, k] for scale "raw"; [n, 3 k] for "relative", where epoch 0 has nothing to say.
         """
         statistics = np.array([table[time].statistics for time in (0.0, *times)], dtype=np.float64)
         statistics = statistics[:, self.columns]
         if self.scale == "raw":
             return temporal(statistics, self.form)
-        level = np.arcsinh(statistics)
-        return temporal(np.arcsinh((level - level[0]) / MOVEMENT_UNIT), self.form)[1:]
+        return temporal(_movement(np.arcsinh(statistics)), self.form)
 
     def all_snapshots(self, table: Table, times: Sequence[float]) -> Array:
         """Concatenate all snapshots up to the last of `times` (the paper's S_t); shape [d]."""
@@ -122,3 +124,10 @@ class Features:
     def two_snapshots(self, table: Table, times: Sequence[float]) -> Array:
         """Concatenate the two latest snapshots, the paper's input to regression (section 4.2); shape [d]."""
         return self.rows(table, times)[-2:].reshape(-1)
+
+
+def _movement(level: Array) -> Array:
+    """Movements of [1 + n, k] numbers: signed since the first row, and sizes since the first and the last."""
+    since_start, since_last = level[1:] - level[0], np.diff(level, axis=0)
+    sizes = [np.log(np.abs(moved) + MOVEMENT_FLOOR) for moved in (since_start, since_last)]
+    return np.hstack((np.arcsinh(since_start / SIGNED_UNIT), *sizes))

@@ -1,0 +1,36 @@
+"""Fits a predictor to a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus import corpus_status, load_corpus
+from lightning_nndyn.corpus.presets import get_preset
+from lightning_nndyn.predictor import Predictor
+
+
+def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **settings: Any) -> Predictor:
+    """Fits a predictor to the best test accuracy of a corpus's runs.
+
+    Args:
+        corpus: a corpus folder, or a parquet file that was exported from one.
+        low_threshold: accuracy below which a run is low, a fraction; None takes the preset's.
+        settings: further arguments of `Predictor`.
+
+    Returns:
+        The predictor; its card holds cross-validated scores and the calibration.
+
+    Raises:
+        CorpusError: if the corpus cannot be read.
+        MissingExtraError: if the corpus is a parquet file and pyarrow is not installed.
+        PredictorError: if it has too few runs, or a setting is unknown.
+    """
+    name = corpus_status(corpus)["corpus"]
+    records = load_corpus(corpus, raw=False)
+    if low_threshold is None:
+        low_threshold = get_preset(name).low_threshold
+    predictor = Predictor(low_threshold=low_threshold, **settings)
+    return predictor.fit(
+        [record.snapshots for record in records], [record.best_accuracy for record in records], corpus=name
+    )

@@ -1,0 +1,77 @@
+"""The demo: real Trainer, shipped predictor, honest count."""
+
+import csv
+import itertools
+from pathlib import Path
+
+import pytest
+
+import lightning_nndyn as nd
+from lightning_nndyn.corpus.presets import DROPOUTS, LEARNING_RATES, get_preset
+from lightning_nndyn.demo import run_demo
+from lightning_nndyn.demo.configurations import demo_configurations
+from lightning_nndyn.demo.outcome import Outcome, Summary
+from lightning_nndyn.demo.training import Trained
+from lightning_nndyn.policy import Decision
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_configuration_is_in_the_corpus(seed: int) -> None:
+    configs = demo_configurations(64, seed)
+    preset = get_preset("lenet5-digits")
+    corpus_seeds = {preset.config(index).seed for index in range(len(preset))}
+    for config in configs:
+        assert config.learning_rate not in LEARNING_RATES
+        assert config.dropout not in DROPOUTS
+        assert config.seed not in corpus_seeds
+        assert (config.epochs, config.batch_size, config.crop_padding) == (50, 128, 1)
+    assert len({config.learning_rate for config in configs}) > 60
+    assert len({config.seed for config in configs}) == 64
+
+
+def test_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    summary = run_demo(3, output=tmp_path / "demo", seed=2)
+    printed = capsys.readouterr().out
+    for line in summary.lines():
+        assert line in printed
+    assert (tmp_path / "demo" / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "demo" / "sweep.csv").open()))
+    assert [float(row["accuracy"]) for row in rows] == [outcome.accuracy for outcome in summary.outcomes]
+    for outcome in summary.outcomes:
+        assert len(outcome.truth.accuracies) == 50
+        assert outcome.repeated
+        assert outcome.first.callback is not None
+        assert outcome.first.callback.verdicts
+    metrics = list(csv.DictReader((tmp_path / "demo" / "csv" / "run-00" / "metrics.csv").open()))
+    assert any(row["nndyn/predicted_accuracy"] for row in metrics)
+    assert list((tmp_path / "demo" / "tensorboard" / "run-00").glob("events.*"))
+
+
+def outcome(accuracy: float, stopped_at: float | None) -> Outcome:
+    config = demo_configurations(1, 0)[0]
+    truth = Trained([0.1, accuracy, 0.05], 50.0, None)
+    if stopped_at is None:
+        return Outcome(config, truth, truth)
+    callback = nd.GraphDynamicsCallback(predictor=None)
+    callback._record.decision = Decision(True, "a test", stopped_at)
+    return Outcome(config, Trained([0.1], stopped_at, callback), truth)
+
+
+def test_summary_counts_what_was_saved_and_lost() -> None:
+    summary = Summary([outcome(0.9, None), outcome(0.95, 2.0), outcome(0.2, 0.25), outcome(0.3, None)], 0.5)
+    assert summary.spent == 50 + 2 + 0.25 + 50
+    assert summary.whole == 200
+    assert [len(part) for part in (summary.good, summary.stopped, summary.lost)] == [2, 2, 1]
+    text = "\n".join(summary.lines())
+    assert "1 of 2 (final accuracy below 50%)" in text
+    assert "stopped by mistake: 1 of 2" in text
+    assert "best run: lost (95.0%" in text
+
+
+def test_an_earlier_demo_is_not_overwritten(tmp_path: Path) -> None:
+    from lightning_nndyn.demo.sweep import _fresh
+
+    made = [_fresh(tmp_path / "demo") for _ in range(3)]
+    assert [folder.name for folder in made] == ["demo", "demo-2", "demo-3"]
+    assert all(a != b for a, b in itertools.pairwise(made))

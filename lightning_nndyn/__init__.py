@@ -37,6 +37,7 @@ _LAZY = {
     "list_predictors": "predictor",
     "load_predictor": "predictor",
     "models": "",
+    "unrolled_graph": "unrolled",
 }
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "rolled_graph",
     "summarize",
     "temporal",
+    "unrolled_graph",
     "weighted_degree",
 ]
 
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from lightning_nndyn.callback import GraphDynamicsCallback
     from lightning_nndyn.policy import Decision, Policy
     from lightning_nndyn.predictor import Predictor, Verdict, list_predictors, load_predictor
+    from lightning_nndyn.unrolled import unrolled_graph
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,212 @@
+"""The chain of convolutions, poolings and linear layers that a forward pass runs through.
+
+Where `lightning_nndyn.tracing` follows channels, this follows positions: every position of a layer's output
+is labelled, and the next layer must read all of them in their order. What stands between two layers may do
+anything entry by entry; whatever mixes, drops, reorders or joins positions is no chain, and an error that
+names the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from lightning_nndyn import provenance as pv
+from lightning_nndyn.convolution import Axis, Convolution
+from lightning_nndyn.errors import TracingError
+from lightning_nndyn.tracing import LayerTracer, _call, _undisturbed
+
+_POOLING = ("input", "kernel_size", "stride", "padding")
+_ARGUMENTS = {
+    "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "linear": ("input", "weight", "bias"),
+    "max_pool2d": (*_POOLING, "dilation"),
+    "max_pool2d_with_indices": (*_POOLING, "dilation"),
+    "avg_pool2d": _POOLING,
+    "adaptive_max_pool2d": ("input", "output_size"),
+    "adaptive_avg_pool2d": ("input", "output_size"),
+}
+_WAY_OUT = (
+    "an unrolled graph takes a chain of 2-d convolutions, max or average poolings, flatten and linear "
+    "layers; nd.rolled_graph takes any network"
+)
+_Arguments: TypeAlias = Mapping[str, Any]
+
+
+def trace_chain(
+    model: nn.Module, example_input: Any, *, keep_values: bool = False
+) -> tuple[list[Convolution], list[Tensor]]:
+    """Runs the model once, in evaluation mode and without side effects, and notes its layers.
+
+    Args:
+        model: the network.
+        example_input: a batch, or a tuple or dict of arguments with one tensor.
+        keep_values: whether to keep what each layer reads.
+
+    Returns:
+        The layers, first to last; and the values that each one reads, float64 [sources], if they were asked
+        for.
+
+    Raises:
+        TracingError: if the model is no chain of such layers, or rejects the input.
+        ValueError: if values are to be kept of more than one sample.
+    """
+    inputs = list(pv.tensors_in(example_input))
+    if len(inputs) != 1 or inputs[0].dim() < 2:
+        raise TracingError(
+            f"example_input holds {len(inputs)} tensors, of shapes {[tuple(x.shape) for x in inputs]}: pass "
+            f"one batch [N, C, H, W] or [N, features]"
+        )
+    if keep_values and len(inputs[0]) != 1:
+        raise ValueError(
+            f"the activation form belongs to one sample, example_input holds {len(inputs[0])}: pass "
+            f"example_input[:1]"
+        )
+    tracer = _ChainTracer(model, inputs[0], keep_values)
+    try:
+        with _undisturbed(model), tracer:
+            out = _call(model, example_input)
+    except TracingError:
+        raise
+    except Exception as error:  # whatever a model raises on an input that does not fit it
+        raise TracingError(
+            f"{type(model).__name__} rejects the example input of shape {tuple(inputs[0].shape)} "
+            f"({type(error).__name__}: {error}); pass example_input= with a batch that it takes"
+        ) from error
+    tracer.finish(out)
+    return tracer.chain, tracer.values
+
+
+class _ChainTracer(LayerTracer):
+    """Labels every position: stage 0 is the input, stage ``i`` the output of the chain's layer ``i - 1``."""
+
+    def __init__(self, model: nn.Module, x: Tensor, keep_values: bool) -> None:
+        super().__init__(model)
+        self.chain: list[Convolution] = []
+        self.values: list[Tensor] = []
+        self._keep_values = keep_values
+        self._nodes = x[0].numel()
+        self._stamp(x, self._positions(x))
+
+    def _positions(self, out: Tensor) -> pv.Provenance:
+        labels = pv.labels(len(self.chain), out[0].numel())
+        return pv.Provenance((labels.view(1, *out.shape[1:]),))
+
+    def _layer_call(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> list[pv.Provenance] | None:
+        """Notes a layer of the chain; None for an operation that is no layer."""
+        if name in _ARGUMENTS:
+            first, *rest = pv.tensors_in(out)  # a max pooling may return indices too
+            self._append(name, dict(zip(_ARGUMENTS[name], args, strict=False), **kwargs), first)
+            return [self._positions(first), *(pv.NOTHING for _ in rest)]
+        if "pool" in name or super()._layer_call(name, args, kwargs, out) is not None:
+            raise TracingError(f"{name}, after {self._stage(len(self.chain))}, has no place here: {_WAY_OUT}")
+        return None
+
+    def _append(self, operation: str, given: _Arguments, out: Tensor) -> None:
+        x = given["input"]
+        axes, shape = (2, "vectors") if operation == "linear" else (4, "images")
+        if x.dim() != axes:
+            raise TracingError(
+                f"{operation}, after {self._stage(len(self.chain))}, reads a tensor of shape "
+                f"{tuple(x.shape)}, not a batch of {shape}: {_WAY_OUT}"
+            )
+        build = {"linear": self._linear, "conv2d": self._convolution}.get(operation, self._pooling)
+        layer = build(operation, given, x, out)
+        self._check_source(layer.name, x)
+        if self._keep_values:
+            self.values.append(x[0].detach().double().flatten().clone())
+        self.chain.append(layer)
+        self._nodes = layer.targets
+
+    def _check_source(self, name: str, x: Tensor) -> None:
+        """All positions of the stage before, in their order, and nothing else."""
+        found, last = self._provenance(x), len(self.chain)
+        intact = False
+        if len(found.planes) == 1 and found.sources == {last} and found.planes[0].shape[0] == 1:
+            read = found.planes[0].expand(1, *x.shape[1:]).flatten()
+            intact = torch.equal(read, pv.labels(last, self._nodes))
+        if not intact:
+            self._refuse(name, found.sources)
+
+    def finish(self, out: Any) -> None:
+        """Checks that the chain ends in the model's output."""
+        if not self.chain:
+            raise TracingError(f"the forward pass calls no layer of a chain: {_WAY_OUT}")
+        for tensor in pv.tensors_in(out):
+            if not self._provenance(tensor).sources <= {len(self.chain)}:
+                self._refuse("the output", self._provenance(tensor).sources)
+
+    def _refuse(self, reader: str, sources: frozenset[int]) -> None:
+        if sources == {len(self.chain)}:
+            what = f"what it reads of {self._stage(len(self.chain))} was mixed, reordered or cut before"
+        else:
+            names = " and ".join(map(self._stage, sorted(sources))) or "nothing that comes from the input"
+            what = f"it reads {names}, which is no chain (a residual connection, concatenation or branch?)"
+        raise TracingError(f"{reader}: {what}. {_WAY_OUT}")
+
+    def _stage(self, stage: int) -> str:
+        return repr(self.chain[stage - 1].name) if stage else "the input"
+
+    # -- the three kinds of layers ---------------------------------------------------------------------------
+
+    def _weight(self, weight: Tensor, operation: str) -> tuple[str, Callable[[], Tensor]]:
+        name, read, turned = self._locate(weight)
+        if read is None or turned:
+            raise TracingError(f"{operation} with a weight that is no parameter of a layer: {_WAY_OUT}")
+        return name, read
+
+    def _linear(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+        name, read = self._weight(given["weight"], operation)
+        return Convolution(name, x.shape[1], out.shape[1], Axis(), Axis(), lambda: read()[:, :, None, None])
+
+    def _convolution(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+        name, read = self._weight(given["weight"], operation)
+        stride, dilation = _pair(given.get("stride", 1)), _pair(given.get("dilation", 1))
+        kernel = given["weight"].shape[2:]
+        padding = given.get("padding", 0)
+        if padding == "valid":
+            padding = 0
+        elif padding == "same":  # the odd one goes behind
+            padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+        rows, columns = _axes(x, out, kernel, stride, dilation, _pair(padding))
+        return Convolution(name, x.shape[1], out.shape[1], rows, columns, read, given.get("groups", 1))
+
+    def _pooling(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+        name = f"{self.chain[-1].name if self.chain else 'input'}/{operation}"
+        padding, dilation = _pair(given.get("padding", 0)), _pair(given.get("dilation", 1))
+        if "output_size" in given:
+            kernel = stride = _adaptive(name, x, out)
+        else:
+            kernel = _pair(given["kernel_size"])
+            stride = _pair(given.get("stride") or kernel)
+        channels = x.shape[1]
+        rows, columns = _axes(x, out, kernel, stride, dilation, padding)
+        ones = torch.ones(channels, 1, *kernel, device=x.device)
+        return Convolution(name, channels, channels, rows, columns, lambda: ones, channels, pooling=True)
+
+
+def _adaptive(name: str, x: Tensor, out: Tensor) -> tuple[int, int]:
+    """The windows of an adaptive pooling, where they are all of one size."""
+    (height, width), (rows, columns) = x.shape[2:], out.shape[2:]
+    if height % rows or width % columns:
+        raise TracingError(
+            f"{name} pools {height}x{width} positions to {rows}x{columns}, in windows of several sizes: pass "
+            f"an example_input whose size it divides, or use nd.rolled_graph"
+        )
+    return height // rows, width // columns
+
+
+def _axes(x: Tensor, out: Tensor, *geometry: Sequence[int]) -> tuple[Axis, Axis]:
+    rows, columns = (Axis(x.shape[i], out.shape[i], *(pair[i - 2] for pair in geometry)) for i in (2, 3))
+    return rows, columns
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    """An argument that is one number for both axes, or one for each."""
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    return (int(numbers[0]), int(numbers[-1]))

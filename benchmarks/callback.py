@@ -2,8 +2,9 @@
 
     python benchmarks/callback.py
 
-One thread on the CPU, the real Trainer, 50,000 random images of 32x32 in batches of 128. LeNet trains whole epochs;
-a ResNet-32 epoch takes many minutes, so some of its batches are trained and the epoch's time is computed from them.
+One thread on the CPU, the real Trainer, 50,000 random images of 32x32 in batches of 128. LeNet trains whole
+epochs; a ResNet-32 epoch takes many minutes, so some of its batches are trained and the epoch's time is
+computed from them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/signature.py [alexnet resnet50 ...]
 
-One thread on the CPU. Every competitor starts from the same weight tensors and ends with the same ten numbers; each
-figure is the fastest of several repetitions, all taken in one run.
+One thread on the CPU. Every competitor starts from the same weight tensors and ends with the same ten
+numbers; each figure is the fastest of several repetitions, all taken in one run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ def best(work: Callable[[], object], repetitions: int) -> float:
 
 
 def five(values: np.ndarray) -> list[float]:
-    return [np.median(values), values.mean(), values.std(), scipy.stats.skew(values), scipy.stats.kurtosis(values)]
+    return [
+        np.median(values),
+        values.mean(),
+        values.std(),
+        scipy.stats.skew(values),
+        scipy.stats.kurtosis(values),
+    ]
 
 
 def numpy_blocks(graph: RolledGraph) -> list[np.ndarray]:
@@ -82,7 +88,7 @@ def with_networkx(graph: RolledGraph) -> list[float]:
 
 
 def train_one_epoch(model: nn.Module) -> None:
-    """One epoch on scikit-learn's digits, blown up to 32x32 in three channels: SGD, momentum 0.9, batch 128."""
+    """One epoch on scikit-learn's digits, at 32x32 in three channels: SGD, momentum 0.9, batch 128."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None].div(8).sub(1)
     images = nn.functional.interpolate(images, size=32).expand(-1, 3, -1, -1)
@@ -133,7 +139,8 @@ def main() -> None:
     torch.set_num_threads(1)
     table = Table(title=f"One thread, torch {torch.__version__}; residual {TOL:g}")
     for column in (
-        "network", "cold, ms", "scipy takes", "networkx takes", "warm, ms", "warm / abs().sum()", "CSR / blocks",
+        "network", "cold, ms", "scipy takes", "networkx takes", "warm, ms", "warm / abs().sum()",
+        "CSR / blocks",
     ):  # fmt: skip
         table.add_column(column, justify="right")
     for name in sys.argv[1:] or ["lenet5", "alexnet", "resnet44", "resnet50"]:

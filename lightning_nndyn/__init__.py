@@ -1,7 +1,7 @@
 """lightning-nndyn: tells from a network's weights, in the first epochs, how accurate a training run will end.
 
-The network is a rolled k-partite graph; its weighted degree and eigenvector centrality make a signature, and the
-signatures of the first epochs feed a predictor. From bottom to top::
+The network is a rolled k-partite graph; its weighted degree and eigenvector centrality make a signature, and
+the signatures of the first epochs feed a predictor. From bottom to top::
 
     import lightning_nndyn as nd
 

@@ -1,4 +1,4 @@
-"""The five statistics that summarise a node feature (step S3 of section 3.2), over all nodes or layer by layer."""
+"""The five statistics that summarise a node feature (section 3.2, S3), over all nodes or layer by layer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ LAYER_STATISTICS = ("mean", "std", "skewness", "kurtosis", *(f"q{round(100 * q)}
 def summarize(values: Tensor) -> Tensor:
     """Median, mean, standard deviation, skewness and kurtosis of the entries.
 
-    Population moments and excess kurtosis, the defaults of numpy and scipy.stats; the median of an even number of
-    entries is the mean of the two in the middle. As in scipy, skewness and kurtosis of a constant are NaN.
+    Population moments and excess kurtosis, the defaults of numpy and scipy.stats; the median of an even
+    number of entries is the mean of the two in the middle. As in scipy, skewness and kurtosis of a constant
+    are NaN.
 
     Args:
         values: any shape, at least one entry.
@@ -39,7 +40,7 @@ def summarize(values: Tensor) -> Tensor:
 
 
 def _shape(mean: Tensor, moments: Tensor) -> Tensor:
-    """Standard deviation, skewness and excess kurtosis [3, ...] from the mean and central moments [3, ...]."""
+    """Standard deviation, skewness, excess kurtosis [3, ...] from the mean and central moments [3, ...]."""
     second, third, fourth = moments
     # Scipy's test: a spread within rounding of the mean is no spread.
     constant = second <= (torch.finfo(torch.float64).eps * mean) ** 2

@@ -70,7 +70,9 @@ def _non_finite_message(graph: RolledGraph) -> str:
                 f"layer {block.weight.name!r} holds NaN or infinite weights (or norms beyond {graph.dtype}): "
                 f"the run has diverged, lower its learning rate"
             )
-    return f"a sum of weights leaves the range of {graph.dtype}: the run has diverged, lower its learning rate"
+    return (
+        f"a sum of weights leaves the range of {graph.dtype}: the run has diverged, lower its learning rate"
+    )
 
 
 def eigenvector_centrality(
@@ -83,22 +85,23 @@ def eigenvector_centrality(
 ) -> EigenvectorCentrality:
     """The principal eigenvector of the adjacency matrix (section 2.1).
 
-    Deviations from networkx: the residual is measured, not the change of the vector; a graph whose parts are not
-    connected, or tie for the largest eigenvalue, is answered too.
+    Deviations from networkx: the residual is measured, not the change of the vector; a graph whose parts are
+    not connected, or tie for the largest eigenvalue, is answered too.
 
     Args:
         graph: the graph.
-        tol: bound on ``|W v - lambda v| / lambda``. Below 5e-7 the work is done in float64, on a copy of the edges.
+        tol: bound on ``|W v - lambda v| / lambda``. Below 5e-7 the work is done in float64, on a copy of the
+            edges.
         max_iter: bound on multiplications by W; past it the best vector is returned with ``converged=False``.
-        start: Tensor[V], for example the previous epoch's vector: the closer, the fewer iterations. None starts
-            from the degrees.
-        method: ``"blocks"`` multiplies dense blocks, ``"csr"`` sparse matrices, ``"auto"`` takes the one that was
-            measured to be faster.
+        start: Tensor[V], for example the previous epoch's vector: the closer, the fewer iterations. None
+            starts from the degrees.
+        method: ``"blocks"`` multiplies dense blocks, ``"csr"`` sparse matrices, ``"auto"`` takes the one that
+            was measured to be faster.
 
     Returns:
-        The vector with eigenvalue and residual. If the graph is not connected, the vector is zero outside the parts
-        with the largest eigenvalue; where several parts tie it is one non-negative vector of those they span.
-        Without any weight every vector is an eigenvector: the uniform one, eigenvalue 0.
+        The vector with eigenvalue and residual. If the graph is not connected, the vector is zero outside the
+        parts with the largest eigenvalue; where several parts tie it is one non-negative vector of those they
+        span. Without any weight every vector is an eigenvector: the uniform one, eigenvalue 0.
 
     Raises:
         NonFiniteWeightsError: if a weight, or a norm of weights, is NaN or infinite.
@@ -128,8 +131,9 @@ def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Pro
     """The way to multiply by the graph's adjacency that suits its device and the tolerance."""
     dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.dtype
     if method == "auto":
-        # On the CPU torch's CSR product is some fifty times slower than a dense block's (benchmarks/signature.py).
-        # On a GPU launching kernels dominates, unless blocks are large: one kernel a step against one a block.
+        # On the CPU torch's CSR product is some fifty times slower than a dense block's
+        # (benchmarks/signature.py). On a GPU launching kernels dominates, unless blocks are large: one kernel
+        # a step against one a block.
         launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 50_000_000
         method = "csr" if graph.device.type == "cuda" and launches_dominate else "blocks"
     return CsrProducts(graph, dtype) if method == "csr" else BlockProducts(graph, dtype)

@@ -17,7 +17,7 @@ from lightning_nndyn import __version__
 from lightning_nndyn.errors import NNDynError
 
 app = typer.Typer(
-    help="Tells from a network's weights how accurate a training run will end, and stops the ones that end low.",
+    help="Tells from a network's weights how accurate a run will end, and stops the ones that end low.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -53,7 +53,9 @@ def _top(
 def demo(
     runs: Annotated[int, typer.Option(help="Configurations in the sweep.", min=1)] = 16,
     predictor: Annotated[str, typer.Option(help="Name or path of a predictor.")] = "lenet5-digits",
-    max_false_stop_rate: Annotated[float, typer.Option(help="Share of good runs that may be stopped.")] = 0.05,
+    max_false_stop_rate: Annotated[
+        float, typer.Option(help="Share of good runs that may be stopped.")
+    ] = 0.05,
     output: Annotated[Path, typer.Option(help="Folder for logs, table and picture.")] = Path("nndyn-demo"),
     seed: Annotated[int, typer.Option(help="Draws other configurations.", min=0)] = 0,
 ) -> None:
@@ -68,7 +70,9 @@ def demo(
 
 @app.command()
 def graph(
-    model: Annotated[str, typer.Argument(help="A network of the paper, or MODULE:FUNCTION that returns one.")],
+    model: Annotated[
+        str, typer.Argument(help="A network of the paper, or MODULE:FUNCTION that returns one.")
+    ],
     num_classes: Annotated[int, typer.Option(help="Outputs of the network.")] = 10,
     input_shape: Annotated[
         str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")
@@ -98,7 +102,9 @@ def graph(
         table.add_row(name, f"{degrees.numel():,}", count, f"{float(degrees.mean()):.3f}", f"{share:.1%}")
     console = Console()
     console.print(table)
-    console.print(f"largest eigenvalue {central.eigenvalue:.5g}, {central.iterations} products", highlight=False)
+    console.print(
+        f"largest eigenvalue {central.eigenvalue:.5g}, {central.iterations} products", highlight=False
+    )
     for name, reason in found.left_out.items():
         console.print(f"left out: {name}, {reason}", highlight=False, markup=False)
 
@@ -127,7 +133,9 @@ def corpus_train(
     preset: Annotated[str, typer.Argument(help="What to train, for example lenet5-digits.")],
     folder: Annotated[Path, typer.Argument(help="Where the records go; an existing corpus is continued.")],
     jobs: Annotated[int | None, typer.Option(help="Processes; one a core unless given.")] = None,
-    runs: Annotated[int | None, typer.Option(help="So many runs of the grid, in a fixed random order.")] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="So many runs of the grid, in a fixed random order.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Train on at most so many images.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Test on at most so many images.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a run.")] = None,
@@ -136,17 +144,22 @@ def corpus_train(
     seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
     data: Annotated[Path | None, typer.Option(help="Image folder, or torchvision's CIFAR-10 root.")] = None,
     download: Annotated[bool, typer.Option(help="Let torchvision download CIFAR-10.")] = False,
+    band_share: Annotated[
+        float, typer.Option(help="Draw this share from the learning rates at which training moves.")
+    ] = 0.0,
     minutes: Annotated[float | None, typer.Option(help="Start no run after so many minutes.")] = None,
 ) -> None:
     """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
 
-    Example: `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs 25`
+    Example: `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs
+        25`
     """
     from lightning_nndyn.corpus import run_corpus
 
     run_corpus(
-        preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs, size=size,
-        precision=precision, seed=seed, data=data, download=download, minutes=minutes,
+        preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
+        size=size, precision=precision, seed=seed, data=data, download=download, minutes=minutes,
+        band_share=band_share,
     )  # fmt: skip
 
 
@@ -215,7 +228,7 @@ def fit(
     regressor: Annotated[str, typer.Option(help="svr or linear.")] = "svr",
     scale: Annotated[str, typer.Option(help="relative, or raw as in the paper.")] = "relative",
     form: Annotated[str, typer.Option(help="plain, linear or exponential.")] = "plain",
-    max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 15,
+    max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and the MLP's weights.")] = 0,
 ) -> None:
     """Fit a predictor to a corpus, print its cross-validated scores, and save it with its card.
@@ -230,7 +243,9 @@ def fit(
     )  # fmt: skip
     Console().print(_score_table(predictor.card))
     predictor.save(output)
-    typer.echo(f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}")
+    typer.echo(
+        f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}"
+    )
 
 
 def _score_table(card: dict[str, Any]) -> Table:

@@ -1,8 +1,9 @@
 """The rolled graph: a k-partite graph of filters and neurons, weighted by norms of kernel slices.
 
-Section 3.1 of the paper. The nodes are the input channels, every filter of a convolution and every neuron of a
-fully connected layer; the edge from channel ``k`` to filter ``l`` weighs the L2 norm of ``K[l, k, ...]``, which is
-``|w|`` in a fully connected layer. Across a flatten the norm runs over the spatial positions of a channel as well.
+Section 3.1 of the paper. The nodes are the input channels, every filter of a convolution and every neuron of
+a fully connected layer; the edge from channel ``k`` to filter ``l`` weighs the L2 norm of ``K[l, k, ...]``,
+which is ``|w|`` in a fully connected layer. Across a flatten the norm runs over the spatial positions of a
+channel as well.
 
 This module takes tensors, not modules: `lightning_nndyn.tracing` finds out which layer feeds which.
 """
@@ -35,12 +36,13 @@ class LayerWeight:
 
     Attributes:
         name: the layer's name, for messages and drawings.
-        read: returns the weight now: [out, in / groups, *kernel], or [in, out / groups, *kernel] if ``transposed``.
+        read: returns the weight now: [out, in / groups, *kernel], or [in, out / groups, *kernel] if
+            ``transposed``.
         groups: the number of groups of a grouped convolution.
         transposed: whether the input axis comes first (transposed convolutions, ``x @ w``).
-        columns: None if input position ``j`` belongs to source node ``j // (in / sources)``, as after a flatten;
-            otherwise the source node of each input position, LongTensor[in], -1 for positions that other layers
-            feed (concatenation).
+        columns: None if input position ``j`` belongs to source node ``j // (in / sources)``, as after a
+            flatten; otherwise the source node of each input position, LongTensor[in], -1 for positions that
+            other layers feed (concatenation).
     """
 
     name: str
@@ -150,18 +152,19 @@ class RolledGraph:
 
     Args:
         layer_sizes: nodes of each node layer, the input channels first.
-        weights: for each block but the input, where its edges are read from; ``weights[i]`` joins node layer ``i``
-            to ``i + 1``.
+        weights: for each block but the input, where its edges are read from; ``weights[i]`` joins node layer
+            ``i`` to ``i + 1``.
         left_out: parametric layers that are not in the graph, with the reason.
 
     Raises:
-        TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several devices.
+        TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several
+            devices.
 
     Attributes:
         blocks: the edges, one block for each pair of consecutive node layers.
         layer_sizes: nodes of each node layer.
-        layer_names: ``"input"``, then the name of the layer that each node layer stands for; a layer that is called
-            again appears as ``"name#2"``.
+        layer_names: ``"input"``, then the name of the layer that each node layer stands for; a layer that is
+            called again appears as ``"name#2"``.
         left_out: parametric layers that are not in the graph, with the reason.
     """
 
@@ -336,7 +339,7 @@ def _block_shape(weight: LayerWeight, sources: int, targets: int) -> tuple[int, 
         return 1, targets, sources
     if (inputs * groups) % sources or sources % groups:
         raise TracingError(
-            f"layer {weight.name!r} reads {inputs * groups} inputs in {groups} groups, which {sources} source "
-            f"nodes cannot feed evenly"
+            f"layer {weight.name!r} reads {inputs * groups} inputs in {groups} groups, which {sources} "
+            f"source nodes cannot feed evenly"
         )
     return groups, targets // groups, sources // groups

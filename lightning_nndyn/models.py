@@ -1,6 +1,7 @@
 """The paper's networks, with the layer sizes that its Table 5 implies.
 
-Every constructor takes ``(num_classes=10, dropout=0.0)`` and returns a plain module. `resnet50` is torchvision's.
+Every constructor takes ``(num_classes=10, dropout=0.0)`` and returns a plain module. `resnet50` is
+torchvision's.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ def lenet5(
 ) -> nn.Sequential:
     """LeNet-5: convolutions of 6 and 16 filters, fully connected layers of 120, 84 and ``num_classes``.
 
-    With 100 classes the hidden layers have 336 and 252 neurons, which gives Table 5's counts for ImageNet-100.
+    With 100 classes the hidden layers have 336 and 252 neurons, which gives Table 5's counts for
+    ImageNet-100.
 
     Args:
         num_classes: neurons of the last layer.
         dropout: probability before each of the two hidden fully connected layers.
         in_channels: channels of the images.
-        image_size: height and width of the images in pixels, at least 4. Below 16 the 5x5 convolutions are padded
-            by 2, as nothing would be left of the image otherwise; the rolled graph does not depend on it.
+        image_size: height and width of the images in pixels, at least 4. Below 16 the 5x5 convolutions are
+            padded by 2, as nothing would be left of the image otherwise; the rolled graph does not depend on
+            it.
 
     Raises:
         ValueError: if ``image_size`` is below 4.
@@ -54,7 +57,7 @@ def lenet5(
 
 
 def alexnet(num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3) -> nn.Sequential:
-    """AlexNet for 32x32 images: convolutions 96, 256, 384, 384, 256; fully connected 1024, 512, ``num_classes``."""
+    """AlexNet for 32x32 images: convolutions 96, 256, 384, 384, 256; linear 1024, 512, ``num_classes``."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 96, 7, stride=2, padding=2),
         nn.ReLU(),
@@ -137,7 +140,7 @@ def resnet44(num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 
 
 
 def resnet50(num_classes: int = 10, dropout: float = 0.0) -> nn.Module:
-    """torchvision's ResNet-50 with ``num_classes`` outputs; ``dropout`` acts before the last layer.
+    """Torchvision's ResNet-50 with ``num_classes`` outputs; ``dropout`` acts before the last layer.
 
     Raises:
         MissingExtraError: if torchvision is not installed.
@@ -148,5 +151,5 @@ def resnet50(num_classes: int = 10, dropout: float = 0.0) -> nn.Module:
         raise MissingExtraError("torchvision", "vision", "ResNet-50") from error
     model: nn.Module = torchvision_resnet50(num_classes=num_classes)
     if dropout:
-        model.fc = nn.Sequential(nn.Dropout(dropout), model.fc)
+        model.fc = nn.Sequential(nn.Dropout(dropout), model.get_submodule("fc"))
     return model

@@ -1,8 +1,8 @@
 """Multiplying a vector over the nodes by a rolled graph's adjacency: dense blocks, or sparse matrices.
 
-The adjacency is ``W = L + L'``, where L leads along the network and its transpose back. `BlockProducts` takes one
-dense matrix-vector product a block and suits a CPU, or few large layers; `CsrProducts` takes one sparse product
-whatever the number of layers.
+The adjacency is ``W = L + L'``, where L leads along the network and its transpose back. `BlockProducts` takes
+one dense matrix-vector product a block and suits a CPU, or few large layers; `CsrProducts` takes one sparse
+product whatever the number of layers.
 """
 
 from __future__ import annotations

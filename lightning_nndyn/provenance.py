@@ -1,10 +1,10 @@
 """Which channel of which layer made each entry of a tensor, carried through the operations of a forward pass.
 
-An entry's maker is a *label*, ``call << 32 | channel``, or -1. A *plane* is an int64 tensor of labels with the
-tensor's number of axes, of size one along the axes on which the maker does not depend: a convolution's output has
-one plane [1, C, 1, 1]. A sum of two tensors has the planes of both. Operations that only move entries (reshape,
-cat, slices, ...) are applied to the planes themselves, so their effect on the layout is exact whatever they do.
-Where the layout is lost, the makers stay known: they are then *opaque* sources.
+An entry's maker is a *label*, ``call << 32 | channel``, or -1. A *plane* is an int64 tensor of labels with
+the tensor's number of axes, of size one along the axes on which the maker does not depend: a convolution's
+output has one plane [1, C, 1, 1]. A sum of two tensors has the planes of both. Operations that only move
+entries (reshape, cat, slices, ...) are applied to the planes themselves, so their effect on the layout is
+exact whatever they do. Where the layout is lost, the makers stay known: they are then *opaque* sources.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _CHANNEL_BITS = 32
 _CHANNEL_MASK = (1 << _CHANNEL_BITS) - 1
 
 _MOVEMENTS = frozenset(
-    """__getitem__ broadcast_to cat chunk concat concatenate dsplit dstack expand expand_as flatten flip gather
-    hsplit hstack index_select moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle ravel repeat
-    repeat_interleave reshape reshape_as roll rot90 select split split_with_sizes squeeze stack swapaxes swapdims
-    t take_along_dim tensor_split tile transpose unbind unflatten unsafe_chunk unsafe_split unsqueeze view view_as
-    vsplit vstack channel_shuffle""".split()
+    """__getitem__ broadcast_to cat chunk concat concatenate dsplit dstack expand expand_as flatten flip
+    gather hsplit hstack index_select moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle
+    ravel repeat repeat_interleave reshape reshape_as roll rot90 select split split_with_sizes squeeze
+    stack swapaxes swapdims t take_along_dim tensor_split tile transpose unbind unflatten unsafe_chunk
+    unsafe_split unsqueeze view view_as vsplit vstack channel_shuffle""".split()
 )
 _REDUCTIONS = frozenset("mean sum amax amin max min logsumexp std var median nanmean norm prod".split())
 _PRODUCTS = frozenset("matmul bmm mm __matmul__ __rmatmul__".split())
@@ -75,7 +75,8 @@ def along(provenance: Provenance, axis: int, size: int) -> tuple[list[Tensor], f
     """Reads the planes along one axis.
 
     Returns:
-        One label vector [size] for each plane that varies along that axis alone, and the sources of the others.
+        One label vector [size] for each plane that varies along that axis alone, and the sources of the
+        others.
     """
     vectors, opaque = [], set(provenance.opaque)
     for plane in provenance.planes:
@@ -125,11 +126,13 @@ def propagate(
     name = getattr(func, "__name__", "")
     if name == "__get__":  # .T, .mT and their kin: every other property yields no tensor with a layout
         name = "t" if outputs and outputs[0].dim() == inputs[0][0].dim() == 2 else name
-        func = torch.t
+        func = Tensor.t
     opaque = frozenset[int]().union(*(provenance.opaque for _, provenance in inputs))
     if name in _MOVEMENTS:
-        # Planes have other strides than the tensor they describe: where it can be viewed, they may need a copy.
-        func = {"view": Tensor.reshape, "view_as": Tensor.reshape_as}.get(name, func)
+        # Planes have other strides than the tensor they describe: where it can be viewed, they may need a
+        # copy.
+        views: dict[str, Callable[..., Any]] = {"view": Tensor.reshape, "view_as": Tensor.reshape_as}
+        func = views.get(name, func)
         moved = _move(func, args, kwargs, lookup, len(outputs))
         if moved is not None:
             return [Provenance(planes, opaque) for planes in moved]

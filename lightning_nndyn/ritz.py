@@ -1,12 +1,12 @@
 """Principal eigenvector of a chain of layers, by a Rayleigh-Ritz method with one subspace for each layer.
 
 Two things make a rolled graph hard for the usual iterations. It is bipartite, so that plain power iteration
-oscillates; and in a deep network the share of each layer settles slowly, as weight wanders along the chain one layer
-a step. Within a layer, though, kernel norms are close to rank one and settle at once. So the vector is not searched
-in a Krylov space but in one that is cut at the layers' bounds: with the pieces ``q[j] | layer l`` of a few vectors
-as a basis, the small matrix that W becomes on them is block tridiagonal, and its principal eigenvector gives every
-layer its own share at every step. The residual, cut in the same way, is the next vector. Each step costs one product
-with W, and contains the step of a Lanczos iteration.
+oscillates; and in a deep network the share of each layer settles slowly, as weight wanders along the chain
+one layer a step. Within a layer, though, kernel norms are close to rank one and settle at once. So the vector
+is not searched in a Krylov space but in one that is cut at the layers' bounds: with the pieces ``q[j] | layer
+l`` of a few vectors as a basis, the small matrix that W becomes on them is block tridiagonal, and its
+principal eigenvector gives every layer its own share at every step. The residual, cut in the same way, is the
+next vector. Each step costs one product with W, and contains the step of a Lanczos iteration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SQUARINGS = 26  # 2 ** 26 powers separate Ritz values that differ by 1e-7
 
 
 class PrincipalVector:
-    """The search for the principal eigenvector. Nothing here waits for the device: the caller decides when to look.
+    """The search for the principal eigenvector. Nothing here waits for the device: the caller decides.
 
     Args:
         products: how to multiply by W.
@@ -40,7 +40,7 @@ class PrincipalVector:
     def __init__(self, products: Products, degree: Tensor, start: Tensor | None = None) -> None:
         if start is not None and start.shape != degree.shape:
             raise ValueError(
-                f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one number a node"
+                f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one each"
             )
         self.iterations = 0
         self._products = products
@@ -76,7 +76,8 @@ class PrincipalVector:
         self.iterations += 1
         self._count += 1
         n = self._count
-        # The new row and column of every layer's small matrix; behind[k] is what forward's transpose makes of it.
+        # The new row and column of every layer's small matrix; behind[k] is what forward's transpose makes of
+        # it.
         self._small[:, :n, k] = self._layer_dots(self._basis[:n], self._ahead[k])
         self._small[1:, k, :n] = self._layer_dots(self._basis[:n], self._behind[k])[:-1]
 
@@ -107,8 +108,8 @@ class PrincipalVector:
         for _ in range(2):
             parts = self._layer_dots(basis, vector).to(vector.dtype)
             vector = vector - (parts[self._layer] * basis.T).sum(1)
-        # In exact arithmetic the residual is orthogonal to the basis already. Where little is left of it the layer
-        # has no more directions, and what is left is rounding.
+        # In exact arithmetic the residual is orthogonal to the basis already. Where little is left of it the
+        # layer has no more directions, and what is left is rounding.
         return self._per_layer_unit(vector, floor=0.1 * before)
 
     def _solve(self) -> None:
@@ -123,7 +124,7 @@ class PrincipalVector:
         self._residual = image - self._value.to(image.dtype) * self._vector
 
     def _small_eigenpair(self) -> tuple[Tensor, Tensor]:
-        """Principal eigenvector [layers, count] and value of W on the basis, non-negative in its first column.
+        """Principal eigenvector [layers, count] of W on the basis, and its eigenvalue.
 
         Even and odd layers make it bipartite as well: its half, rows odd and columns even, is all there is.
         """
@@ -184,7 +185,8 @@ def by_squaring(matrix: Tensor) -> Tensor:
     for _ in range(_SQUARINGS):
         matrix = matrix / matrix.diagonal().sum().clamp_min(_tiny(matrix))
         matrix = matrix @ matrix
-    # What is left has rank one: any column is the vector, the one with the largest diagonal entry the longest.
+    # What is left has rank one: any column is the vector, the one with the largest diagonal entry the
+    # longest.
     column = matrix.index_select(1, matrix.diagonal().argmax().view(1)).squeeze(1)
     return column / torch.linalg.vector_norm(column).clamp_min(_tiny(column))
 

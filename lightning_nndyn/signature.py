@@ -26,7 +26,7 @@ LAYER_FIELDS = (
     *(f"{feature}_{name}" for feature in ("degree", "eigenvector") for name in LAYER_STATISTICS),
     "frobenius",
 )
-"""Names of a node layer's numbers in `Snapshot.layers`; ``frobenius`` is the norm of the weights that lead to it."""
+"""Names of a node layer's numbers in `Snapshot.layers`; ``frobenius`` is the norm of the weights to it."""
 
 DEFAULT_TIMES = (0.0625, 0.125, 0.25, 0.5)
 """Fractions of the first epoch at which weights are read, besides 0 and every epoch's end."""
@@ -84,8 +84,8 @@ class Snapshot:
 class SnapshotTaker:
     """Reads a graph's weights again and again, each time starting from the eigenvector before.
 
-    On a GPU a snapshot is one copy of some dozen numbers to the host, unless the eigenvector needs more steps than
-    foreseen.
+    On a GPU a snapshot is one copy of some dozen numbers to the host, unless the eigenvector needs more steps
+    than foreseen.
 
     Args:
         graph: the network's rolled graph.
@@ -192,17 +192,20 @@ def batch_of(time: float, batches_per_epoch: int) -> int:
         ValueError: if ``time`` is not within (0, 1] or the epoch has no batch.
     """
     if not 0 < time <= 1 or batches_per_epoch < 1:
-        raise ValueError(f"time={time} must be within (0, 1] and batches_per_epoch={batches_per_epoch} at least 1")
+        raise ValueError(
+            f"time={time} must be within (0, 1] and batches_per_epoch={batches_per_epoch} at least 1"
+        )
     return max(1, math.ceil(time * batches_per_epoch))
 
 
 def temporal(signatures: np.ndarray, form: Form = "plain", alpha: float = 0.5) -> np.ndarray:
-    """The three temporal forms of a series of signatures (S3); concatenating the result gives the paper's S_t.
+    """The three temporal forms of a series of signatures (S3); its rows concatenated are the paper's S_t.
 
     Args:
         signatures: [n, k], one signature a snapshot, earliest first.
-        form: ``"plain"`` leaves them; ``"linear"`` takes at each time the mean of all up to it, weighted 1, 2, ...;
-            ``"exponential"`` takes ``alpha * now + (1 - alpha) * before``, with the value before already smoothed.
+        form: ``"plain"`` leaves them; ``"linear"`` takes at each time the mean of all up to it, weighted 1,
+            2, ...; ``"exponential"`` takes ``alpha * now + (1 - alpha) * before``, with the value before
+            already smoothed.
         alpha: weight of the newest signature in the exponential form, within (0, 1].
 
     Returns:
@@ -231,4 +234,6 @@ def temporal(signatures: np.ndarray, form: Form = "plain", alpha: float = 0.5) -
 
 def statistics_matrix(snapshots: Sequence[Snapshot]) -> np.ndarray:
     """The statistics of a series of snapshots, float64 [n, 10]."""
-    return np.array([snapshot.statistics for snapshot in snapshots], dtype=np.float64).reshape(-1, len(STATISTICS))
+    return np.array([snapshot.statistics for snapshot in snapshots], dtype=np.float64).reshape(
+        -1, len(STATISTICS)
+    )

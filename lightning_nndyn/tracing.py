@@ -1,9 +1,9 @@
 """Finds out which parametric layer feeds which, by watching one forward pass.
 
-Every operation of the pass goes through a `TorchFunctionMode`: products with a weight are layer calls, everything
-else carries the makers of its inputs on to its outputs (`lightning_nndyn.provenance`). The rolled graph is the
-chain along the main path, the longest path, in parametric layers, of the true data-flow graph: skips and
-projections beside it add nothing (section 3.1).
+Every operation of the pass goes through a `TorchFunctionMode`: products with a weight are layer calls,
+everything else carries the makers of its inputs on to its outputs (`lightning_nndyn.provenance`). The rolled
+graph is the chain along the main path, the longest path, in parametric layers, of the true data-flow graph:
+skips and projections beside it add nothing (section 3.1).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _CONVOLUTIONS = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2
 _RIGHT_PRODUCTS = frozenset("matmul mm __matmul__ addmm".split())
 _UNSUPPORTED = frozenset(
     """multi_head_attention_forward lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
-    bilinear bmm baddbmm einsum tensordot inner embedding_bag conv_tbc __rmatmul__ mv addmv chain_matmul""".split()
+    bilinear bmm baddbmm einsum tensordot inner embedding_bag conv_tbc __rmatmul__ mv addmv
+    chain_matmul""".split()
 )
 _TRANSPOSES = frozenset("t transpose swapaxes swapdims permute adjoint".split())
 _WAY_OUT = "name the chain's layers yourself: layers=['first', ..., 'last']"
@@ -60,8 +61,8 @@ class _Call:
 class LayerTracer(TorchFunctionMode):
     """Watches a forward pass that somebody else makes and builds the rolled graph from it.
 
-    Use it as a context manager around the pass. Nothing of the pass is changed: no random numbers are drawn, no
-    input is kept, and hooks are gone on exit.
+    Use it as a context manager around the pass. Nothing of the pass is changed: no random numbers are drawn,
+    no input is kept, and hooks are gone on exit.
 
     Args:
         model: the module whose layers are wanted.
@@ -85,12 +86,12 @@ class LayerTracer(TorchFunctionMode):
         for name, module in _layer_modules(self._model):
             self._handles.append(module.register_forward_pre_hook(partial(self._enter_module, name)))
             self._handles.append(module.register_forward_hook(self._leave_module, always_call=True))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exc: Any) -> None:
         """Stops watching and removes the hooks."""
-        super().__exit__(*exc)
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -114,7 +115,8 @@ class LayerTracer(TorchFunctionMode):
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name == "__setitem__":
-            self._stamp(args[0], pv.write(*args, self._provenance))
+            target, index, value = args
+            self._stamp(target, pv.write(target, index, value, self._provenance))
             return out
         if name in _TRANSPOSES or name == "__get__":
             self._note_transpose(args, out)
@@ -125,7 +127,7 @@ class LayerTracer(TorchFunctionMode):
             self._stamp(tensor, provenance)
         return out
 
-    # -- provenance of tensors ---------------------------------------------------------------------------------
+    # -- provenance of tensors
 
     def _provenance(self, tensor: Tensor) -> pv.Provenance:
         own: pv.Provenance = self._known.get(tensor, pv.NOTHING)
@@ -148,11 +150,13 @@ class LayerTracer(TorchFunctionMode):
 
     def _note_transpose(self, args: Sequence[Any], out: Any) -> None:
         """Remembers that a tensor is a weight matrix, transposed: ``x @ self.weight.t()``."""
-        if isinstance(out, Tensor) and out.dim() == 2 and id(args[0]) in self._names:
-            if out.shape == args[0].shape[::-1] and out.stride() == args[0].stride()[::-1]:
-                self._transposed[out] = self._names[id(args[0])]
+        name = self._names.get(id(args[0]))
+        if name is None or not isinstance(out, Tensor) or out.dim() != 2:
+            return
+        if out.shape == args[0].shape[::-1] and out.stride() == args[0].stride()[::-1]:
+            self._transposed[out] = name
 
-    # -- layer calls -------------------------------------------------------------------------------------------
+    # -- layer calls
 
     def _layer_call(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
@@ -170,10 +174,10 @@ class LayerTracer(TorchFunctionMode):
         if name in _RIGHT_PRODUCTS and self._weight_name(args[-1]) is not None and args[-1].dim() == 2:
             return self._product("matmul", args[-2], args[-1], 1, out)
         if name in _UNSUPPORTED or name in _RIGHT_PRODUCTS:
-            weights = [self._weight_name(t) for t in pv.tensors_in((args, kwargs)) if t.dim() > 1]
-            weights = [weight for weight in weights if weight is not None]
-            if weights:
-                return self._unsupported(name, weights[0], args, kwargs, out)
+            weights = (self._weight_name(t) for t in pv.tensors_in((args, kwargs)) if t.dim() > 1)
+            weight = next(filter(None, weights), None)
+            if weight is not None:
+                return self._unsupported(name, weight, args, kwargs, out)
         return None
 
     def _weight_name(self, weight: Tensor) -> str | None:
@@ -212,7 +216,7 @@ class LayerTracer(TorchFunctionMode):
         return "", None, False
 
     def _computed_weight(self, x: Tensor, out: Tensor) -> list[pv.Provenance]:
-        """A product with something that is no parameter (a fixed blur, a hypernetwork): no layer, layout lost."""
+        """A product with what is no parameter (a fixed blur, a hypernetwork): no layer, layout lost."""
         return [pv.Provenance((), self._provenance(x).sources)]
 
     def _unsupported(
@@ -226,7 +230,7 @@ class LayerTracer(TorchFunctionMode):
         made = pv.Provenance((), frozenset({len(self._calls) - 1}))
         return [made for _ in pv.tensors_in(out)]
 
-    # -- the graph ---------------------------------------------------------------------------------------------
+    # -- the graph
 
     def graph(self) -> RolledGraph:
         """Builds the rolled graph of the pass that was watched.
@@ -235,23 +239,23 @@ class LayerTracer(TorchFunctionMode):
             The chain along the main path; ``left_out`` names every other parametric layer with the reason.
 
         Raises:
-            TracingError: if no layer was called, or the main path cannot be followed; the message names the layer
-                and the way out.
+            TracingError: if no layer was called, or the main path cannot be followed; the message names the
+                layer and the way out.
         """
         if self._layers is not None:
             return _chain_by_name(self._model, self._layers)
         if not self._calls:
             raise TracingError(
-                f"no convolution or linear layer of {type(self._model).__name__} was called in the forward pass "
-                f"(compiled and scripted code hides its layers); {_WAY_OUT}"
+                f"no convolution or linear layer of {type(self._model).__name__} was called in the forward "
+                f"pass (compiled and scripted code hides its layers); {_WAY_OUT}"
             )
         path = self._main_path()
         calls = [self._calls[index] for index in path]
         for call in calls:
             if call.weight is None:
                 raise TracingError(
-                    f"layer {call.name!r} ({call.kind}) lies on the main path and has no place in a rolled graph "
-                    f"of convolutions and linear layers; {_WAY_OUT}"
+                    f"layer {call.name!r} ({call.kind}) lies on the main path and has no place in a rolled "
+                    f"graph of convolutions and linear layers; {_WAY_OUT}"
                 )
         assert calls[0].weight is not None
         weights = [calls[0].weight, *(self._edge(source, target) for source, target in pairwise(path))]
@@ -323,7 +327,8 @@ def rolled_graph(
         model: any module of convolutions and linear layers.
         example_input: a tensor, or a tuple or dict of arguments for ``model``. None takes the module's
             ``example_input_array``, or tries the usual image sizes.
-        layers: names of the chain's layers, first to last, for a model that cannot be traced; no pass is made.
+        layers: names of the chain's layers, first to last, for a model that cannot be traced; no pass is
+            made.
 
     Returns:
         The graph, on the weights' device.
@@ -421,7 +426,8 @@ def _chain_by_name(model: nn.Module, layers: Sequence[str]) -> RolledGraph:
         weights.append(LayerWeight(name, read, getattr(module, "groups", 1), transposed))
     first = modules[layers[0]]
     inputs = first.in_features if isinstance(first, nn.Linear) else first.in_channels
-    outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in map(modules.get, layers)]
+    chain = [modules[name] for name in layers]
+    outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in chain]
     left_out = {name: "not named in layers=" for name in modules if name not in layers}
     return RolledGraph([inputs, *outputs], weights, left_out)
 

@@ -40,8 +40,8 @@ def test_runs_have_different_configurations_and_seeds() -> None:
 
 def test_a_part_of_the_order_represents_the_grid() -> None:
     preset = get_preset("lenet5-digits")
-    order = preset.order()
-    assert sorted(order) == list(range(480)) and order == preset.order()
+    order = [index for index, _ in preset.order()]
+    assert sorted(order) == list(range(480)) and preset.order() == preset.order()
     decades = Counter(round(np.floor(np.log10(preset.config(index).learning_rate))) for index in order[:120])
     assert len(decades) == 6 and min(decades.values()) >= 8
 
@@ -57,6 +57,20 @@ def test_departures_name_what_was_scaled() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(CorpusError, match=next(iter(wrong))):
         get_preset("lenet5-digits").scaled(**wrong)
+
+
+def test_most_runs_come_from_the_band_if_asked_for() -> None:
+    preset = get_preset("lenet5-cifar10")
+    order = preset.order(band_share=0.7)
+    assert sorted(index for index, _ in order) == list(range(480))
+    for count in (10, 50, 250):
+        configs = [preset.config(index, sampling) for index, sampling in order[:count]]
+        banded = [config for config in configs if config.sampling == "band"]
+        assert len(banded) == 0.7 * count
+        assert all(5e-4 <= config.learning_rate <= 0.2 for config in banded)
+    assert {sampling for _, sampling in preset.order()} == {"grid"}
+    with pytest.raises(CorpusError, match=r"band_share=1\.5"):
+        preset.order(band_share=1.5)
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

@@ -55,12 +55,16 @@ def naive_weights(model: nn.Sequential) -> list[np.ndarray]:
     for layer in model:
         if isinstance(layer, nn.Conv2d):
             w = layer.weight.detach().double().numpy()
-            blocks.append(np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])]))
+            blocks.append(
+                np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])])
+            )
             channels = len(w)
         elif isinstance(layer, nn.Linear):
             w = layer.weight.detach().double().numpy()
             w = w.reshape(len(w), channels, -1) if w.shape[1] != channels else w[:, :, None]
-            blocks.append(np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])]))
+            blocks.append(
+                np.array([[np.linalg.norm(w[j, k]) for j in range(len(w))] for k in range(w.shape[1])])
+            )
             channels = len(w)
     return blocks
 
@@ -108,7 +112,9 @@ def test_refresh_reads_in_place_without_new_memory() -> None:
     before = graph.edge_weight.clone()
     with torch.profiler.profile(profile_memory=True) as profile:
         graph.refresh()
-    allocated = sum(event.self_cpu_memory_usage for event in profile.events() if event.self_cpu_memory_usage > 0)
+    allocated = sum(
+        event.self_cpu_memory_usage for event in profile.events() if event.self_cpu_memory_usage > 0
+    )
     assert allocated < 4096, f"refresh allocated {allocated} bytes"
     torch.testing.assert_close(graph.edge_weight, 3 * before)
     torch.testing.assert_close(adjacency.values(), graph.adjacency().values())
@@ -128,7 +134,9 @@ def test_slice_norms_equal_vector_norm(dtype: torch.dtype, shape: tuple[int, int
 def test_channels_last_weights_give_the_same_graph() -> None:
     model = nd.models.vgg7()
     before = nd.rolled_graph(model).edge_weight
-    torch.testing.assert_close(nd.rolled_graph(model.to(memory_format=torch.channels_last)).edge_weight, before)
+    torch.testing.assert_close(
+        nd.rolled_graph(model.to(memory_format=torch.channels_last)).edge_weight, before
+    )
 
 
 def test_grouped_and_transposed_convolutions() -> None:

@@ -53,7 +53,7 @@ def test_raw_features_are_the_papers(form: Any, features: Any) -> None:
 
 
 def test_relative_features_are_movements() -> None:
-    """Ten times the movement adds log(10) to both its sizes, whatever the statistic's size; its sign is kept."""
+    """Ten times the movement adds log(10) to its sizes, whatever the statistic's size; its sign is kept."""
     slow, fast, back = (
         Features().rows(tabulate([snapshot(0, START), snapshot(1, START + factor * START)]), [1.0])
         for factor in (1e-3, 1e-2, -1e-2)

@@ -75,7 +75,9 @@ def test_snapshot_holds_the_ten_statistics() -> None:
     row = dict(zip(LAYER_FIELDS, snapshot.layers["10"], strict=True))
     degree = list(graph.layers(parts[0]))[graph.layer_names.index("10")]
     assert row["degree_q50"] == pytest.approx(degree.median().item(), rel=1e-2)
-    assert row["frobenius"] == pytest.approx(graph.blocks[graph.layer_names.index("10") - 1].values.norm().item())
+    assert row["frobenius"] == pytest.approx(
+        graph.blocks[graph.layer_names.index("10") - 1].values.norm().item()
+    )
 
 
 def test_snapshots_follow_the_weights_and_start_warm() -> None:
@@ -156,7 +158,15 @@ def test_snapshots_survive_json() -> None:
 
 @pytest.mark.parametrize(
     ("time", "batches", "expected"),
-    [(0.0625, 12, 1), (0.125, 12, 2), (0.25, 12, 3), (0.5, 12, 6), (1, 12, 12), (0.0625, 391, 25), (0.01, 3, 1)],
+    [
+        (0.0625, 12, 1),
+        (0.125, 12, 2),
+        (0.25, 12, 3),
+        (0.5, 12, 6),
+        (1, 12, 12),
+        (0.0625, 391, 25),
+        (0.01, 3, 1),
+    ],
 )
 def test_fractions_of_the_first_epoch_in_batches(time: float, batches: int, expected: int) -> None:
     assert batch_of(time, batches) == expected

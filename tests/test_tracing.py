@@ -117,13 +117,19 @@ def test_residual_stream_and_projection() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.projection(x) + self.b(F.relu(self.a(x)))
 
-    graph = nd.rolled_graph(nn.Sequential(Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    graph = nd.rolled_graph(
+        nn.Sequential(Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    )
     assert graph.layer_names == ("input", "0.a", "0.b", "1.a", "1.b", "4")
     assert set(graph.left_out) == {"0.projection", "1.projection"}
 
 
 def test_mlp_and_mean_over_positions() -> None:
-    assert nd.rolled_graph(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))).layer_sizes == (5, 4, 3)
+    assert nd.rolled_graph(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))).layer_sizes == (
+        5,
+        4,
+        3,
+    )
 
     class Pooled(nn.Module):
         def __init__(self) -> None:

@@ -15,6 +15,9 @@ LEARNING_RATES: tuple[float, ...] = tuple(
 DROPOUTS: tuple[float, ...] = tuple(tenths / 10 for tenths in range(10))
 """The paper's ten dropout probabilities: 0, 0.1, ..., 0.9."""
 
+BAND = (5e-4, 0.2)
+"""Learning rates at which the paper's networks learn: below they hardly move, above they often diverge."""
+
 PRECISIONS = ("float32", "bf16")
 _ORDER_SEED = 20_240_501  # of the order in which runs are trained; a constant, so that partial corpora agree
 
@@ -25,7 +28,8 @@ class RunConfig:
 
     `index` is the run's place in the preset's grid (learning rates outside, dropouts inside), and names its
     record.
-    `sampling` says how the configuration was chosen: "grid" for the paper's grid.
+    `sampling` says how the configuration was chosen: "grid" from the paper's whole grid, "band" from the
+    learning rates at which training moves.
     """
 
     preset: str
@@ -104,8 +108,8 @@ class Preset:
             given.setdefault("test_images", max(2000, given["images"] // 4))
         return replace(self, **given)
 
-    def config(self, index: int) -> RunConfig:
-        """The configuration of run `index` of the grid."""
+    def config(self, index: int, sampling: str = "grid") -> RunConfig:
+        """The configuration of run `index` of the grid; `sampling` does not change the run."""
         rate, dropout = divmod(index, len(self.dropouts))
         shared = {f.name for f in fields(RunConfig)} & {f.name for f in fields(Preset)} - {"seed"}
         return RunConfig(
@@ -114,12 +118,34 @@ class Preset:
             seed=run_seed(self.seed, index),
             learning_rate=self.learning_rates[rate],
             dropout=self.dropouts[dropout],
+            sampling=sampling,
             **{name: getattr(self, name) for name in shared},
         )
 
-    def order(self) -> list[int]:
-        """All run indices in a fixed random order: the first n of them represent the whole grid."""
-        return [int(index) for index in np.random.default_rng(_ORDER_SEED).permutation(len(self))]
+    def order(self, band_share: float = 0.0) -> list[tuple[int, str]]:
+        """All run indices in a fixed random order, each with how it was drawn.
+
+        Without `band_share` the first n of them represent the whole grid. With it, that share of them (until
+        there is nothing left there) is drawn from the band of learning rates at which training moves.
+
+        Raises:
+            CorpusError: `band_share` is not within [0, 1].
+        """
+        if not 0 <= band_share <= 1:
+            raise CorpusError(f"band_share={band_share} is no share: pass one within [0, 1], such as 0.7")
+        whole = [int(index) for index in np.random.default_rng(_ORDER_SEED).permutation(len(self))]
+        band = [index for index in whole if self._in_band(index)]
+        drawn: dict[int, str] = {}
+        while len(drawn) < len(whole):
+            behind = sum(sampling == "band" for sampling in drawn.values()) < band_share * (len(drawn) + 1)
+            left = [index for index in band if index not in drawn] if behind else []
+            index = left[0] if left else next(index for index in whole if index not in drawn)
+            drawn[index] = "band" if left else "grid"
+        return list(drawn.items())
+
+    def _in_band(self, index: int) -> bool:
+        low, high = BAND
+        return low <= self.learning_rates[index // len(self.dropouts)] <= high
 
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values."""
@@ -168,7 +194,8 @@ def _paper(network: str, dataset: str, folder: str | None = None, **changes: Any
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        # 50 %, half-way between guessing and the best run, where Table 2 has its thresholds for CIFAR-10 as well.
+        # 50 %, half-way between guessing and the best run, where Table 2 has its thresholds for CIFAR-10 as
+        # well.
         _paper("lenet5", "digits", crop_padding=1, flip=False, low_threshold=0.5),
         _paper("lenet5", "imagefolder"),
         _paper("lenet5", "cifar10"),

@@ -27,6 +27,7 @@ class _Task:
     folder: str
     preset: Preset
     index: int
+    sampling: str
     redo: bool
     deadline: float | None
 
@@ -48,6 +49,7 @@ def run_corpus(
     backend: str = "loky",
     progress: bool = True,
     minutes: float | None = None,
+    band_share: float = 0.0,
 ) -> None:
     """Train the runs of a preset that a folder does not hold yet, one thread each, and record them there.
 
@@ -70,6 +72,7 @@ def run_corpus(
         backend: A joblib backend.
         progress: Show progress.
         minutes: Start no run after that time.
+        band_share: Draw that share of the runs from the learning rates at which training moves.
 
     Raises:
         CorpusError: The folder has other settings or data, the images cannot be read, the disk is full.
@@ -86,10 +89,10 @@ def run_corpus(
     images_at_hand = load_data(preset.dataset, root, corpus.cache, size=preset.size, download=download)
     corpus.open(preset.settings(), _about(images_at_hand))
     whole, damaged = corpus.complete()
-    order = preset.order()[:runs]
+    order = preset.order(band_share)[:runs]
     tasks = [
-        _Task(str(corpus.folder), preset, index, corpus.record_file(index).exists(), deadline)
-        for index in order
+        _Task(str(corpus.folder), preset, index, sampling, corpus.record_file(index).exists(), deadline)
+        for index, sampling in order
         if index not in whole
     ]
     with Progress(preset.name, len(order), len(order) - len(tasks), show=progress) as shown:
@@ -172,7 +175,7 @@ def _train_one(task: _Task) -> str:
         if corpus.record_file(task.index).exists() and not task.redo:
             return DONE_ALREADY
         data = _loaded(task.folder, preset.dataset, preset.size)
-        corpus.write(train_run(preset.config(task.index), data, preset.departures()))
+        corpus.write(train_run(preset.config(task.index, task.sampling), data, preset.departures()))
     return TRAINED
 
 

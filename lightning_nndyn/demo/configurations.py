@@ -41,7 +41,7 @@ def demo_configurations(runs: int, seed: int) -> list[RunConfig]:
 
 
 def _spread(random: np.random.Generator, count: int) -> np.ndarray:
-    """One uniform draw from each of ``count`` equal parts of (0, 1), in random order (a Latin hypercube's axis)."""
+    """One uniform draw from each of ``count`` equal parts of (0, 1), in random order: a Latin hypercube."""
     return (random.permutation(count) + random.random(count)) / count
 
 

@@ -128,6 +128,8 @@ def write_csv(outcomes: Sequence[Outcome], file: Path) -> None:
             config, first = outcome.config, outcome.first
             reason = first.callback.decision.reason if first.callback is not None else ""
             writer.writerow(
-                (config.learning_rate, config.dropout, config.seed, first.stopped, first.epochs)
-                + (outcome.predicted, outcome.accuracy, reason)
+                (
+                    *(config.learning_rate, config.dropout, config.seed, first.stopped, first.epochs),
+                    *(outcome.predicted, outcome.accuracy, reason),
+                )
             )

@@ -66,10 +66,12 @@ def run_demo(
     again = sum(outcome.truth.epochs for outcome in summary.stopped)
     repeated = sum(outcome.repeated for outcome in summary.stopped)
     console.print(
-        f"second pass, for the truth about stopped runs: {again:.0f} epochs; it repeated what the first had seen "
-        f"in {repeated} of {len(summary.stopped)} runs"
+        f"second pass, for the truth about stopped runs: {again:.0f} epochs; it repeated what the first "
+        f"had seen in {repeated} of {len(summary.stopped)} runs"
     )
-    console.print(f"time: {middle - started:.0f} s for the sweep, {time.monotonic() - middle:.0f} s for the rest")
+    console.print(
+        f"time: {middle - started:.0f} s for the sweep, {time.monotonic() - middle:.0f} s for the rest"
+    )
     _write(console, folder, outcomes, bar)
     return summary
 

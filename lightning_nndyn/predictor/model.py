@@ -58,8 +58,8 @@ class Predictor:
         regressor: "svr", or "linear" for least squares on the two latest snapshots.
         form: temporal form of the signature (section 3.2).
         low_threshold: final accuracy, a fraction, below which a run is low (the paper's Table 2).
-        scale: "raw" statistics as in the paper, or "relative", how far they have moved since epoch 0 and since
-            the snapshot before, on bounded scales.
+        scale: "raw" statistics as in the paper, or "relative", how far they have moved since epoch 0 and
+            since the snapshot before, on bounded scales.
         seed: of the folds and of the MLP's weights.
         max_epoch: latest time of decision.
 
@@ -80,7 +80,7 @@ class Predictor:
         low_threshold: float,
         scale: Scale = "relative",
         seed: int = 0,
-        max_epoch: float = 15,
+        max_epoch: float = 5,
     ) -> None:
         for name, value, allowed in (
             ("features", features, FeatureSet),

@@ -1,0 +1,67 @@
+"""What tests of the callback share: quiet Trainers, strict callbacks, predictors that do as they are told."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from digits_runs import loader, module_class, predictor
+from torch import nn
+
+from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
+
+Digits = module_class(L)
+BATCHES = len(loader())
+
+_FITTED = "fitted"
+
+
+def trainer(*callbacks: Any, pl: Any = L, **settings: Any) -> Any:
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    defaults = {"max_epochs": 3, "accelerator": "cpu", "callbacks": list(callbacks), **quiet}
+    return pl.Trainer(**{**defaults, **settings})
+
+
+def watcher(given: Any = _FITTED, **settings: Any) -> GraphDynamicsCallback:
+    """A callback that stops at p_low above one half, and hides no failure."""
+    given = predictor() if given == _FITTED else given
+    return GraphDynamicsCallback(given, **{"threshold": 0.5, "strict": True, **settings})
+
+
+def times(callback: GraphDynamicsCallback) -> list[float]:
+    return [snapshot.epoch for snapshot in callback.history]
+
+
+def outcome(callback: GraphDynamicsCallback) -> tuple[Any, ...]:
+    return times(callback), callback.verdicts, callback.decision
+
+
+def hooks(model: nn.Module) -> int:
+    """Forward hooks of the model's modules, and function modes that are on."""
+    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    return own + torch._C._len_torch_function_stack()
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """What a CSVLogger has written."""
+    (file,) = folder.rglob("metrics.csv")
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+class Scripted(Predictor):
+    """Gives the probabilities that the test wants, by time; everything else is the real predictor's."""
+
+    def __init__(self, p_low: dict[float, float]) -> None:
+        self.__dict__.update(predictor().__dict__)
+        self.p_low = p_low
+
+    def predict(self, history: Any) -> Verdict:
+        epoch = history[-1].epoch
+        p_low = self.p_low.get(epoch, 0.0)
+        return Verdict(1 - p_low, p_low, epoch, True)

@@ -1,0 +1,110 @@
+"""Runs under `strategy="ddp"` on two processes and writes what each of them saw, for test_callback_ddp.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from digits_runs import BATCH, DOOMED, GOOD, module_class
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
+
+Digits = module_class(L)
+FOLDER = Path(sys.argv[1])
+FITTED = Predictor.load(FOLDER / "digits")
+
+
+class OnOneProcess(Predictor):
+    """Says on process 1 what the test wants, and on all others what it always says."""
+
+    def __init__(self, script: dict[float, float | None]) -> None:
+        self.__dict__.update(FITTED.__dict__)
+        self.script = script
+
+    def predict(self, history: Any) -> Verdict:
+        verdict, epoch = super().predict(history), history[-1].epoch
+        if torch.distributed.get_rank() != 1 or epoch not in self.script:
+            return verdict
+        p_low = self.script[epoch]
+        if p_low is None:
+            raise ZeroDivisionError("only on process 1")
+        return Verdict(0.0, p_low, epoch, True)
+
+
+class Cutting(Digits):
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 5 else None
+
+
+class OnlyHere(GraphDynamicsCallback):
+    """Finds no predictor on process 1."""
+
+    def setup(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        if trainer.global_rank == 1:
+            self.predictor = "./not-on-this-machine"
+        super().setup(trainer, *args, **kwargs)
+
+
+def watcher(predictor: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
+    return kind(predictor, **{"threshold": 0.5, **settings})
+
+
+def monitors(name: str) -> list[Any]:
+    key = "nndyn/predicted_accuracy"
+    return [
+        ModelCheckpoint(FOLDER / name, monitor=key, mode="max", save_top_k=2),
+        EarlyStopping(key, mode="max", patience=10, strict=False),
+    ]
+
+
+def run(name: str, callback: Any, *more: Any, kind: Any = Digits, lr: float = GOOD, **settings: Any) -> None:
+    trainer = L.Trainer(
+        **{"max_epochs": 2, "logger": False, "enable_checkpointing": bool(more), **settings},
+        callbacks=[callback, *more],
+        strategy="ddp",
+        accelerator="cpu",
+        devices=2,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # As many images a step as in the predictor's runs: the two processes share them.
+    model, error = kind(lr=lr, batch_size=BATCH // 2), None
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try:
+            trainer.fit(model)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    result = {
+        "steps": trainer.global_step,
+        "record": callback.state_dict(),
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        "saved": sorted(float(score) for score in more[0].best_k_models.values()) if more else [],
+        "warnings": [str(warning.message) for warning in found],
+        "weights": [float(parameter.double().sum()) for parameter in model.parameters()],
+        "error": error,
+    }
+    (FOLDER / f"{name}.{trainer.global_rank}.json").write_text(json.dumps(result))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    run("doomed", watcher(), lr=DOOMED)
+    run("good", watcher(log_signature=True), *monitors("good"), logger=CSVLogger(FOLDER))
+    run("cut short", watcher(snapshots=(1, 2), action="observe"), *monitors("cut short"), kind=Cutting)
+    run("one stops", watcher(OnOneProcess({0.25: 1.0})))
+    run("one stops at the end", watcher(OnOneProcess({1.0: 1.0})))
+    run("one fails", watcher(OnOneProcess({0.25: None}), action="observe"), *monitors("one fails"))
+    run("one has no predictor", watcher(kind=OnlyHere), *monitors("one has no predictor"))
+    run("one fails, strict", watcher(OnOneProcess({0.25: None}), strict=True))
+
+
+if __name__ == "__main__":
+    main()

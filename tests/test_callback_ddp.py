@@ -1,0 +1,131 @@
+"""Two processes on the CPU: they read, log and stop alike, and none waits for one whose callback failed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from digits_runs import predictor
+
+from lightning_nndyn.signature import DEFAULT_TIMES
+
+SCRIPT = Path(__file__).with_name("ddp_script.py")
+BATCHES = 30  # on each process
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="torch was built without gloo",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have left their results. A deadlock ends in the timeout, and so do both of them."""
+    folder = tmp_path_factory.mktemp("ddp")
+    predictor().save(folder / "digits")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    command = [sys.executable, str(SCRIPT), str(folder)]
+    with (folder / "output.txt").open("w") as output:
+        first = subprocess.Popen(
+            command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            code = first.wait(timeout=240)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # the second one is a child of the first
+                os.killpg(first.pid, signal.SIGKILL)
+    assert code == 0, (folder / "output.txt").read_text()
+    return folder
+
+
+def results(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(2)]
+
+
+def times(result: dict[str, Any]) -> list[float]:
+    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
+
+
+@pytest.mark.parametrize("name", ["doomed", "good", "cut short"])
+def test_both_processes_have_one_record_and_one_end(folder: Path, name: str) -> None:
+    first, second = results(folder, name)
+    assert first["error"] is None and second["error"] is None
+    assert first["record"] == second["record"]
+    assert first["steps"] == second["steps"]
+    assert first["metrics"] == second["metrics"]
+    assert first["weights"] == second["weights"]
+
+
+def test_a_doomed_run_is_stopped_on_both(folder: Path) -> None:
+    first, _ = results(folder, "doomed")
+    assert first["record"]["decision"]["stop"] and first["steps"] == 2  # a sixteenth of 30 batches
+    assert "predicted final accuracy" in first["record"]["decision"]["reason"]
+    output = (folder / "output.txt").read_text()
+    assert output.count(first["record"]["decision"]["reason"]) == 1  # printed by one of them
+
+
+def test_a_good_run_is_monitored_and_logged_without_warnings(folder: Path) -> None:
+    first, second = results(folder, "good")
+    assert times(first) == [0.0, *DEFAULT_TIMES, 1.0, 2.0] and first["steps"] == 2 * BATCHES
+    predicted = [verdict["predicted_accuracy"] for verdict in first["record"]["verdicts"][-2:]]
+    assert first["saved"] == second["saved"] == [pytest.approx(p, abs=1e-6) for p in sorted(predicted)]
+    for result in (first, second):
+        assert not [w for w in result["warnings"] if "nndyn" in w or "sync_dist" in w or "batch_size" in w]
+    (file,) = folder.rglob("metrics.csv")
+    with file.open() as lines:
+        steps = [row["step"] for row in csv.DictReader(lines) if row["nndyn/p_low"]]
+    assert steps == ["1", "3", "7", "14", "29", "59"]
+
+
+def test_an_epoch_that_is_cut_short_is_monitored_too(folder: Path) -> None:
+    first, _ = results(folder, "cut short")
+    assert times(first) == [0.0, 1.0, 2.0] and first["steps"] == 10
+    last = first["record"]["verdicts"][-1]["predicted_accuracy"]
+    assert first["metrics"]["nndyn/predicted_accuracy"] == pytest.approx(last, abs=1e-6)
+    assert not [w for w in first["warnings"] if "sync_dist" in w]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("one stops", 8), ("one stops at the end", BATCHES)])
+def test_where_one_process_wants_to_stop_both_do(folder: Path, name: str, steps: int) -> None:
+    first, second = results(folder, name)
+    assert first["steps"] == second["steps"] == steps
+    assert first["record"]["decision"] == {
+        "stop": True,
+        "reason": "another process decided to stop",
+        "epoch": times(first)[-1],
+    }
+    assert "predicted final accuracy 0.0 %" in second["record"]["decision"]["reason"]
+    assert first["record"]["history"] == second["record"]["history"]
+
+
+def test_where_one_process_fails_both_train_on_without_the_callback(folder: Path) -> None:
+    first, second = results(folder, "one fails")
+    assert first["steps"] == second["steps"] == 2 * BATCHES and first["weights"] == second["weights"]
+    assert times(first) == times(second) == [0.0, *DEFAULT_TIMES[:3]]
+    warned = [[w for w in result["warnings"] if "gives up" in w] for result in (first, second)]
+    assert [len(ours) for ours in warned] == [0, 1]
+    assert "on process 1" in warned[1][0] and "ZeroDivisionError: only on process 1" in warned[1][0]
+    assert first["metrics"] == second["metrics"]
+
+
+def test_where_one_process_lacks_the_predictor_both_train_on(folder: Path) -> None:
+    first, second = results(folder, "one has no predictor")
+    assert first["error"] is None and second["error"] is None
+    assert first["steps"] == second["steps"] == 2 * BATCHES and first["weights"] == second["weights"]
+    assert "nndyn/stop" not in first["metrics"] and first["metrics"] == second["metrics"]
+
+
+def test_strict_raises_on_both(folder: Path) -> None:
+    first, second = results(folder, "one fails, strict")
+    assert first["steps"] == second["steps"] == 8
+    assert first["error"] == "NNDynError: GraphDynamicsCallback failed on another process, see its output"
+    assert second["error"] == "ZeroDivisionError: only on process 1"

@@ -1,0 +1,138 @@
+"""What fails inside the callback warns once, and training goes on."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from callback_runs import Digits, Scripted, hooks, trainer, watcher
+from lightning.pytorch.loggers import Logger
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_nndyn import (
+    Verdict,
+    provenance,
+)
+from lightning_nndyn.errors import NNDynError, NNDynWarning
+
+
+class Recurrent(Digits):
+    """An LSTM on the main path has no place in a rolled graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.net = nn.ModuleDict(
+                {
+                    "first": nn.Linear(8, 8),
+                    "middle": nn.LSTM(8, 16, batch_first=True),
+                    "last": nn.Linear(16, 10),
+                }
+            )
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        hidden, _ = self.net["middle"](self.net["first"](batch[0].squeeze(1)))
+        loss = F.cross_entropy(self.net["last"](hidden[:, -1]), batch[1])
+        self.losses.append(loss.item())
+        return loss
+
+
+class BadLogger(Logger):
+    name, version = "bad", 0
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if any(name.startswith("nndyn/") for name in metrics):
+            raise OSError("no space left on device")
+
+
+class Moody(Scripted):
+    def predict(self, history: Any) -> Verdict:
+        if history[-1].epoch == 1.0:
+            raise ZeroDivisionError("who would have thought")
+        return super().predict(history)
+
+
+class Unruly(Digits):
+    """Takes a step of its own that Lightning does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.zero_grad()
+        self.loss(batch).backward()
+        with torch.no_grad():
+            for parameter in self.net.parameters():
+                parameter -= 0.01 * parameter.grad
+
+
+FAILURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], str]] = {
+    "a model that cannot be traced": (Recurrent, {}, {}, "TracingError.*layers="),
+    "no such predictor": (Digits, {"given": "./missing.skops"}, {}, "ArtefactError.*missing"),
+    "no such layer": (Digits, {"layers": ["net.0", "net.99"]}, {}, "TracingError.*net.99"),
+    "a logger that raises": (Digits, {}, {"logger": BadLogger()}, "OSError: no space left"),
+    "a predictor that raises": (Digits, {"given": "moody"}, {}, "ZeroDivisionError"),
+    "unseen steps": (Unruly, {}, {}, "NNDynError.*self.manual_backward"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_warns_once_and_training_goes_on(case: str) -> None:
+    kind, arguments, settings, message = FAILURES[case]
+    if arguments.get("given") == "moody":
+        arguments = {"given": Moody({})}
+    plain, watched = kind(), kind()
+    trainer(**settings).fit(plain)
+    callback = watcher(**{"strict": False, "action": "observe", **arguments})
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        run = trainer(callback, **settings)
+        run.fit(watched)
+    ours = [str(warning.message) for warning in found if warning.category is NNDynWarning]
+    assert len(ours) == 1 and "training goes on without it" in ours[0]
+    assert re.search(message, ours[0], re.DOTALL), ours[0]
+    assert run.current_epoch == 3 and plain.losses == watched.losses
+    assert hooks(watched) == 0
+
+
+def test_an_error_of_the_tracer_is_not_the_training_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(func: Any, *_: Any) -> Any:
+        if func.__name__ == "relu":
+            raise KeyError("a case that nobody has thought of")
+        return propagate(func, *_)
+
+    propagate = provenance.propagate
+    plain, watched = Digits(), Digits()
+    trainer().fit(plain)
+    monkeypatch.setattr(provenance, "propagate", broken)
+    with pytest.warns(NNDynWarning, match="nobody has thought of"):
+        trainer(watcher(None, strict=False)).fit(watched)
+    assert plain.losses == watched.losses
+
+
+def test_an_error_of_the_training_step_is_not_ours() -> None:
+    class Wrong(Digits):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            return self.net(batch[0]) @ batch[0]
+
+    with pytest.raises(RuntimeError, match=r"expanded size|must match|shapes cannot be multiplied"):
+        trainer(watcher(None, strict=False)).fit(Wrong())
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_strict_raises_instead(case: str) -> None:
+    kind, arguments, settings, _ = FAILURES[case]
+    if arguments.get("given") == "moody":
+        arguments = {"given": Moody({})}
+    model = kind()
+    with pytest.raises((NNDynError, OSError, ZeroDivisionError)):
+        trainer(watcher(**{"action": "observe", **arguments}), **settings).fit(model)
+    assert hooks(model) == 0

@@ -1,0 +1,114 @@
+"""What a user gets: the wheel's contents, and a core that loads none of the optional packages."""
+
+import ast
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lightning_nndyn"
+SHIPPED = ROOT / "pretrained_predictors"
+OPTIONAL = set("torchvision torch_scatter matplotlib tensorboard wandb mlflow pyarrow jsonargparse".split())
+
+
+def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:
+    """Run this Python elsewhere and return what it prints; `path` comes first in its search for modules."""
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def build(target: str, source: Path, folder: Path) -> Path:
+    run("-m", "hatchling", "build", "--target", target, "--directory", str(folder), cwd=source)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def contents(wheel: Path) -> set[str]:
+    """The files of a wheel, but for its metadata."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def files_under(folder: Path) -> set[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {f"{path.relative_to(folder)}" for path in paths}
+
+
+def test_wheel_holds_package_and_predictors_and_nothing_else(wheel: Path) -> None:
+    code = {f"lightning_nndyn/{name}" for name in files_under(PACKAGE)}
+    shipped = {f"lightning_nndyn/pretrained_predictors/{name}" for name in files_under(SHIPPED)}
+    assert "lightning_nndyn/py.typed" in code
+    assert any(name.endswith(".skops") for name in shipped)
+    assert contents(wheel) == code | shipped
+
+
+def test_wheel_from_sdist_is_the_wheel_from_the_repository(wheel: Path, tmp_path: Path) -> None:
+    sdist = build("sdist", ROOT, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    again = build("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "wheel")
+    assert contents(again) == contents(wheel)
+
+
+def test_installed_package_finds_its_predictors(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    script = (
+        "import lightning_nndyn as nd\n"
+        "names = nd.list_predictors()\n"
+        "for name in names: nd.load_predictor(name)\n"
+        "print(nd.__file__, *names, sep='\\n')"
+    )
+    file, *names = run("-c", script, cwd=tmp_path, path=tmp_path / "installed").splitlines()
+    assert Path(file).is_relative_to(tmp_path)
+    assert names and set(names) == {path.stem for path in SHIPPED.glob("*.skops")}
+
+
+def test_command_answers(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("nndyn"), "--help"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert shown.returncode == 0, shown.stderr
+    assert "demo" in shown.stdout
+
+
+def test_core_loads_no_optional_package(tmp_path: Path) -> None:
+    """Lightning itself may load some of them; ours must not add to that."""
+    script = (
+        "import sys, lightning.pytorch, pytorch_lightning\n"
+        "before = set(sys.modules)\n"
+        "import lightning_nndyn, lightning_nndyn.cli\n"
+        f"print(*sorted({OPTIONAL} & (set(sys.modules) - before)))"
+    )
+    assert run("-c", script, cwd=tmp_path) == ""
+
+
+def named_extras() -> set[tuple[str, str]]:
+    """Where the sources tell a user to install an extra: (file, extra)."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MissingExtraError":
+                values = [*node.args, *(keyword.value for keyword in node.keywords)]
+                found.add((path.name, ast.literal_eval(values[1])))
+    return found
+
+
+def test_errors_name_extras_that_exist(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    lines = archive.read(metadata).decode().splitlines()
+    extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
+    assert named_extras()
+    assert {(file, extra) for file, extra in named_extras() if extra not in extras} == set()

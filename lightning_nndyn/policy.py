@@ -108,7 +108,7 @@ class Policy:
             reason = f"training has diverged: {verdict.note}, read after {_epochs(verdict.epoch)}"
             return Decision(True, reason, verdict.epoch)
         if not verdict.in_domain:
-            return _go_on(verdict, f"the predictor does not know such networks ({verdict.note})")
+            return _go_on(verdict, f"the predictor does not know such runs ({verdict.note})")
         if threshold is None:
             return _go_on(verdict, self._too_few())
         above = verdict.p_low > threshold

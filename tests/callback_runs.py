@@ -61,7 +61,7 @@ class Scripted(Predictor):
         self.__dict__.update(predictor().__dict__)
         self.p_low = p_low
 
-    def predict(self, history: Any) -> Verdict:
+    def predict(self, history: Any, **_: Any) -> Verdict:
         epoch = history[-1].epoch
         p_low = self.p_low.get(epoch, 0.0)
         return Verdict(1 - p_low, p_low, epoch, True)

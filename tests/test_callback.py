@@ -250,7 +250,7 @@ def test_outside_of_its_domain_a_predictor_stops_nothing_and_says_so_once(
         trainer(callback).fit(Wide())
     assert times(callback)[-1] == 3.0 and not callback.decision.stop
     assert not any(verdict.in_domain for verdict in callback.verdicts)
-    assert caplog.text.count("the predictor does not know such networks (num_nodes") == 1
+    assert caplog.text.count("the predictor does not know such runs (num_nodes") == 1
 
 
 def test_too_few_good_runs_for_the_promise_stop_nothing_and_it_is_said(

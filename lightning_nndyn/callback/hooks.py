@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,8 @@ class GraphDynamicsCallback(CallbackBase):
     def _begin(self, trainer: Trainer, fit: _Fit) -> None:
         if self._unreadable is not None:
             raise self._unreadable
+        if fit.judge is not None:
+            fit.judge.steps_per_epoch = _steps_per_epoch(trainer)
         fit.watch.start_due = trainer.global_step == 0
         if fit.watch.start_due:  # what an earlier fit has left is not this run's record
             self._record = Record()
@@ -390,11 +393,19 @@ class GraphDynamicsCallback(CallbackBase):
         return self._record.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes up the record of an interrupted run; what cannot be read is reported when training starts."""
+        """Takes up the record of an interrupted run; what cannot be read is reported in `on_train_start`."""
         try:
             self._record, self._unreadable = Record.from_state_dict(state_dict), None
         except Exception as error:
             self._unreadable = error
+
+
+def _steps_per_epoch(trainer: Trainer) -> float | None:
+    """Optimizer steps in an epoch; None where it has no length, or the model makes the steps itself."""
+    batches = trainer.num_training_batches
+    if not math.isfinite(batches) or not trainer.lightning_module.automatic_optimization:
+        return None
+    return math.ceil(batches / trainer.accumulate_grad_batches)
 
 
 def _held_back(trainer: Trainer, epochs: int) -> str:

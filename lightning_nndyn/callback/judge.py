@@ -20,6 +20,7 @@ class Judge:
     predictor: Predictor
     policy: Policy
     refusal: PredictorError | None = None  # why there is no verdict yet
+    steps_per_epoch: float | None = None  # optimizer steps, where they are known
 
     @classmethod
     def of(
@@ -38,7 +39,7 @@ class Judge:
     def hear(self, record: Record) -> None:
         """Adds a verdict to the record, if its last snapshot tells the predictor anything new."""
         try:
-            verdict = self.predictor.predict(record.history)
+            verdict = self.predictor.predict(record.history, steps_per_epoch=self.steps_per_epoch)
         except PredictorError as error:  # the first time that it knows has not come
             self.refusal = error
             return

@@ -50,8 +50,8 @@ def _line(axes: Axes, outcome: Outcome, colour: Any) -> None:
 
 def _label_epochs(axes: Axes) -> None:
     axes.set_xscale("log", base=2)
-    ticks = (1 / 16, 1 / 4, 1, 2, 4, 8, 15)
-    axes.set_xticks(ticks, ["1/16", "1/4", "1", "2", "4", "8", "15"])
+    ticks = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 5)
+    axes.set_xticks(ticks, ["1/16", "1/8", "1/4", "1/2", "1", "2", "3", "5"])
     axes.minorticks_off()
     axes.set(xlabel="epoch", ylabel="predicted final accuracy, %", ylim=(0, 103))
     axes.set_title("predictions (a cross: stopped there; colour: true accuracy)", fontsize=10)
@@ -71,6 +71,6 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], bar: float, colour: Any) -
             )
     axes.plot((0, 100), (0, 100), color="grey", linewidth=1)
     axes.axvline(100 * bar, color="grey", linestyle=":", linewidth=1)
-    axes.text(100 * bar, 102, "low | good", ha="center", va="bottom", fontsize=8, color="grey")
+    axes.text(100 * bar, 3, "low | good", ha="center", fontsize=8, color="grey", backgroundcolor="white")
     axes.set(xlabel="true final accuracy, %", ylabel="last prediction, %", xlim=(0, 103), ylim=(0, 103))
     axes.grid(alpha=0.3)

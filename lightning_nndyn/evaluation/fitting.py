@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.corpus import corpus_status, load_corpus
 from lightning_nndyn.corpus.presets import get_preset
+from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor
 
 
@@ -24,13 +26,19 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
     Raises:
         CorpusError: if the corpus cannot be read.
         MissingExtraError: if the corpus is a parquet file and pyarrow is not installed.
-        PredictorError: if it has too few runs, or a setting is unknown.
+        PredictorError: if it has no runs or too few, or a setting is unknown.
     """
-    name = corpus_status(corpus)["corpus"]
+    status = corpus_status(corpus)
+    name = status["corpus"]
     records = load_corpus(corpus, raw=False)
+    if not records:
+        raise PredictorError(f"corpus {name!r} has no runs yet: train some with nndyn corpus train")
     if low_threshold is None:
         low_threshold = get_preset(name).low_threshold
     predictor = Predictor(low_threshold=low_threshold, **settings)
     return predictor.fit(
-        [record.snapshots for record in records], [record.best_accuracy for record in records], corpus=name
+        [record.snapshots for record in records],
+        [record.best_accuracy for record in records],
+        corpus=name,
+        steps_per_epoch=math.ceil(status["images"] / records[0].config["batch_size"]),
     )

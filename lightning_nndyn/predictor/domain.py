@@ -1,4 +1,4 @@
-"""The domain of a predictor: the networks its corpus resembles."""
+"""The domain of a predictor: the networks and the training its corpus resembles."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ _TAIL = 0.05
 _MARGIN = 1.5
 _LEAST_WIDTH = 0.02
 _NAMED = 3
+_STEPS_FACTOR = 1.5  # a snapshot's time is in epochs, but weights move by steps
 
 
-def domain_of(first: Sequence[Snapshot], columns: Sequence[int]) -> dict[str, Any]:
+def domain_of(
+    first: Sequence[Snapshot], columns: Sequence[int], steps_per_epoch: float | None = None
+) -> dict[str, Any]:
     """Ranges of graph size and of the signature before training, over the runs of a corpus.
 
     A statistic's range is the corpus' own, widened to 1.5 times the distance between the 5 % and the 95 %
@@ -26,14 +29,21 @@ def domain_of(first: Sequence[Snapshot], columns: Sequence[int]) -> dict[str, An
     Args:
         first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
         columns: indices of the statistics in use.
+        steps_per_epoch: optimizer steps in an epoch of these runs; two thirds to one and a half times as many
+            are in the domain. None leaves them out.
     """
     statistics = np.array([s.statistics for s in first], dtype=np.float64).reshape(len(first), -1)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     return {
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
+        "steps_per_epoch": _around(steps_per_epoch),
         "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
     }
+
+
+def _around(steps: float | None) -> list[float] | None:
+    return None if steps is None else [steps / _STEPS_FACTOR, steps * _STEPS_FACTOR]
 
 
 def _range(values: Array) -> list[float]:
@@ -42,8 +52,28 @@ def _range(values: Array) -> list[float]:
     return [float(min(values.min(), low - margin)), float(max(values.max(), high + margin))]
 
 
-def outside(domain: dict[str, Any], first: Snapshot) -> str:
-    """Say which facts of a run's first snapshot lie outside `domain`; empty if none does."""
+def outside(domain: dict[str, Any], first: Snapshot, steps_per_epoch: float | None = None) -> str:
+    """Say which facts of a run lie outside `domain`; empty if none does.
+
+    Args:
+        domain: what `domain_of` gave.
+        first: the run's snapshot at epoch 0.
+        steps_per_epoch: its optimizer steps in an epoch, None if unknown.
+    """
+    reasons = _outside_steps(domain, steps_per_epoch), _outside_networks(domain, first)
+    return "; ".join(filter(None, reasons))
+
+
+def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str:
+    if steps_per_epoch is None or domain["steps_per_epoch"] is None:
+        return ""
+    low, high = domain["steps_per_epoch"]
+    if low <= steps_per_epoch <= high:
+        return ""
+    return f"an epoch has {steps_per_epoch:g} optimizer steps, the corpus about {low:.3g} to {high:.3g}"
+
+
+def _outside_networks(domain: dict[str, Any], first: Snapshot) -> str:
     found = dict(zip(STATISTICS, first.statistics, strict=True)) if first.finite else {}
     ranges = {name: domain[name] for name in ("num_nodes", "num_edges")}
     ranges |= {name: limits for name, limits in domain["statistics"].items() if name in found}

@@ -110,6 +110,7 @@ class Predictor:
         *,
         corpus: str = "",
         groups: Sequence[Hashable] | None = None,
+        steps_per_epoch: float | None = None,
     ) -> Predictor:
         """Fit to finished runs, and measure on held-out ones what is promised of new ones.
 
@@ -121,6 +122,8 @@ class Predictor:
             corpus: the corpus' name, for the card.
             groups: runs of one group are never on both sides of a cross-validation's split; default: each run
                 is a group. Give the configuration where it was run with several seeds.
+            steps_per_epoch: optimizer steps in an epoch of these runs. Given, runs with far more or fewer are
+                out of the predictor's domain.
 
         Returns:
             Itself.
@@ -145,13 +148,15 @@ class Predictor:
             "times": list(self.times),
             # No run diverged: the worst final accuracy of the corpus stands for what such a run would reach.
             "diverged_accuracy": float(np.median(diverged) if len(diverged) else runs.accuracies.min()),
-            "domain": domain_of([table[0.0] for table in runs.tables], self._recipe.features.columns),
+            "domain": domain_of(
+                [table[0.0] for table in runs.tables], self._recipe.features.columns, steps_per_epoch
+            ),
             "calibration": {"good_maxima": seen.tolist()},
             "scores": scores,
         }
         return self
 
-    def predict(self, history: Sequence[Snapshot]) -> Verdict:
+    def predict(self, history: Sequence[Snapshot], *, steps_per_epoch: float | None = None) -> Verdict:
         """Judge a run by its snapshots so far.
 
         The verdict is that of the latest known time for which all earlier known times, or all earlier epoch
@@ -160,6 +165,7 @@ class Predictor:
 
         Args:
             history: the run's snapshots, from epoch 0 on, ascending.
+            steps_per_epoch: the run's optimizer steps in an epoch, None if unknown; a part of the domain.
 
         Raises:
             PredictorError: the predictor is not fitted, or no known time was read.
@@ -167,7 +173,7 @@ class Predictor:
         if not self._models:
             raise PredictorError("the predictor is not fitted: call fit(), or load one with load_predictor()")
         table = tabulate(history)
-        reason = outside(self.card["domain"], table[0.0])
+        reason = outside(self.card["domain"], table[0.0], steps_per_epoch)
         broken = broken_epoch(table)
         if broken is not None:
             note = "; ".join(filter(None, (f"weights are not finite since epoch {broken:g}", reason)))

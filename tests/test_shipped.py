@@ -1,0 +1,137 @@
+"""The predictors that ship: what their cards say is true, and they do their work under a real Trainer."""
+
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import lightning_nndyn as nd
+from lightning_nndyn.corpus import corpus_status, load_corpus
+from lightning_nndyn.corpus.data import load_digits_data
+from lightning_nndyn.corpus.training import BatchLoader
+from lightning_nndyn.demo.configurations import demo_configurations
+from lightning_nndyn.demo.training import DigitsLeNet
+from lightning_nndyn.errors import NNDynWarning
+from lightning_nndyn.evaluation import fit_predictor
+from lightning_nndyn.policy import Policy
+
+FOLDER = Path(nd.__file__).parents[1] / "pretrained_predictors"
+CORPUS = FOLDER / "lenet5-digits.parquet"
+
+
+def test_every_shipped_predictor_loads_and_has_its_corpus() -> None:
+    assert "lenet5-digits" in nd.list_predictors()
+    for name in nd.list_predictors():
+        predictor = nd.load_predictor(name)
+        assert predictor.card["signature_version"] == nd.SIGNATURE_VERSION
+        assert (FOLDER / f"{name}.parquet").stat().st_size < 20e6
+        assert (FOLDER / f"{name}.skops").stat().st_size < 20e6
+
+
+def test_no_warning_with_the_version_it_was_written_with() -> None:
+    import sklearn
+
+    predictor = nd.load_predictor("lenet5-digits")
+    same = predictor.card["versions"]["scikit-learn"] == sklearn.__version__
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nd.load_predictor("lenet5-digits")
+    assert bool(caught) is not same
+    assert all(issubclass(warning.category, NNDynWarning) for warning in caught)
+
+
+@pytest.mark.needs("pyarrow")
+def test_digits_corpus_is_the_papers_whole_grid() -> None:
+    status = corpus_status(CORPUS)
+    assert (status["runs"], status["epochs"], status["network"]) == (480, 50, "lenet5")
+    records = load_corpus(CORPUS, raw=False)
+    grid = {(record.config["learning_rate"], record.config["dropout"]) for record in records}
+    assert len(grid) == 480
+    for record in records:
+        times = [snapshot.epoch for snapshot in record.snapshots]
+        assert times[:6] == [0, 0.0625, 0.125, 0.25, 0.5, 1]
+        assert len(record.curve["test_accuracy"]) == 50 or record.diverged_epoch is not None
+
+
+@pytest.mark.needs("pyarrow")
+def test_one_command_refits_it() -> None:
+    shipped = nd.load_predictor("lenet5-digits")
+    refitted = fit_predictor(CORPUS)
+    assert refitted.card["corpus_sha256"] == shipped.card["corpus_sha256"]
+    for before, after in zip(shipped.card["scores"], refitted.card["scores"], strict=True):
+        assert after["mae"] == pytest.approx(before["mae"], rel=1e-3)
+        assert after["accuracy"] == pytest.approx(before["accuracy"], abs=0.005)
+    for record in load_corpus(CORPUS, raw=False)[::60]:
+        for end in (2, 6):
+            one, other = (p.predict(record.snapshots[:end]) for p in (shipped, refitted))
+            assert one.p_low == pytest.approx(other.p_low, abs=1e-3)
+
+
+def test_scores_beat_the_majority_inside_the_first_epoch() -> None:
+    card = nd.load_predictor("lenet5-digits").card
+    first = card["scores"][0]
+    assert first["time"] == 0.0625
+    assert first["accuracy"] > first["majority"] + 0.1
+    assert len(card["calibration"]["good_maxima"]) == card["runs"] - card["low"]
+    assert Policy.of(nd.load_predictor("lenet5-digits")).calibrated_threshold is not None
+
+
+def fit(learning_rate: float, epochs: int, **settings: object) -> nd.GraphDynamicsCallback:
+    """Trains LeNet on digits as the demo does, with the shipped predictor watching."""
+    data, config = load_digits_data(), demo_configurations(1, 77)[0]
+    test = TensorDataset(data.normalise(data.test_images), data.test_labels)
+    callback = nd.GraphDynamicsCallback(strict=True)
+    torch.manual_seed(77)
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=epochs, callbacks=[callback], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **settings,
+    )  # fmt: skip
+    trainer.fit(DigitsLeNet(learning_rate, 0.1), BatchLoader(config, data), DataLoader(test, batch_size=360))
+    return callback
+
+
+def test_a_hopeless_run_is_stopped_in_the_first_epoch_with_a_reason() -> None:
+    callback = fit(learning_rate=2.3e-5, epochs=5)
+    assert callback.decision.stop
+    assert callback.decision.epoch < 1
+    assert callback.verdicts[-1].predicted_accuracy < 0.3
+    assert "stops at most 5 % of good runs" in callback.decision.reason
+
+
+def test_a_good_run_is_not_stopped() -> None:
+    callback = fit(learning_rate=0.0337, epochs=5)
+    assert not callback.decision.stop
+    assert len(callback.history) == 10
+    assert callback.verdicts[-1].predicted_accuracy > 0.6
+    assert all(verdict.in_domain for verdict in callback.verdicts)
+
+
+def test_fewer_steps_in_an_epoch_are_another_domain() -> None:
+    """Weights that are stepped a quarter as often move less: judged by epochs, a good run would look dead."""
+    callback = fit(learning_rate=0.0337, epochs=2, accumulate_grad_batches=4)
+    assert not callback.decision.stop
+    assert not callback.verdicts[-1].in_domain
+    assert "3 optimizer steps" in callback.verdicts[-1].note
+
+
+def test_other_networks_are_left_alone() -> None:
+    predictor = nd.load_predictor("lenet5-digits")
+    taker = nd.SnapshotTaker(nd.rolled_graph(nd.models.lenet5()))  # three channels instead of one
+    verdict = predictor.predict([taker.take(0.0), taker.take(0.0625)])
+    assert not verdict.in_domain
+    assert "num_nodes" in verdict.note
+    assert not Policy.of(predictor).decide([verdict]).stop
+
+
+@pytest.mark.needs("pyarrow")
+def test_held_out_stops_keep_the_budget_on_the_corpus() -> None:
+    """The calibrated threshold stops at most the promised share of the good runs it was calibrated on."""
+    card = nd.load_predictor("lenet5-digits").card
+    threshold = Policy.of(nd.load_predictor("lenet5-digits")).calibrated_threshold
+    maxima = np.array(card["calibration"]["good_maxima"])
+    assert threshold is not None
+    assert (maxima > threshold).mean() <= 0.05

@@ -1,0 +1,98 @@
+# `make demo` and `make test` need python3 (3.10 to 3.13, with pip and venv) and make; they create the rest in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+
+# What tests and demo need beyond the core; the reasons stand in pyproject.toml.
+TEST_EXTRAS := dev,vision,demo,corpus,cli-yaml
+# These must not be skipped for want of a package: what cannot be imported fails.
+TEST_REQUIRES := torchvision,matplotlib,tensorboard,pyarrow,jsonargparse,networkx,scipy
+
+# Small networks train fastest on one thread; parallel work uses processes.
+export OMP_NUM_THREADS ?= 1
+
+comma := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types contract pytest format test-scatter test-oldest test-wheel constraints clean
+
+help:  ## What can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.installed  ## Sweep LeNet on digits with the shipped predictor (under 5 minutes).
+	$(BIN)/nndyn demo
+
+test: lint types contract pytest  ## All that CI checks: lint, types, import contract, tests.
+
+lint: $(VENV)/test.installed  ## Style and docstrings.
+	$(BIN)/ruff check .
+
+types: $(VENV)/test.installed  ## Static types.
+	$(BIN)/mypy
+
+contract: $(VENV)/test.installed  ## Which module may import which.
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/test_centrality.py -k degree" picks some.
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES) $(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/test.installed  ## Rewrite the sources in the house style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-scatter: $(VENV)/scatter.installed  ## The tests with torch-scatter, compiled here first (some 7 minutes).
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),torch_scatter $(BIN)/python -m pytest $(ARGS)
+
+test-oldest: $(VENV)-oldest/installed  ## The tests with the oldest versions we promise (PYTHON=python3.10).
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES) $(VENV)-oldest/bin/python -m pytest $(ARGS)
+
+test-wheel: $(VENV)/test.installed  ## The demo from a wheel, in an empty environment elsewhere.
+	set -e; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir "$$new" .; \
+	$(PYTHON) -m venv "$$new/venv"; \
+	"$$new"/venv/bin/python -m pip install -c constraints.txt "$$(ls "$$new"/*.whl)[demo]"; \
+	cd "$$new"; venv/bin/nndyn demo
+
+constraints:  ## Look for newer versions and pin them in constraints.txt; the oldest go into constraints-oldest.txt.
+	$(PYTHON) -m venv $(VENV)-uv
+	$(VENV)-uv/bin/python -m pip install --quiet uv
+	$(call pin,constraints.txt,--universal --upgrade)
+	$(call pin,constraints-oldest.txt,--resolution lowest-direct --only-binary :all: --python-platform linux --upgrade)
+
+# $(call pin,FILE,OPTIONS): resolve anew for Python 3.10 and up, and keep the comment at the file's head.
+define pin
+	sed -n '/^#/p' $(1) > $(1).new
+	$(VENV)-uv/bin/uv pip compile --quiet --python-version 3.10 --no-annotate --no-header $(2) \
+		$(foreach extra,$(subst $(comma), ,$(TEST_EXTRAS)),--extra $(extra)) pyproject.toml >> $(1).new
+	mv $(1).new $(1)
+endef
+
+clean:  ## Remove the environment and what tools leave behind.
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One environment serves all; a stamp says what is already in it. Editable: a change needs no new install.
+$(VENV)/demo.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/test.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e '.[$(TEST_EXTRAS)]'
+	touch $@ $(VENV)/demo.installed
+
+# torch-scatter compiles against the torch that is installed, so its build must see it. For the CPU alone unless
+# told otherwise: a CUDA build needs a toolkit of the same version as torch's (make test-scatter FORCE_ONLY_CPU=0).
+FORCE_ONLY_CPU ?= 1
+$(VENV)/scatter.installed: $(VENV)/test.installed
+	$(PIP) install setuptools wheel
+	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(PIP) install --no-build-isolation -c constraints.txt -e '.[scatter]'
+	touch $@
+
+$(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install -c constraints-oldest.txt -e '.[$(TEST_EXTRAS)]'
+	touch $@

@@ -91,8 +91,8 @@ class _Run:
         self.config, self.data = config, data
         self.started = time.perf_counter()
         self.options = network_options(config, data)
-        model: nn.Module = getattr(models, config.network)(**self.options)
-        self.model = model.to(memory_format=_layout(data))  # type: ignore[call-overload]
+        model = getattr(models, config.network)(**self.options)
+        self.model: nn.Module = model.to(memory_format=_layout(data))
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=config.learning_rate,

@@ -28,7 +28,7 @@ class OnOneProcess(Predictor):
         self.__dict__.update(FITTED.__dict__)
         self.script = script
 
-    def predict(self, history: Any) -> Verdict:
+    def predict(self, history: Any, **_: Any) -> Verdict:
         verdict, epoch = super().predict(history), history[-1].epoch
         if torch.distributed.get_rank() != 1 or epoch not in self.script:
             return verdict

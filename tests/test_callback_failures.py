@@ -53,7 +53,7 @@ class BadLogger(Logger):
 
 
 class Moody(Scripted):
-    def predict(self, history: Any) -> Verdict:
+    def predict(self, history: Any, **_: Any) -> Verdict:
         if history[-1].epoch == 1.0:
             raise ZeroDivisionError("who would have thought")
         return super().predict(history)

@@ -165,9 +165,12 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     assert len(contents(tmp_path)) == 6
 
 
+# A test run in the background may have inherited that Ctrl-C is ignored: the script takes the usual handler back.
 SCRIPT = """
+import signal
 from lightning_nndyn.corpus import Preset, run_corpus
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     preset = Preset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
                     dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=8)
     run_corpus(preset, {folder!r}, jobs={jobs})

@@ -165,7 +165,7 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     assert len(contents(tmp_path)) == 6
 
 
-# A test run in the background may have inherited that Ctrl-C is ignored: the script takes the usual handler back.
+# A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.
 SCRIPT = """
 import signal
 from lightning_nndyn.corpus import Preset, run_corpus

@@ -98,11 +98,11 @@ def _write(console: Console, folder: Path, outcomes: list[Outcome], bar: float) 
         draw(outcomes, bar, folder / "predictions.png")
         console.print(f"picture: {folder / 'predictions.png'}")
     except MissingExtraError as error:
-        console.print(f"no picture: {error}")
+        console.print(f"no picture: {error}", markup=False)
     if has_tensorboard():
         console.print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     else:
-        console.print("no TensorBoard logs: pip install 'lightning-nndyn[tensorboard]'")
+        console.print("no TensorBoard logs: pip install 'lightning-nndyn[tensorboard]'", markup=False)
     console.print(f"CSV logs: {folder / 'csv'}")
 
 

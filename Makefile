@@ -89,7 +89,7 @@ $(VENV)/test.installed: pyproject.toml constraints.txt | $(BIN)/python
 FORCE_ONLY_CPU ?= 1
 $(VENV)/scatter.installed: $(VENV)/test.installed
 	$(PIP) install setuptools wheel
-	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(PIP) install --no-build-isolation -c constraints.txt -e '.[scatter]'
+	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(PIP) install --no-build-isolation -c constraints.txt 'torch-scatter>=2.1'
 	touch $@
 
 $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt

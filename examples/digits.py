@@ -2,7 +2,7 @@
 
     python examples/digits.py
 
-Needs nothing to download. Watch the predictions with `tensorboard --logdir lightning_logs` if TensorBoard is there.
+Needs nothing to download. `tensorboard --logdir lightning_logs` shows the predictions.
 """
 
 import lightning as L

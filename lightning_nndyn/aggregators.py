@@ -62,7 +62,7 @@ def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
     """
     flat = values.detach().double()
     sizes = torch.tensor(layer_sizes, device=flat.device)
-    layer = torch.arange(len(sizes), device=flat.device).repeat_interleave(sizes)
+    layer = layer_of_each(sizes, flat.numel())
     mean = segment_sum(flat, sizes) / sizes
     centred = flat - mean[layer]
     moments = torch.stack([segment_sum(centred**k, sizes) / sizes for k in (2, 3, 4)])
@@ -79,6 +79,12 @@ def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
     below, above = place.floor().long(), place.ceil().long()
     low, high = ordered[first[:, None] + below], ordered[first[:, None] + above]
     return low + (high - low) * (place - below)
+
+
+def layer_of_each(sizes: Tensor, total: int) -> Tensor:
+    """The layer of each node, LongTensor[total], for layers of the given sizes."""
+    # Without the total a GPU would have to tell it to the host first.
+    return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes, output_size=total)
 
 
 def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.convolution import Axis, Convolution
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.tracing import LayerTracer, _call, _undisturbed
+from lightning_nndyn.tracing import LayerTracer, call_model, undisturbed
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
 _ARGUMENTS = {
@@ -67,8 +67,8 @@ def trace_chain(
         )
     tracer = _ChainTracer(model, inputs[0], keep_values)
     try:
-        with _undisturbed(model), tracer:
-            out = _call(model, example_input)
+        with undisturbed(model), tracer:
+            out = call_model(model, example_input)
     except TracingError:
         raise
     except Exception as error:  # whatever a model raises on an input that does not fit it

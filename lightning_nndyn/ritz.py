@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_nndyn.aggregators import segment_sum
+from lightning_nndyn.aggregators import layer_of_each, segment_sum
 from lightning_nndyn.products import Products
 
 _MAX_VECTORS = 12  # kept before a restart with the best vector
@@ -45,7 +45,7 @@ class PrincipalVector:
         self.iterations = 0
         self._products = products
         self._sizes = torch.tensor(products.layer_sizes, device=degree.device)
-        self._layer = torch.arange(len(self._sizes), device=degree.device).repeat_interleave(self._sizes)
+        self._layer = layer_of_each(self._sizes, degree.numel())
         even_layers = (len(self._sizes) + 1) // 2
         self._capacity = max(3, min(_MAX_VECTORS, _MAX_SMALL // even_layers))
         usual = self._per_layer_unit(degree.to(products.dtype))

@@ -192,7 +192,7 @@ class LayerTracer(TorchFunctionMode):
         axis = 1 - weight.dim() if operation in _CONVOLUTIONS else -1
         name, read, turned = self._locate(weight)
         if read is None:
-            return self._computed_weight(x, out)
+            return self._computed_weight(x)
         outputs = out.shape[axis]
         layer = LayerWeight(name, read, groups, transposed=first != turned)
         call = _Call(name, layer, operation, x.shape[axis], outputs)
@@ -215,7 +215,7 @@ class LayerTracer(TorchFunctionMode):
                 return name, partial(getattr, module, "weight"), False
         return "", None, False
 
-    def _computed_weight(self, x: Tensor, out: Tensor) -> list[pv.Provenance]:
+    def _computed_weight(self, x: Tensor) -> list[pv.Provenance]:
         """A product with what is no parameter (a fixed blur, a hypernetwork): no layer, layout lost."""
         return [pv.Provenance((), self._provenance(x).sources)]
 
@@ -343,8 +343,8 @@ def rolled_graph(
     for candidate in candidates:
         tracer = LayerTracer(model)
         try:
-            with _undisturbed(model), tracer:
-                _call(model, candidate)
+            with undisturbed(model), tracer:
+                call_model(model, candidate)
         except Exception as error:  # whatever a model raises on an input that does not fit it
             failure = error
             continue
@@ -356,14 +356,15 @@ def rolled_graph(
     ) from failure
 
 
-def _call(model: nn.Module, example: Any) -> Any:
+def call_model(model: nn.Module, example: Any) -> Any:
+    """Calls a module with one tensor, a tuple of arguments, or a dict of them."""
     if isinstance(example, Mapping):
         return model(**example)
     return model(*example) if isinstance(example, (tuple, list)) else model(example)
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; training flags and random state are put back."""
     modes = [(module, module.training) for module in model.modules()]
     fast_path = torch.backends.mha.get_fastpath_enabled()

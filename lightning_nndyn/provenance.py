@@ -124,9 +124,8 @@ def propagate(
     if not inputs:
         return [NOTHING] * len(outputs)
     name = getattr(func, "__name__", "")
-    if name == "__get__":  # .T, .mT and their kin: every other property yields no tensor with a layout
-        name = "t" if outputs and outputs[0].dim() == inputs[0][0].dim() == 2 else name
-        func = Tensor.t
+    if name == "__get__" and outputs:
+        name, func = _property(inputs[0][0], outputs[0]) or (name, func)
     opaque = frozenset[int]().union(*(provenance.opaque for _, provenance in inputs))
     if name in _MOVEMENTS:
         # Planes have other strides than the tensor they describe: where it can be viewed, they may need a
@@ -144,6 +143,19 @@ def propagate(
         value = args[2] if len(args) > 2 else kwargs["value"]
         inputs = [(t, p if t is value else Provenance((), p.sources)) for t, p in inputs]
     return [_merge(inputs, output) for output in outputs]
+
+
+def _property(before: Tensor, after: Tensor) -> tuple[str, Callable[..., Any]] | None:
+    """The movement behind an attribute such as ``.T`` or ``.mT``, told by its strides; None for others."""
+    same = after.shape == before.shape and after.stride() == before.stride()
+    if same or before.dim() < 2:
+        return None
+    backwards = tuple(reversed(range(before.dim())))
+    for axes in ((*backwards[:1:-1], before.dim() - 1, before.dim() - 2), backwards):
+        moved = before.permute(axes)
+        if (after.shape, after.stride()) == (moved.shape, moved.stride()):
+            return "permute", lambda tensor, axes=axes: tensor.permute(axes)
+    return None
 
 
 def _merge(inputs: Sequence[tuple[Tensor, Provenance]], output: Tensor) -> Provenance:

@@ -107,6 +107,26 @@ def test_channel_shuffle() -> None:
     torch.testing.assert_close(graph.blocks[1].values[0], expected)
 
 
+@pytest.mark.parametrize("turn", ["mT", "T"])
+def test_transposing_attributes_move_channels(turn: str) -> None:
+    """Square on purpose: by shape alone the channels would seem to stay where they were."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.fc = nn.Linear(4, 4), nn.Linear(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.mix(x)  # [N, 4 positions, 4 channels]
+            x = x.mT if turn == "mT" else torch.stack([one.T for one in x])
+            return self.fc(x.flatten(1))
+
+    model = Turned()
+    graph = nd.rolled_graph(model, torch.zeros(2, 4, 4))
+    expected = model.fc.weight.detach().view(2, 4, 4).norm(dim=2)  # [out, channels, positions]
+    torch.testing.assert_close(graph.blocks[1].values[0], expected)
+
+
 def test_residual_stream_and_projection() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:

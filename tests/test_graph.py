@@ -158,3 +158,18 @@ def test_misfitting_sizes_are_named() -> None:
         RolledGraph([3, 4], [weight])
     with pytest.raises(TracingError, match="'fc' has 4 outputs"):
         RolledGraph([5, 3], [weight])
+
+
+def test_a_diverged_reading_leaves_nothing_behind() -> None:
+    """NaN in the buffer must not survive the next reading of sound weights."""
+    model = nd.models.lenet5()
+    graph = nd.rolled_graph(model)
+    before = graph.edge_weight.clone()
+    sound = [parameter.detach().clone() for parameter in model.parameters()]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+        assert graph.refresh().edge_weight.isnan().all()
+        for parameter, value in zip(model.parameters(), sound, strict=True):
+            parameter.copy_(value)
+    assert torch.equal(graph.refresh().edge_weight, before)

@@ -141,7 +141,7 @@ def slice_norms(slices: Tensor, out: Tensor, work: dict[str, Tensor] | None = No
         norms = out[start : start + step].view(-1)
         squares = squares.view(-1, positions)
         if positions <= _SHORT:
-            norms.addmv_(squares, work["ones"], beta=0)  # torch.mv(out=) takes new memory before torch 2.6
+            norms.addmv_(squares, work["ones"], beta=0)  # in torch 2.5 torch.mv(out=) takes new memory
         else:
             torch.sum(squares, 1, out=norms)
     return out.sqrt_()

@@ -1,16 +1,18 @@
 """The demo: real Trainer, shipped predictor, honest count."""
 
 import csv
+import io
 import itertools
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import lightning_nndyn as nd
 from lightning_nndyn.corpus.presets import DROPOUTS, LEARNING_RATES, get_preset
 from lightning_nndyn.demo import run_demo
 from lightning_nndyn.demo.configurations import demo_configurations
-from lightning_nndyn.demo.outcome import Outcome, Summary
+from lightning_nndyn.demo.outcome import Outcome, Summary, table_of
 from lightning_nndyn.demo.training import Trained
 from lightning_nndyn.policy import Decision
 
@@ -67,6 +69,15 @@ def test_summary_counts_what_was_saved_and_lost() -> None:
     assert "1 of 2 (final accuracy below 50%)" in text
     assert "stopped by mistake: 1 of 2" in text
     assert "best run: lost (95.0%" in text
+
+
+def test_table_marks_mistakes_and_fits_a_terminal() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table_of([outcome(0.9, None), outcome(0.95, 2.0), outcome(0.2, 0.25)], 0.5))
+    lines = [line for line in console.export_text().splitlines() if "%" in line]
+    assert len(lines) == 3  # nothing is wrapped
+    assert ["*" in line for line in lines].count(True) == 1
+    assert next(line for line in lines if "*" in line).count("stopped 2.00") == 1
 
 
 def test_an_earlier_demo_is_not_overwritten(tmp_path: Path) -> None:

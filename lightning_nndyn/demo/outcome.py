@@ -98,22 +98,23 @@ class Summary:
 
 
 def table_of(outcomes: Sequence[Outcome], bar: float) -> Table:
-    """A table with one line a configuration, by learning rate."""
-    table = Table(title="LeNet on digits: what the callback did, and what would have come")
-    for name in ("learning rate", "dropout", "trained to", "predicted", "true final", "epochs saved", ""):
-        table.add_column(name, justify="right")
+    """A table with one line a configuration, by learning rate; 80 columns wide at most."""
+    table = Table(
+        title="LeNet on digits: what the callback did, and what would have come",
+        caption="* a good run, stopped by mistake",
+    )
+    for name in ("learning rate", "dropout", "trained", "predicted", "true final", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
     for outcome in sorted(outcomes, key=lambda outcome: outcome.config.learning_rate):
-        saved = outcome.config.epochs - outcome.first.epochs
-        until = f"stopped at {outcome.first.epochs:.2f}" if outcome.first.stopped else "the end"
-        mistake = outcome.first.stopped and outcome.accuracy >= bar
+        epochs, stopped = outcome.first.epochs, outcome.first.stopped
+        mistake = stopped and outcome.accuracy >= bar
         table.add_row(
             f"{outcome.config.learning_rate:g}",
             f"{outcome.config.dropout:.3f}",
-            until,
+            f"stopped {epochs:.2f}" if stopped else f"to {epochs:g}",
             "-" if outcome.predicted is None else f"{outcome.predicted:.1%}",
-            f"{outcome.accuracy:.1%}",
-            f"{saved:.1f}" if outcome.first.stopped else "",
-            "[red]a good run[/]" if mistake else "",
+            f"{outcome.accuracy:.1%}{' *' if mistake else ''}",
+            f"{outcome.config.epochs - epochs:.1f}" if stopped else "",
         )
     return table
 

@@ -99,15 +99,14 @@ class Summary:
 
 def table_of(outcomes: Sequence[Outcome], bar: float) -> Table:
     """A table with one line a configuration, by learning rate; 80 columns wide at most."""
-    table = Table(
-        title="LeNet on digits: what the callback did, and what would have come",
-        caption="* a good run, stopped by mistake",
-    )
+    table = Table(title="LeNet on digits: what the callback did, and what would have come")
     for name in ("learning rate", "dropout", "trained", "predicted", "true final", "saved"):
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in sorted(outcomes, key=lambda outcome: outcome.config.learning_rate):
         epochs, stopped = outcome.first.epochs, outcome.first.stopped
         mistake = stopped and outcome.accuracy >= bar
+        if mistake:
+            table.caption = "* a good run, stopped by mistake"
         table.add_row(
             f"{outcome.config.learning_rate:g}",
             f"{outcome.config.dropout:.3f}",

@@ -247,7 +247,9 @@ def test_outside_of_its_domain_a_predictor_stops_nothing_and_says_so_once(
 
     callback = watcher()
     with caplog.at_level(logging.INFO), listening(caplog):
-        trainer(callback).fit(Wide())
+        run = trainer(callback)
+    run.fit(Wide())
+    assert run.callback_metrics["nndyn/in_domain"] == 0
     assert times(callback)[-1] == 3.0 and not callback.decision.stop
     assert not any(verdict.in_domain for verdict in callback.verdicts)
     assert caplog.text.count("the predictor does not know such runs (num_nodes") == 1

@@ -67,6 +67,7 @@ def test_loggers_get_every_snapshot_once_at_its_step(tmp_path: Path, every: int,
     for i, (row, verdict) in enumerate(zip(logged, verdicts, strict=True), start=1):
         assert float(row["nndyn/predicted_accuracy"]) == pytest.approx(verdict.predicted_accuracy, abs=1e-6)
         assert float(row["nndyn/p_low"]) == pytest.approx(verdict.p_low, abs=1e-6)
+        assert float(row["nndyn/in_domain"]) == verdict.in_domain == 1
         assert float(row["nndyn/stop"]) == any(verdict.p_low > 0.5 for verdict in verdicts[:i])
 
 

@@ -46,9 +46,9 @@ class GraphDynamicsCallback(CallbackBase):
 
     The layers are found by watching the first training batch. The weights are read before the first step,
     after fractions of the first epoch and after each epoch; each reading is a `Snapshot`, and a predictor
-    turns the snapshots so far into a `Verdict`. ``nndyn/predicted_accuracy``, ``nndyn/p_low`` and
-    ``nndyn/stop`` are logged, the same on every process, in time for ModelCheckpoint and EarlyStopping to
-    monitor them.
+    turns the snapshots so far into a `Verdict`. ``nndyn/predicted_accuracy``, ``nndyn/p_low``, ``nndyn/stop``
+    and ``nndyn/in_domain`` (0 where the prediction is not to be trusted) are logged, the same on every
+    process, in time for ModelCheckpoint and EarlyStopping to monitor them.
 
     Training itself is left as it is: no random number is drawn, no gradient, buffer or weight touched. What
     goes wrong in here warns once, and training goes on without the callback. It does nothing in
@@ -340,6 +340,7 @@ class GraphDynamicsCallback(CallbackBase):
             values["nndyn/predicted_accuracy"] = self.verdicts[-1].predicted_accuracy
             values["nndyn/p_low"] = self.verdicts[-1].p_low
             values["nndyn/stop"] = float(self.decision.stop)
+            values["nndyn/in_domain"] = float(self.verdicts[-1].in_domain)
         if len(self.history) > snapshots and self.log_signature:
             statistics = zip(STATISTICS, self.history[-1].statistics, strict=True)
             values |= {f"nndyn/{name}": value for name, value in statistics}

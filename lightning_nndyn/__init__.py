@@ -33,6 +33,7 @@ _LAZY = {
     "Decision": "policy",
     "Policy": "policy",
     "Predictor": "predictor",
+    "Training": "predictor",
     "Verdict": "predictor",
     "list_predictors": "predictor",
     "load_predictor": "predictor",
@@ -53,6 +54,7 @@ __all__ = [
     "RolledGraph",
     "Snapshot",
     "SnapshotTaker",
+    "Training",
     "Verdict",
     "eigenvector_centrality",
     "errors",
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
     from lightning_nndyn import models
     from lightning_nndyn.callback import GraphDynamicsCallback
     from lightning_nndyn.policy import Decision, Policy
-    from lightning_nndyn.predictor import Predictor, Verdict, list_predictors, load_predictor
+    from lightning_nndyn.predictor import Predictor, Training, Verdict, list_predictors, load_predictor
     from lightning_nndyn.unrolled import unrolled_graph
 
 

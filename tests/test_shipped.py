@@ -118,6 +118,16 @@ def test_fewer_steps_in_an_epoch_are_another_domain() -> None:
     assert "3 optimizer steps" in callback.verdicts[-1].note
 
 
+def test_another_optimizer_is_another_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def adamw(self: DigitsLeNet) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate)
+
+    monkeypatch.setattr(DigitsLeNet, "configure_optimizers", adamw)
+    callback = fit(learning_rate=1e-7, epochs=2)
+    assert not callback.decision.stop
+    assert callback.verdicts[-1].note == "it is trained by adamw, the corpus by sgd"
+
+
 def test_other_networks_are_left_alone() -> None:
     predictor = nd.load_predictor("lenet5-digits")
     taker = nd.SnapshotTaker(nd.rolled_graph(nd.models.lenet5()))  # three channels instead of one

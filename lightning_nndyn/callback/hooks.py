@@ -19,7 +19,7 @@ from lightning_nndyn.callback.schedule import Schedule, check_times
 from lightning_nndyn.callback.watch import Watch
 from lightning_nndyn.errors import NNDynError, NNDynWarning
 from lightning_nndyn.policy import Decision, Policy
-from lightning_nndyn.predictor import Predictor, Verdict
+from lightning_nndyn.predictor import Predictor, Training, Verdict
 from lightning_nndyn.signature import STATISTICS, Snapshot
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class GraphDynamicsCallback(CallbackBase):
         if self._unreadable is not None:
             raise self._unreadable
         if fit.judge is not None:
-            fit.judge.steps_per_epoch = _steps_per_epoch(trainer)
+            fit.judge.training = _training(trainer)
         fit.watch.start_due = trainer.global_step == 0
         if fit.watch.start_due:  # what an earlier fit has left is not this run's record
             self._record = Record()
@@ -399,6 +399,11 @@ class GraphDynamicsCallback(CallbackBase):
             self._record, self._unreadable = Record.from_state_dict(state_dict), None
         except Exception as error:
             self._unreadable = error
+
+
+def _training(trainer: Trainer) -> Training:
+    optimizers = {type(optimizer).__name__.lower() for optimizer in trainer.optimizers}
+    return Training(_steps_per_epoch(trainer), " and ".join(sorted(optimizers)) or None)
 
 
 def _steps_per_epoch(trainer: Trainer) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.policy import Policy
-from lightning_nndyn.predictor import Predictor, load_predictor
+from lightning_nndyn.predictor import Predictor, Training, load_predictor
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Judge:
     predictor: Predictor
     policy: Policy
     refusal: PredictorError | None = None  # why there is no verdict yet
-    steps_per_epoch: float | None = None  # optimizer steps, where they are known
+    training: Training | None = None  # how the run is trained, once that is known
 
     @classmethod
     def of(
@@ -39,7 +39,7 @@ class Judge:
     def hear(self, record: Record) -> None:
         """Adds a verdict to the record, if its last snapshot tells the predictor anything new."""
         try:
-            verdict = self.predictor.predict(record.history, steps_per_epoch=self.steps_per_epoch)
+            verdict = self.predictor.predict(record.history, training=self.training)
         except PredictorError as error:  # the first time that it knows has not come
             self.refusal = error
             return

@@ -9,7 +9,7 @@ from typing import Any
 from lightning_nndyn.corpus import corpus_status, load_corpus
 from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor import Predictor, Training
 
 
 def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **settings: Any) -> Predictor:
@@ -40,5 +40,8 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
         [record.snapshots for record in records],
         [record.best_accuracy for record in records],
         corpus=name,
-        steps_per_epoch=math.ceil(status["images"] / records[0].config["batch_size"]),
+        training=Training(
+            steps_per_epoch=math.ceil(status["images"] / records[0].config["batch_size"]),
+            optimizer=records[0].config["optimizer"],
+        ),
     )

@@ -6,7 +6,8 @@ decision time, `domain` says which networks they know; `archive` and `artefact` 
 is the public class, `shipped` finds those that came with the package.
 """
 
+from lightning_nndyn.predictor.domain import Training
 from lightning_nndyn.predictor.model import Predictor, Verdict
 from lightning_nndyn.predictor.shipped import list_predictors, load_predictor
 
-__all__ = ["Predictor", "Verdict", "list_predictors", "load_predictor"]
+__all__ = ["Predictor", "Training", "Verdict", "list_predictors", "load_predictor"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,21 @@ _NAMED = 3
 _STEPS_FACTOR = 1.5  # a snapshot's time is in epochs, but weights move by steps
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a run is trained, as far as its weights do not tell. None is unknown, and not held against it.
+
+    Attributes:
+        steps_per_epoch: optimizer steps in an epoch.
+        optimizer: the optimizer's class name in lower case, such as "sgd".
+    """
+
+    steps_per_epoch: float | None = None
+    optimizer: str | None = None
+
+
 def domain_of(
-    first: Sequence[Snapshot], columns: Sequence[int], steps_per_epoch: float | None = None
+    first: Sequence[Snapshot], columns: Sequence[int], training: Training | None = None
 ) -> dict[str, Any]:
     """Ranges of graph size and of the signature before training, over the runs of a corpus.
 
@@ -29,15 +43,17 @@ def domain_of(
     Args:
         first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
         columns: indices of the statistics in use.
-        steps_per_epoch: optimizer steps in an epoch of these runs; two thirds to one and a half times as many
-            are in the domain. None leaves them out.
+        training: what these runs have in common. Two thirds to one and a half times as many steps in an epoch
+            are in the domain.
     """
+    training = training or Training()
     statistics = np.array([s.statistics for s in first], dtype=np.float64).reshape(len(first), -1)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     return {
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
-        "steps_per_epoch": _around(steps_per_epoch),
+        "steps_per_epoch": _around(training.steps_per_epoch),
+        "optimizer": training.optimizer,
         "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
     }
 
@@ -52,16 +68,27 @@ def _range(values: Array) -> list[float]:
     return [float(min(values.min(), low - margin)), float(max(values.max(), high + margin))]
 
 
-def outside(domain: dict[str, Any], first: Snapshot, steps_per_epoch: float | None = None) -> str:
+def outside(domain: dict[str, Any], first: Snapshot, training: Training | None = None) -> str:
     """Say which facts of a run lie outside `domain`; empty if none does.
 
     Args:
         domain: what `domain_of` gave.
         first: the run's snapshot at epoch 0.
-        steps_per_epoch: its optimizer steps in an epoch, None if unknown.
+        training: how it is trained.
     """
-    reasons = _outside_steps(domain, steps_per_epoch), _outside_networks(domain, first)
+    training = training or Training()
+    reasons = (
+        _outside_optimizers(domain, training.optimizer),
+        _outside_steps(domain, training.steps_per_epoch),
+        _outside_networks(domain, first),
+    )
     return "; ".join(filter(None, reasons))
+
+
+def _outside_optimizers(domain: dict[str, Any], optimizer: str | None) -> str:
+    if optimizer is None or domain["optimizer"] in (None, optimizer):
+        return ""
+    return f"it is trained by {optimizer}, the corpus by {domain['optimizer']}"
 
 
 def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lightning_nndyn.errors import ArtefactError, PredictorError
 from lightning_nndyn.predictor import artefact
-from lightning_nndyn.predictor.domain import domain_of, outside
+from lightning_nndyn.predictor.domain import Training, domain_of, outside
 from lightning_nndyn.predictor.estimators import Classifier, Platt, Regressor
 from lightning_nndyn.predictor.features import Features, FeatureSet, Scale, broken_epoch, show, tabulate
 from lightning_nndyn.predictor.fitting import Recipe, TimeModel, fit_models
@@ -110,7 +110,7 @@ class Predictor:
         *,
         corpus: str = "",
         groups: Sequence[Hashable] | None = None,
-        steps_per_epoch: float | None = None,
+        training: Training | None = None,
     ) -> Predictor:
         """Fit to finished runs, and measure on held-out ones what is promised of new ones.
 
@@ -122,8 +122,8 @@ class Predictor:
             corpus: the corpus' name, for the card.
             groups: runs of one group are never on both sides of a cross-validation's split; default: each run
                 is a group. Give the configuration where it was run with several seeds.
-            steps_per_epoch: optimizer steps in an epoch of these runs. Given, runs with far more or fewer are
-                out of the predictor's domain.
+            training: what the runs' training has in common. Given, runs with another optimizer, or with far
+                more or fewer steps in an epoch, are out of the predictor's domain.
 
         Returns:
             Itself.
@@ -149,14 +149,14 @@ class Predictor:
             # No run diverged: the worst final accuracy of the corpus stands for what such a run would reach.
             "diverged_accuracy": float(np.median(diverged) if len(diverged) else runs.accuracies.min()),
             "domain": domain_of(
-                [table[0.0] for table in runs.tables], self._recipe.features.columns, steps_per_epoch
+                [table[0.0] for table in runs.tables], self._recipe.features.columns, training
             ),
             "calibration": {"good_maxima": seen.tolist()},
             "scores": scores,
         }
         return self
 
-    def predict(self, history: Sequence[Snapshot], *, steps_per_epoch: float | None = None) -> Verdict:
+    def predict(self, history: Sequence[Snapshot], *, training: Training | None = None) -> Verdict:
         """Judge a run by its snapshots so far.
 
         The verdict is that of the latest known time for which all earlier known times, or all earlier epoch
@@ -165,7 +165,7 @@ class Predictor:
 
         Args:
             history: the run's snapshots, from epoch 0 on, ascending.
-            steps_per_epoch: the run's optimizer steps in an epoch, None if unknown; a part of the domain.
+            training: how the run is trained; a part of the domain.
 
         Raises:
             PredictorError: the predictor is not fitted, or no known time was read.
@@ -173,7 +173,7 @@ class Predictor:
         if not self._models:
             raise PredictorError("the predictor is not fitted: call fit(), or load one with load_predictor()")
         table = tabulate(history)
-        reason = outside(self.card["domain"], table[0.0], steps_per_epoch)
+        reason = outside(self.card["domain"], table[0.0], training)
         broken = broken_epoch(table)
         if broken is not None:
             note = "; ".join(filter(None, (f"weights are not finite since epoch {broken:g}", reason)))

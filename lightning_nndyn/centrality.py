@@ -131,7 +131,7 @@ def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Pro
     """The way to multiply by the graph's adjacency that suits its device and the tolerance."""
     dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.dtype
     if method == "auto":
-        # On the CPU torch's CSR product is some fifty times slower than a dense block's
+        # On the CPU torch's CSR product is slower than dense blocks on every network measured
         # (benchmarks/signature.py). On a GPU launching kernels dominates, unless blocks are large: one kernel
         # a step against one a block.
         launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 50_000_000

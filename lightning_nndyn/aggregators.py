@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -97,10 +98,20 @@ def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:
     Returns:
         Tensor[S] or Tensor[S, k].
     """
-    try:
-        from torch_scatter import segment_csr
-    except ImportError:
+    segment_csr = _segment_csr()
+    if segment_csr is None:
         return torch.segment_reduce(values, "sum", lengths=sizes, unsafe=True)
     bounds = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
     result: Tensor = segment_csr(values, bounds, reduce="sum")
     return result
+
+
+@cache
+def _segment_csr() -> Callable[..., Tensor] | None:
+    """torch-scatter's function, looked for once: a search in vain would cost more than the sum itself."""
+    try:
+        from torch_scatter import segment_csr
+    except ImportError:
+        return None
+    found: Callable[..., Tensor] = segment_csr
+    return found

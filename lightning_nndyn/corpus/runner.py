@@ -111,13 +111,25 @@ def corpus_status(folder: Path | str) -> dict[str, Any]:
         CorpusError: There is no corpus, or it cannot be read.
     """
     path = Path(folder)
-    if path.is_file():
-        manifest, damaged = read_manifest(path), 0
-    else:
-        corpus = CorpusFolder(path)
-        manifest, damaged = corpus.manifest(), len(corpus.complete()[1])
-    records = load_corpus(path, raw=False)
-    return _status(manifest, records) | {"damaged": damaged}
+    damaged = 0 if path.is_file() else len(CorpusFolder(path).complete()[1])
+    return _status(corpus_manifest(path), load_corpus(path, raw=False)) | {"damaged": damaged}
+
+
+def corpus_manifest(path: Path | str) -> dict[str, Any]:
+    """The settings and the data of a corpus, from its folder or from an exported parquet file.
+
+    Raises:
+        CorpusError: There is no corpus, or it cannot be read.
+        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+    """
+    path = Path(path)
+    return read_manifest(path) if path.is_file() else CorpusFolder(path).manifest()
+
+
+def training_images(manifest: dict[str, Any]) -> int:
+    """How many images each run of a corpus was trained on."""
+    available: int = manifest["data"]["train_images"]
+    return min(manifest["settings"]["images"] or available, available)
 
 
 def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
@@ -206,7 +218,7 @@ def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any
         "runs": len(records),
         "planned_runs": len(settings["learning_rates"]) * len(settings["dropouts"]),
         "epochs": settings["epochs"],
-        "images": min(settings["images"] or data["train_images"], data["train_images"]),
+        "images": training_images(manifest),
         "low_share": low / len(records) if records else None,
         "trainable_runs": sum(
             record.diverged_epoch is None and record.best_accuracy >= 2 * guess for record in records

@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus import corpus_status, load_corpus
+from lightning_nndyn.corpus import load_corpus
 from lightning_nndyn.corpus.presets import get_preset
+from lightning_nndyn.corpus.runner import corpus_manifest, training_images
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, Training
 
@@ -28,8 +29,8 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
         MissingExtraError: if the corpus is a parquet file and pyarrow is not installed.
         PredictorError: if it has no runs or too few, or a setting is unknown.
     """
-    status = corpus_status(corpus)
-    name = status["corpus"]
+    manifest = corpus_manifest(corpus)
+    name = manifest["settings"]["name"]
     records = load_corpus(corpus, raw=False)
     if not records:
         raise PredictorError(f"corpus {name!r} has no runs yet: train some with nndyn corpus train")
@@ -41,7 +42,7 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
         [record.best_accuracy for record in records],
         corpus=name,
         training=Training(
-            steps_per_epoch=math.ceil(status["images"] / records[0].config["batch_size"]),
+            steps_per_epoch=math.ceil(training_images(manifest) / manifest["settings"]["batch_size"]),
             optimizer=records[0].config["optimizer"],
         ),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.predictor.features import Array
-from lightning_nndyn.signature import STATISTICS, Snapshot
+from lightning_nndyn.signature import STATISTICS, Snapshot, statistics_matrix
 
 _TAIL = 0.05
 _MARGIN = 1.5
@@ -47,7 +47,7 @@ def domain_of(
             are in the domain.
     """
     training = training or Training()
-    statistics = np.array([s.statistics for s in first], dtype=np.float64).reshape(len(first), -1)
+    statistics = statistics_matrix(first)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     return {
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],

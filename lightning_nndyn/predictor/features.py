@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.signature import STATISTICS, Form, Snapshot, temporal
+from lightning_nndyn.signature import STATISTICS, Form, Snapshot, statistics_matrix, temporal
 
 FeatureSet = Literal["degree", "eigenvector", "both"]
 Scale = Literal["relative", "raw"]
@@ -111,8 +111,7 @@ class Features:
         Returns:
             Shape [1 + n, k] for scale "raw"; [n, 3 k] for "relative", where epoch 0 has nothing to say.
         """
-        statistics = np.array([table[time].statistics for time in (0.0, *times)], dtype=np.float64)
-        statistics = statistics[:, self.columns]
+        statistics = statistics_matrix([table[time] for time in (0.0, *times)])[:, self.columns]
         if self.scale == "raw":
             return temporal(statistics, self.form)
         return temporal(_movement(np.arcsinh(statistics)), self.form)

@@ -54,36 +54,43 @@ class BatchLoader:
     """The training batches of an epoch, shuffled, cropped and flipped by a random generator of its own."""
 
     def __init__(self, config: RunConfig, data: ImageData) -> None:
-        """Pad all images once, with black, and lay the channels last, so that a crop is one gather."""
+        """Pad all images once, with black, and lay the channels last, so that a crop is a copy of rows."""
         self.config, self.data = config, data
+        self.channels, self.height, self.width = data.shape
         padded = F.pad(data.train_images, (config.crop_padding,) * 4)
-        self.pixels = padded.permute(0, 2, 3, 1).contiguous()
+        self.windows = self._windows(padded.permute(0, 2, 3, 1).contiguous().numpy())
         self.random = torch.Generator().manual_seed(config.seed + 1)
-        _, self.height, self.width = data.shape
 
     def __len__(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.pixels) // self.config.batch_size)
+        return -(-len(self.windows) // self.config.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of images, float [batch, channels, height, width] in -1..1, and labels."""
-        order = torch.randperm(len(self.pixels), generator=self.random)
-        rows, columns = self._crops(len(order))
-        for chunk, row, column in zip(
-            *(part.split(self.config.batch_size) for part in (order, rows, columns)), strict=True
-        ):
-            images = self.pixels[chunk[:, None, None], row[:, :, None], column[:, None, :]]
-            yield self.data.normalise(images.permute(0, 3, 1, 2)), self.data.train_labels[chunk]
-
-    def _crops(self, count: int) -> tuple[Tensor, Tensor]:
-        """The rows [count, height] and columns [count, width] that each crop reads, backwards if flipped."""
-        span = 2 * self.config.crop_padding + 1
-        corner = torch.randint(span, (2, count, 1), generator=self.random)
-        columns = torch.arange(self.width).repeat(count, 1)
+        count = len(self.windows)
+        order = torch.randperm(count, generator=self.random)
+        rows, columns = torch.randint(2 * self.config.crop_padding + 1, (2, count), generator=self.random)
+        flipped = torch.zeros(count, dtype=torch.bool)
         if self.config.flip:
             flipped = torch.rand(count, generator=self.random) < 0.5
-            columns[flipped] = columns[flipped].flip(1)
-        return torch.arange(self.height) + corner[0], columns + corner[1]
+        for chunk, *crop in zip(
+            *(part.split(self.config.batch_size) for part in (order, rows, columns, flipped)), strict=True
+        ):
+            images = self._crop(chunk.numpy(), *(part.numpy() for part in crop))
+            yield self.data.normalise(images), self.data.train_labels[chunk]
+
+    def _windows(self, pixels: np.ndarray) -> np.ndarray:
+        """A view [image, row, column, height, width * channels] of all crops of all images."""
+        image, row, column, _ = pixels.strides  # the last means nothing where there is one channel
+        span = 2 * self.config.crop_padding + 1
+        shape = (len(pixels), span, span, self.height, self.width * self.channels)
+        return np.lib.stride_tricks.as_strided(pixels, shape, (image, row, column, row, pixels.itemsize))
+
+    def _crop(self, chunk: np.ndarray, rows: np.ndarray, columns: np.ndarray, flipped: np.ndarray) -> Tensor:
+        """The uint8 images of a batch [batch, channels, height, width], cut at their corners, some mirrored."""
+        images = self.windows[chunk, rows, columns].reshape(-1, self.height, self.width, self.channels)
+        images[flipped] = images[flipped, :, ::-1]
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 class _Run:

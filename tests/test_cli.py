@@ -21,7 +21,8 @@ def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "graph", "fit", "corpus train", "corpus status", "corpus export"]
+    "command",
+    ["demo", "graph", "fit", *(f"corpus {name}" for name in "train status verify export import".split())],
 )
 def test_each_help_shows_an_example(command: str) -> None:
     result = runner.invoke(app, [*command.split(), "--help"])
@@ -48,7 +49,13 @@ def test_graph_takes_any_function_and_input() -> None:
         (["graph", "lenet5", "--input", "3x32x?"], "'3x32x?' is no shape"),
         (["graph", "lenet5", "--input", "4x32x32"], "rejects the example input"),
         (["corpus", "train", "nonsense", "somewhere"], "no preset 'nonsense'"),
+        (["corpus", "train", "zoo", "somewhere", "--data", "here"], "imagenet100=FOLDER"),
+        (["corpus", "train", "zoo", "somewhere", "--data", "a=b", "--data", "c"], "NAME=FOLDER"),
+        (["corpus", "train", "lenet5-digits", "somewhere", "--band-share", "7"], "band_share=7.0"),
+        (["corpus", "train", "lenet5-digits", "somewhere", "--backend", "slurm"], "loky, ray, dask"),
         (["corpus", "status", "nowhere"], "nowhere"),
+        (["corpus", "verify", "nowhere"], "nowhere"),
+        (["corpus", "import", "nowhere", "somewhere"], "nowhere"),
         (["fit", "nowhere", "predictor"], "nowhere"),
         (["demo", "--predictor", "nonsense", "--output", "unused"], "no predictor named 'nonsense'"),
     ],
@@ -78,3 +85,13 @@ def test_a_corpus_from_training_to_predictor(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "runs" in refused.stderr  # three runs cannot teach a classifier
     assert not (tmp_path / "predictor.skops").exists()
+
+
+@pytest.mark.needs("pyarrow")
+def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
+    root = Path(__file__).parent.parent
+    corpora = sorted([*root.glob("pretrained_predictors/*.parquet"), *root.glob("corpora/*.parquet")])
+    printed = runner.invoke(app, ["corpus", "status", "--markdown", *map(str, corpora)]).output.strip()
+    assert "| lenet5-digits | 480 / 480 |" in printed
+    written = (root / "docs" / "corpora.md").read_text()
+    assert printed in written, "write it anew: make corpora-table"

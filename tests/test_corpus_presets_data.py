@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from lightning_nndyn import models
-from lightning_nndyn.corpus import PRESETS, get_preset, load_data, load_digits_data
+from lightning_nndyn.corpus import PRESETS, get_preset, load_data, load_digits_data, run_corpus
+from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.training import BatchLoader
+from lightning_nndyn.corpus.grid import GridPreset
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 
 
@@ -27,7 +28,8 @@ def test_the_grid_is_the_papers() -> None:
 
 
 def test_every_preset_names_a_network() -> None:
-    assert all(hasattr(models, preset.network) for preset in PRESETS.values())
+    grids = [preset for preset in PRESETS.values() if isinstance(preset, GridPreset)]
+    assert len(grids) == 10 and all(hasattr(models, preset.network) for preset in grids)
 
 
 def test_runs_have_different_configurations_and_seeds() -> None:
@@ -71,6 +73,50 @@ def test_most_runs_come_from_the_band_if_asked_for() -> None:
     assert {sampling for _, sampling in preset.order()} == {"grid"}
     with pytest.raises(CorpusError, match=r"band_share=1\.5"):
         preset.order(band_share=1.5)
+
+
+def test_the_zoo_draws_most_runs_from_the_band_and_can_grow() -> None:
+    zoo = get_preset("zoo")
+    order = zoo.order(band_share=0.7)
+    for count in (10, 50, 400):
+        configs = [zoo.config(index, sampling) for index, sampling in order[:count]]
+        assert sum(config.sampling == "band" for config in configs) == pytest.approx(0.7 * count, abs=1)
+    assert {config.dataset for config in configs} == set(zoo.datasets)
+    assert len({config.seed for config in configs}) == len(configs)
+    assert {config.optimizer for config in configs} == {"sgd", "adam", "adamw"}
+    longer = replace(zoo, planned=2 * len(zoo))
+    assert [longer.config(*pair) for pair in longer.order(0.7)[:400]] == configs
+    assert {sampling for _, sampling in zoo.order()} == {"grid"}
+
+
+def test_the_zoo_is_scaled_but_for_its_digits() -> None:
+    zoo = get_preset("zoo").scaled(images=1000, epochs=3, size=16, precision="bf16", test_images=500)
+    configs = [zoo.config(index, "band") for index in range(60)]
+    assert max(config.images for config in configs) == 1000
+    assert {config.size for config in configs if config.dataset == "digits"} == {None}
+    assert {config.size for config in configs if config.dataset != "digits"} == {16}
+    assert {(config.epochs, config.test_images, config.precision) for config in configs} == {(3, 500, "bf16")}
+    told = " | ".join(zoo.departures())
+    for part in ("drawn at random", "epochs 3 instead of 50", "resized to 16x16", "hundred ImageNet classes"):
+        assert part in told
+
+
+def test_a_setting_that_a_preset_lacks_is_refused() -> None:
+    with pytest.raises(CorpusError, match="'zoo' has no setting 'dropouts'"):
+        get_preset("zoo").scaled(dropouts=(0.5,))
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "lion"}, {"precision": "int3"}])
+def test_a_run_that_nobody_can_train_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(CorpusError, match=next(iter(wrong))):
+        replace(get_preset("zoo").config(0), **wrong)
+
+
+def test_several_data_sets_need_several_folders(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="cifar10=FOLDER, imagenet100=FOLDER"):
+        run_corpus("zoo", tmp_path, data="images", progress=False)
+    with pytest.raises(CorpusError, match=r"'mnist'.*digits, cifar10, imagenet100"):
+        run_corpus("zoo", tmp_path, data={"mnist": "images"}, progress=False)
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

@@ -12,12 +12,20 @@ from typing import Any
 
 import pytest
 
-from lightning_nndyn.corpus import Preset, corpus_status, export_parquet, get_preset, load_corpus, run_corpus
-from lightning_nndyn.corpus.presets import RunConfig
+from lightning_nndyn.corpus import (
+    GridPreset,
+    corpus_status,
+    export_parquet,
+    get_preset,
+    import_parquet,
+    load_corpus,
+    run_corpus,
+)
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.store import CorpusFolder
 from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
 
-TINY = Preset(
+TINY = GridPreset(
     "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),
     crop_padding=1, flip=False, epochs=2, images=256, test_images=100,
 )  # fmt: skip
@@ -168,10 +176,10 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
 # A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.
 SCRIPT = """
 import signal
-from lightning_nndyn.corpus import Preset, run_corpus
+from lightning_nndyn.corpus import GridPreset, run_corpus
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    preset = Preset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
+    preset = GridPreset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
                     dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=8)
     run_corpus(preset, {folder!r}, jobs={jobs})
 """
@@ -236,12 +244,34 @@ def test_parquet_gives_the_same_records_exactly(corpus: Path, tmp_path: Path) ->
 
 
 @pytest.mark.needs("pyarrow")
+def test_a_corpus_carried_away_goes_on_elsewhere(corpus: Path, tmp_path: Path) -> None:
+    run(tmp_path / "first", runs=4)
+    export_parquet(tmp_path / "first", tmp_path / "tiny.parquet")
+    assert import_parquet(tmp_path / "tiny.parquet", tmp_path / "second") == 4
+    assert import_parquet(tmp_path / "tiny.parquet", tmp_path / "second") == 0
+    assert texts(tmp_path / "second") == texts(tmp_path / "first")
+    run(tmp_path / "second")
+    assert [text for text in texts(tmp_path / "second") if text in texts(tmp_path / "first")] == texts(
+        tmp_path / "first"
+    )
+    assert corpus_status(tmp_path / "second")["runs"] == 6
+
+
+@pytest.mark.needs("pyarrow")
+def test_a_corpus_of_other_settings_takes_no_import(corpus: Path, tmp_path: Path) -> None:
+    export_parquet(corpus, tmp_path / "tiny.parquet")
+    run(tmp_path / "other", runs=1, epochs=1)
+    with pytest.raises(CorpusError, match="epochs"):
+        import_parquet(tmp_path / "tiny.parquet", tmp_path / "other")
+
+
+@pytest.mark.needs("pyarrow")
 def test_parquet_of_480_full_runs_fits_a_repository(tmp_path: Path) -> None:
     from lightning_nndyn.corpus import load_digits_data, train_run
 
     preset, data = get_preset("lenet5-digits"), load_digits_data()
     folder = CorpusFolder(tmp_path)
-    folder.open(preset.settings(), {})
+    folder.open(preset.settings(), {"digits": {}})
     folder.write(train_run(preset.config(360), data))
     export_parquet(tmp_path, tmp_path / "one.parquet")
     fixed_part = 40_000  # schema and column headers, once a file
@@ -284,7 +314,6 @@ def test_a_records_config_trains_the_same_run_again(corpus: Path) -> None:
     from lightning_nndyn.corpus import load_digits_data, train_run
 
     record = load_corpus(corpus)[1]
-    config = {name: value for name, value in record.config.items() if name != "network_options"}
-    again = train_run(RunConfig(**config), load_digits_data())
+    again = train_run(RunConfig.from_record(record.config), load_digits_data())
     assert again.curve["test_accuracy"] == record.curve["test_accuracy"]
     assert again.snapshots[-1].statistics == record.snapshots[-1].statistics

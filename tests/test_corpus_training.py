@@ -12,8 +12,10 @@ from scipy import stats
 
 from lightning_nndyn import models
 from lightning_nndyn.corpus import ImageData, RunRecord, get_preset, load_digits_data, train_run
+from lightning_nndyn.corpus.batches import BatchLoader
+from lightning_nndyn.corpus.networks import network_options
 from lightning_nndyn.corpus.record import CURVES, WEIGHT_STATISTICS, patience_epoch
-from lightning_nndyn.corpus.training import WeightStatistics, network_options
+from lightning_nndyn.corpus.weights import WeightStatistics
 
 PRESET = get_preset("lenet5-digits").scaled(epochs=8)
 
@@ -81,8 +83,6 @@ def test_another_seed_gives_another_run(data: ImageData, record: RunRecord) -> N
 
 def test_reading_does_not_change_the_training(data: ImageData, record: RunRecord) -> None:
     """A run written out by hand, without snapshots, ends with the same test accuracy and loss."""
-    from lightning_nndyn.corpus.training import BatchLoader
-
     config = PRESET.config(402)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

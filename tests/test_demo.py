@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 import lightning_nndyn as nd
-from lightning_nndyn.corpus.presets import DROPOUTS, LEARNING_RATES, get_preset
+from lightning_nndyn.corpus.grid import DROPOUTS, LEARNING_RATES
+from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.demo import run_demo
 from lightning_nndyn.demo.configurations import demo_configurations
 from lightning_nndyn.demo.outcome import Outcome, Summary, table_of

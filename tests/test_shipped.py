@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_nndyn as nd
 from lightning_nndyn.corpus import corpus_status, load_corpus
+from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.data import load_digits_data
-from lightning_nndyn.corpus.training import BatchLoader
 from lightning_nndyn.demo.configurations import demo_configurations
 from lightning_nndyn.demo.training import DigitsLeNet
 from lightning_nndyn.errors import NNDynWarning

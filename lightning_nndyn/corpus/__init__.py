@@ -4,28 +4,43 @@
     run_corpus(get_preset("lenet5-digits"), "corpora/lenet5-digits", runs=4)
     records = load_corpus("corpora/lenet5-digits")
 
-`presets` says what is trained, `data` loads images, `training` trains one run, `record` is what it leaves,
-`store` and `parquet` keep it, `runner` works through a whole corpus.
+What is trained: `config` has the settings of one run, `preset` those of a corpus, `grid` of the paper's,
+`zoo_preset` of random ones, `presets` the list of all. Training: `data` loads images, `batches` cuts them up,
+`networks` makes the network; `training` trains a run, `run` is what is kept of it, `record` what it leaves. A
+corpus: `store` and `parquet` keep it, `access` reads it, `runner` works through it, on `backends`; `status`
+and `verify` look at it.
 """
 
+from lightning_nndyn.corpus.access import export_parquet, import_parquet, load_corpus
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data, load_digits_data
-from lightning_nndyn.corpus.presets import PRESETS, Preset, RunConfig, get_preset
+from lightning_nndyn.corpus.grid import GridPreset
+from lightning_nndyn.corpus.preset import Preset
+from lightning_nndyn.corpus.presets import PRESETS, get_preset
 from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.runner import corpus_status, export_parquet, load_corpus, run_corpus
+from lightning_nndyn.corpus.runner import run_corpus
+from lightning_nndyn.corpus.status import corpus_status
 from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.verify import Comparison, verify_corpus
+from lightning_nndyn.corpus.zoo_preset import ZooPreset
 
 __all__ = [
     "PRESETS",
+    "Comparison",
+    "GridPreset",
     "ImageData",
     "Preset",
     "RunConfig",
     "RunRecord",
+    "ZooPreset",
     "corpus_status",
     "export_parquet",
     "get_preset",
+    "import_parquet",
     "load_corpus",
     "load_data",
     "load_digits_data",
     "run_corpus",
     "train_run",
+    "verify_corpus",
 ]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 
+DATASETS = ("digits", "cifar10", "imagenet100", "imagefolder")
 _SPLIT_SEED = 0
 _PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -68,7 +69,8 @@ def load_data(
     """Load a data set, decoding it once into `cache` where that takes time.
 
     Args:
-        dataset: "digits" (needs nothing), "cifar10" or "imagefolder".
+        dataset: "digits" (needs nothing), "cifar10", "imagenet100" or "imagefolder"; the last two are folders
+            of images alike, by names of their own.
         root: A folder with `train/CLASS/*` and `test/CLASS/*` images, or torchvision's CIFAR-10 root.
         cache: Folder for the decoded arrays.
         size: Resize to size x size.
@@ -80,8 +82,8 @@ def load_data(
     """
     if dataset == "digits":
         return load_digits_data(size)
-    if dataset not in ("cifar10", "imagefolder"):
-        raise CorpusError(f"unknown data set {dataset!r}: choose from digits, cifar10, imagefolder")
+    if dataset not in DATASETS:
+        raise CorpusError(f"unknown data set {dataset!r}: choose from {', '.join(DATASETS)}")
     place = cache / f"{dataset}-{size or 'native'}"
     if not place.is_dir():
         _write_cache(place, _decode(dataset, root, size, download), root)

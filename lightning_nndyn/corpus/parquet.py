@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
-from lightning_nndyn.corpus.store import write_atomically
+from lightning_nndyn.corpus.store import upgraded, write_atomically
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 from lightning_nndyn.signature import STATISTICS, Snapshot
 
@@ -80,7 +80,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise CorpusError(f"cannot read the corpus {str(file)!r}: {type(error).__name__}: {error}") from error
     _check_version(file, metadata)
     manifest: dict[str, Any] = json.loads(metadata[_MANIFEST_KEY])
-    return manifest
+    return upgraded(manifest)
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -124,6 +124,7 @@ def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
         "diverged_epoch": double,
         "reason": text,
         "seconds": double,
+        "failed": pyarrow.bool_(),
         "config": text,
         "versions": text,
         "departures": pyarrow.list_(text),
@@ -143,7 +144,7 @@ def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
-    plain = ("index", "patience_epoch", "diverged_epoch", "reason", "seconds", "departures")
+    plain = ("index", "patience_epoch", "diverged_epoch", "reason", "seconds", "failed", "departures")
     labels = ("best_accuracy", "last_accuracy")
     snapshots = record.snapshots
     return {
@@ -180,6 +181,7 @@ def _record(row: dict[str, Any]) -> RunRecord:
         diverged_epoch=row["diverged_epoch"],
         reason=row["reason"],
         seconds=row["seconds"],
+        failed=row.get("failed", False),  # files of the first records have no such column
         departures=row["departures"],
         versions=json.loads(row["versions"]),
     )

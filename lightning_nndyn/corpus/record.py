@@ -39,6 +39,8 @@ class RunRecord:
             None for a run that did not diverge.
         reason: Why the run ended.
         seconds: Wall time of the whole run.
+        failed: Whether an error ended the run before its time; its curve may then be empty, and its
+            accuracies NaN.
         departures: In which points the run departs from the paper's protocol.
         versions: Of the record, the signature, the package and torch.
     """
@@ -53,28 +55,29 @@ class RunRecord:
     diverged_epoch: float | None
     reason: str
     seconds: float
+    failed: bool = False
     departures: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def best_accuracy(self) -> float:
         """The best test accuracy of the whole run."""
-        return max(self.curve["test_accuracy"])
+        return max(self.curve["test_accuracy"], default=math.nan)
 
     @property
     def last_accuracy(self) -> float:
         """The test accuracy of the run's last epoch."""
-        return self.curve["test_accuracy"][-1]
+        return _last(self.curve["test_accuracy"])
 
     @property
     def patience_best_accuracy(self) -> float:
         """The best test accuracy up to the epoch where patience would have stopped."""
-        return max(self.curve["test_accuracy"][: self.patience_epoch])
+        return max(self.curve["test_accuracy"][: self.patience_epoch], default=math.nan)
 
     @property
     def patience_last_accuracy(self) -> float:
         """The test accuracy of the epoch where patience would have stopped, or of the last one."""
-        return self.curve["test_accuracy"][: self.patience_epoch][-1]
+        return _last(self.curve["test_accuracy"][: self.patience_epoch])
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-able values (NaN as the float)."""
@@ -94,7 +97,8 @@ class RunRecord:
         Raises:
             KeyError: A key is missing.
         """
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known = {"failed": False} | dict(values)  # the first records do not say it: none of them failed
+        known = {name: known[name] for name in cls.__dataclass_fields__}
         known["snapshots"] = [_single_layers(Snapshot.from_dict(one)) for one in values["snapshots"]]
         known["losses"] = [(so_far, recent) for so_far, recent in values["losses"]]
         known["weights"] = [single_precision(layer) for layer in values["weights"]]
@@ -105,6 +109,10 @@ def single_precision(layers: Mapping[str, Sequence[float]]) -> LayerNumbers:
     """Raw material rounded to float32, which is how it is stored; rounding twice changes nothing."""
     with np.errstate(over="ignore"):  # a run about to diverge may exceed float32: infinity says so
         return {name: tuple(np.asarray(values, dtype=np.float32).tolist()) for name, values in layers.items()}
+
+
+def _last(values: Sequence[float]) -> float:
+    return values[-1] if values else math.nan
 
 
 def _single_layers(snapshot: Snapshot) -> Snapshot:

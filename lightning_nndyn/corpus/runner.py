@@ -1,23 +1,28 @@
 """Trains a corpus: all cores, progress with remaining time, and on from where it was stopped or killed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import joblib
-
+from lightning_nndyn.corpus.backends import outcomes
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data
-from lightning_nndyn.corpus.parquet import read_manifest, read_parquet, write_parquet
-from lightning_nndyn.corpus.presets import Preset, get_preset
+from lightning_nndyn.corpus.preset import Preset
+from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.progress import Progress
-from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.store import CorpusFolder
 from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.errors import CorpusError
 
-TRAINED, DONE_ALREADY, ELSEWHERE, OUT_OF_TIME = "trained", "done already", "elsewhere", "out of time"
+TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"
+ELSEWHERE, OUT_OF_TIME = "elsewhere", "out of time"
+_RECORDED = (TRAINED, FAILED, DONE_ALREADY)
+_HOPELESS = 5  # failures in a row, from the start, after which it is not the runs that are at fault
+
+DataFolders = Path | str | Mapping[str, Path | str] | None
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,16 @@ class _Task:
     """One run for a worker: small to send, the worker loads the images itself, once."""
 
     folder: str
-    preset: Preset
-    index: int
-    sampling: str
+    config: RunConfig
+    departures: tuple[str, ...]
     redo: bool
     deadline: float | None
+
+
+class _Outcome(NamedTuple):
+    kind: str
+    run: int
+    reason: str = ""
 
 
 def run_corpus(
@@ -38,60 +48,60 @@ def run_corpus(
     *,
     jobs: int | None = None,
     runs: int | None = None,
-    images: int | None = None,
-    test_images: int | None = None,
-    epochs: int | None = None,
-    size: int | None = None,
-    precision: str | None = None,
-    seed: int | None = None,
-    data: Path | str | None = None,
+    data: DataFolders = None,
     download: bool = False,
     backend: str = "loky",
     progress: bool = True,
     minutes: float | None = None,
-    band_share: float = 0.0,
+    band_share: float = 0.7,
+    redo_failed: bool = False,
+    **settings: Any,
 ) -> None:
     """Train the runs of a preset that a folder does not hold yet, one thread each, and record them there.
 
-    Runs come in a fixed random order, so that a corpus stopped half-way stands for the whole grid. Stopping
-    at any moment, by Ctrl-C or kill, loses only the runs in training; the same call goes on.
+    Runs come in a fixed random order, so that a corpus stopped half-way stands for the whole one. Stopping at
+    any moment, by Ctrl-C or kill, loses only the runs in training; the same call goes on. A run that diverges
+    or raises is recorded with its reason.
 
     Args:
         preset: A preset or its name.
-        folder: Where the corpus lies, or will lie.
-        jobs: Processes; None for one a core.
-        runs: Have the first `runs` of the order (a later call may ask for more); None for the whole grid.
-        images: Train on at most that many images.
-        test_images: Test on at most that many; None for a quarter of `images`, at least 2,000.
-        epochs: Train that many epochs.
-        size: Resize the images to size x size.
-        precision: "float32" or "bf16".
-        seed: The corpus's seed; another one gives other runs.
-        data: Folder of the images, see `load_data`; not needed once they are in the folder's cache.
-        download: Let torchvision download CIFAR-10 into `data`.
-        backend: A joblib backend.
+        folder: Where the corpus lies, or will lie; on a cluster, a place that all its machines see.
+        jobs: Processes; None for one a core, of the cluster's where there is one.
+        runs: Have the first `runs` of the order (a later call may ask for more); None for all.
+        data: Folder of the images, see `load_data`; for a preset with several data sets a mapping from their
+            names. Not needed once they are in the corpus folder's cache.
+        download: Let torchvision download CIFAR-10 into its folder.
+        backend: "loky" for this machine's cores, "ray" or "dask" for a cluster, see `corpus.backends`.
         progress: Show progress.
-        minutes: Start no run after that time.
+        minutes: Start no run that, at the pace of the longest so far, would not have ended by then.
         band_share: Draw that share of the runs from the learning rates at which training moves.
+        redo_failed: Train runs once more that are recorded as failed.
+        settings: Changes to the preset, see `Preset.scaled`: `images`, `test_images`, `epochs`, `size`,
+            `precision` ("float32" or "bf16"), `seed`, ...
 
     Raises:
-        CorpusError: The folder has other settings or data, the images cannot be read, the disk is full.
-        MissingExtraError: torchvision is needed and not installed.
+        CorpusError: The folder has other settings or data, the images cannot be read, the disk is full, no
+            run can be trained, the backend is unknown or its cluster out of reach.
+        MissingExtraError: torchvision or the backend's package is needed and not installed.
         KeyboardInterrupt: Stopped by the user, after saying how to go on.
     """
-    preset = get_preset(preset) if isinstance(preset, str) else preset
-    preset = preset.scaled(
-        images=images, test_images=test_images, epochs=epochs, size=size, precision=precision, seed=seed
-    )
+    preset = (get_preset(preset) if isinstance(preset, str) else preset).scaled(**settings)
     corpus = CorpusFolder(folder)
     deadline = None if minutes is None else time.time() + 60 * minutes
-    root = None if data is None else Path(data)
-    images_at_hand = load_data(preset.dataset, root, corpus.cache, size=preset.size, download=download)
-    corpus.open(preset.settings(), _about(images_at_hand))
+    corpus.open(preset.settings(), _load_all(preset, data, corpus.cache, download))
     whole, damaged = corpus.complete()
+    if redo_failed:
+        whole -= corpus.failed(whole)
     order = preset.order(band_share)[:runs]
+    departures = tuple(preset.departures())
     tasks = [
-        _Task(str(corpus.folder), preset, index, sampling, corpus.record_file(index).exists(), deadline)
+        _Task(
+            str(corpus.folder.absolute()),
+            preset.config(index, sampling),
+            departures,
+            corpus.record_file(index).exists(),
+            deadline,
+        )
         for index, sampling in order
         if index not in whole
     ]
@@ -101,73 +111,51 @@ def run_corpus(
         _work_through(tasks, jobs, backend, shown)
 
 
-def corpus_status(folder: Path | str) -> dict[str, Any]:
-    """What a corpus folder or parquet file holds, as JSON-able values.
-
-    `low_share` is the share of runs whose best accuracy is below the preset's threshold; a run counts as
-    trainable when it did not diverge and its best accuracy is at least twice that of guessing.
-
-    Raises:
-        CorpusError: There is no corpus, or it cannot be read.
-    """
-    path = Path(folder)
-    damaged = 0 if path.is_file() else len(CorpusFolder(path).complete()[1])
-    return _status(corpus_manifest(path), load_corpus(path, raw=False)) | {"damaged": damaged}
+def _load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> dict[str, Any]:
+    """Decode the images of all data sets, unless the cache has them; what they are, by data set."""
+    roots = data_folders(preset.datasets, data)
+    about = {}
+    for dataset in preset.datasets:
+        size = None if dataset == "digits" and len(preset.datasets) > 1 else preset.size
+        images = load_data(dataset, roots.get(dataset), cache, size=size, download=download)
+        about[dataset] = describe(images)
+    return about
 
 
-def corpus_manifest(path: Path | str) -> dict[str, Any]:
-    """The settings and the data of a corpus, from its folder or from an exported parquet file.
+def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
+    """The folder of each data set that has one.
 
     Raises:
-        CorpusError: There is no corpus, or it cannot be read.
-        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+        CorpusError: A folder is given for a data set that is not trained on, or one for several data sets.
     """
-    path = Path(path)
-    return read_manifest(path) if path.is_file() else CorpusFolder(path).manifest()
-
-
-def training_images(manifest: dict[str, Any]) -> int:
-    """How many images each run of a corpus was trained on."""
-    available: int = manifest["data"]["train_images"]
-    return min(manifest["settings"]["images"] or available, available)
-
-
-def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
-    """The records of a corpus, from its folder or from an exported parquet file, in the order of the grid.
-
-    Without `raw`, the material per layer (`Snapshot.layers`, `RunRecord.weights`) of a parquet file is left
-    empty, which saves most of the time and memory.
-
-    Raises:
-        CorpusError: There is no corpus, or it cannot be read.
-        MissingExtraError: The path is a parquet file and pyarrow is not installed.
-    """
-    path = Path(path)
-    if path.is_file():
-        return read_parquet(path, raw=raw)
-    corpus = CorpusFolder(path)
-    corpus.manifest()
-    return corpus.records()
-
-
-def export_parquet(folder: Path | str, file: Path | str) -> None:
-    """Write all whole records of a corpus folder into one parquet file.
-
-    Raises:
-        CorpusError: There is no corpus or no record, or the file cannot be written.
-        MissingExtraError: pyarrow is not installed.
-    """
-    corpus = CorpusFolder(folder)
-    write_parquet(corpus.records(), corpus.manifest(), Path(file))
+    if data is None:
+        return {}
+    if isinstance(data, Mapping):
+        unknown = sorted(set(data) - set(datasets))
+        if unknown:
+            raise CorpusError(f"no data set {unknown[0]!r} is trained on here: {', '.join(datasets)}")
+        return {name: Path(folder) for name, folder in data.items()}
+    if len(datasets) > 1:
+        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name != "digits")
+        raise CorpusError(f"data={str(data)!r} is one folder, several are needed: {wanted}")
+    return {datasets[0]: Path(data)}
 
 
 def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:
-    workers = min(jobs or joblib.cpu_count(), max(len(tasks), 1))
-    parallel = joblib.Parallel(n_jobs=workers, backend=backend, return_as="generator_unordered")
-    outcomes: Iterator[str] = parallel(joblib.delayed(_train_one)(task) for task in tasks)
+    hopeful = False
+    failures = 0
     try:
-        for outcome in outcomes:
-            shown.advance(outcome in (TRAINED, DONE_ALREADY), outcome)
+        for outcome in outcomes(_train_one, tasks, jobs, backend):
+            shown.advance(outcome.kind in _RECORDED, outcome.kind)
+            hopeful = hopeful or outcome.kind == TRAINED
+            if outcome.kind == FAILED:
+                failures += 1
+                shown.say(f"run {outcome.run} {outcome.reason}")
+            if failures >= _HOPELESS and not hopeful:
+                raise CorpusError(
+                    f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. Once "
+                    "that is mended, train them again with redo_failed"
+                )
     except KeyboardInterrupt:
         shown.say("stopped; the runs recorded so far are complete: give the same command again to go on")
         raise
@@ -176,55 +164,38 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
         raise
 
 
-def _train_one(task: _Task) -> str:
+_longest = 0.0  # seconds of this worker's longest run
+
+
+def _train_one(task: _Task) -> _Outcome:
     """What a worker does with a task; returns what became of it."""
-    if task.deadline is not None and time.time() > task.deadline:
-        return OUT_OF_TIME
-    corpus, preset = CorpusFolder(task.folder), task.preset
-    with corpus.claim(task.index) as mine:
+    global _longest
+    config, started = task.config, time.time()
+    if task.deadline is not None and started + _longest > task.deadline:
+        return _Outcome(OUT_OF_TIME, config.index)
+    corpus = CorpusFolder(task.folder)
+    with corpus.claim(config.index) as mine:
         if not mine:
-            return ELSEWHERE
-        if corpus.record_file(task.index).exists() and not task.redo:
-            return DONE_ALREADY
-        data = _loaded(task.folder, preset.dataset, preset.size)
-        corpus.write(train_run(preset.config(task.index, task.sampling), data, preset.departures()))
-    return TRAINED
+            return _Outcome(ELSEWHERE, config.index)
+        if corpus.record_file(config.index).exists() and not task.redo:
+            return _Outcome(DONE_ALREADY, config.index)
+        record = train_run(config, _loaded(task.folder, config.dataset, config.size), task.departures)
+        corpus.write(record)
+    _longest = max(_longest, time.time() - started)
+    return _Outcome(FAILED if record.failed else TRAINED, config.index, record.reason)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=3)
 def _loaded(folder: str, dataset: str, size: int | None) -> ImageData:
     return load_data(dataset, None, CorpusFolder(folder).cache, size=size)
 
 
-def _about(data: ImageData) -> dict[str, Any]:
+def describe(data: ImageData) -> dict[str, Any]:
+    """What a manifest says of a data set."""
     return {
         "fingerprint": data.fingerprint(),
         "train_images": len(data.train_labels),
         "test_images": len(data.test_labels),
         "classes": len(data.classes),
         "shape": list(data.shape),
-    }
-
-
-def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any]:
-    settings, data = manifest["settings"], manifest["data"]
-    best = [record.best_accuracy for record in records]
-    low = sum(accuracy < settings["low_threshold"] for accuracy in best)
-    guess = 1 / data["classes"]
-    return {
-        "corpus": settings["name"],
-        "network": settings["network"],
-        "dataset": settings["dataset"],
-        "runs": len(records),
-        "planned_runs": len(settings["learning_rates"]) * len(settings["dropouts"]),
-        "epochs": settings["epochs"],
-        "images": training_images(manifest),
-        "low_share": low / len(records) if records else None,
-        "trainable_runs": sum(
-            record.diverged_epoch is None and record.best_accuracy >= 2 * guess for record in records
-        ),
-        "diverged_runs": sum(record.diverged_epoch is not None for record in records),
-        "lowest_accuracy": min(best, default=None),
-        "highest_accuracy": max(best, default=None),
-        "hours": sum(record.seconds for record in records) / 3600,
     }

@@ -11,11 +11,12 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn.corpus.grid import BAND
 from lightning_nndyn.corpus.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
 
@@ -59,7 +60,7 @@ class CorpusFolder:
                 f"{str(self.manifest_file)!r} has record version {manifest.get('record_version')!r}, this "
                 f"package reads {RECORD_VERSION}: use the version of lightning-nndyn that wrote it"
             )
-        return manifest
+        return upgraded(manifest)
 
     def open(self, settings: dict[str, Any], data: dict[str, Any]) -> None:
         """Start the corpus, or go on with it if it was started with the same settings and the same data.
@@ -72,8 +73,10 @@ class CorpusFolder:
             self.runs.mkdir(parents=True, exist_ok=True)
             write_atomically(self.manifest_file, json.dumps(wanted, indent=1).encode(), keep_existing=True)
         found = self.manifest()
-        for part in ("settings", "data"):
-            _check_same(self.folder, found[part], json.loads(json.dumps(wanted[part])))
+        wanted = json.loads(json.dumps(wanted))
+        check_same(self.folder, found["settings"], wanted["settings"])
+        for dataset, about in wanted["data"].items():
+            check_same(self.folder, found["data"].get(dataset, {}), about)
         self._sweep()
 
     def write(self, record: RunRecord) -> None:
@@ -109,6 +112,10 @@ class CorpusFolder:
             except CorpusError as error:
                 damaged.append(str(error))
         return whole, damaged
+
+    def failed(self, indices: Iterable[int]) -> set[int]:
+        """Those of the runs whose record says that they failed."""
+        return {index for index in indices if self.read(index).failed}
 
     def records(self) -> list[RunRecord]:
         """All whole records in order; a damaged one is left out with a warning that names it."""
@@ -146,6 +153,17 @@ class CorpusFolder:
                     file.unlink()
             except OSError:
                 continue
+
+
+def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest in today's form; the first ones knew a single data set and did not name it."""
+    if "fingerprint" not in manifest["data"]:
+        return manifest
+    settings = manifest["settings"]
+    dataset = settings["dataset"]
+    runs = len(settings["learning_rates"]) * len(settings["dropouts"])
+    settings |= {"datasets": [dataset], "planned_runs": runs, "band": list(BAND)}
+    return manifest | {"data": {dataset: manifest["data"]}}
 
 
 def read_record(file: Path) -> RunRecord:
@@ -207,7 +225,8 @@ def _check_whole(file: Path) -> None:
         raise CorpusError(f"the record {file.name!r} is damaged (no JSON object)")
 
 
-def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise CorpusError, naming the first difference, unless the two agree."""
     for name in sorted(set(found) | set(wanted)):
         if name not in _FREE_SETTINGS and found.get(name) != wanted.get(name):
             raise CorpusError(

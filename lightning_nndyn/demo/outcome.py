@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from lightning_nndyn.corpus.presets import RunConfig
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.demo.training import Trained
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lightning_nndyn.callback import GraphDynamicsCallback
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_digits_data
-from lightning_nndyn.corpus.presets import RunConfig
 from lightning_nndyn.demo.configurations import demo_configurations
 from lightning_nndyn.demo.outcome import Outcome, Summary, table_of, write_csv
 from lightning_nndyn.demo.picture import draw

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_nndyn.callback import GraphDynamicsCallback
+from lightning_nndyn.corpus.batches import BatchLoader
+from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.presets import RunConfig
-from lightning_nndyn.corpus.training import BatchLoader
 from lightning_nndyn.models import lenet5
 
 

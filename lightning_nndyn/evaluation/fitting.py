@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.corpus import load_corpus
-from lightning_nndyn.corpus.presets import get_preset
-from lightning_nndyn.corpus.runner import corpus_manifest, training_images
+from lightning_nndyn.corpus.access import corpus_manifest
+from lightning_nndyn.corpus.status import low_threshold as threshold_on
+from lightning_nndyn.corpus.status import training_images
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, Training
 
@@ -31,11 +32,11 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
     """
     manifest = corpus_manifest(corpus)
     name = manifest["settings"]["name"]
-    records = load_corpus(corpus, raw=False)
+    records = [record for record in load_corpus(corpus, raw=False) if not record.failed]
     if not records:
         raise PredictorError(f"corpus {name!r} has no runs yet: train some with nndyn corpus train")
     if low_threshold is None:
-        low_threshold = get_preset(name).low_threshold
+        low_threshold = _threshold(manifest["settings"])
     predictor = Predictor(low_threshold=low_threshold, **settings)
     return predictor.fit(
         [record.snapshots for record in records],
@@ -46,3 +47,12 @@ def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **s
             optimizer=records[0].config["optimizer"],
         ),
     )
+
+
+def _threshold(settings: dict[str, Any]) -> float:
+    datasets = settings["datasets"]
+    if len(datasets) > 1:
+        raise PredictorError(
+            f"corpus {settings['name']!r} has several data sets ({', '.join(datasets)}): pass low_threshold"
+        )
+    return threshold_on(settings, datasets[0])

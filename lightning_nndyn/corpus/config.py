@@ -1,0 +1,89 @@
+"""The settings of one training run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.errors import CorpusError
+
+PRECISIONS = ("float32", "bf16")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides one training run; with the same data, it gives the same record again.
+
+    Attributes:
+        preset: The preset the run belongs to.
+        network: A function of `lightning_nndyn.models`, or "zoo_network".
+        dataset: What it trains on, see `load_data`.
+        index: The run's place in its preset, which names its record.
+        seed: Of weights, batches, crops and dropout.
+        learning_rate: At the start, before the schedule's factor.
+        dropout: Probability of the network's dropout layers.
+        optimizer: "sgd", "adam" or "adamw".
+        momentum: Of SGD; the first beta of Adam and AdamW, whose second is 0.999.
+        weight_decay: L2 penalty; decoupled with AdamW.
+        schedule: How the learning rate changes from step to step, see `schedule_factor`.
+        batch_size: Images in a batch; the last one of an epoch may be smaller.
+        epochs: Epochs to train.
+        patience: Epochs without a better test accuracy after which the paper stops; recorded, not obeyed.
+        crop_padding: Black pixels around an image before a crop of its own size is cut at random.
+        flip: Whether every other image is mirrored.
+        images: Train on at most that many, the classes in equal parts; None for all.
+        test_images: Test on at most that many.
+        size: Images are resized to size x size; None leaves them.
+        precision: "float32", or "bf16" for autocast to bfloat16.
+        sampling: How the run was drawn: "band" from the learning rates at which training moves, "grid" from
+            all of them.
+        network_options: Further arguments of the network's function.
+    """
+
+    preset: str
+    network: str
+    dataset: str
+    index: int
+    seed: int
+    learning_rate: float
+    dropout: float
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    batch_size: int = 128
+    epochs: int = 50
+    patience: int = 10
+    crop_padding: int = 4
+    flip: bool = True
+    images: int | None = None
+    test_images: int | None = None
+    size: int | None = None
+    precision: str = "float32"
+    sampling: str = "grid"
+    network_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be trained with."""
+        if self.optimizer not in OPTIMIZERS:
+            raise CorpusError(f"optimizer={self.optimizer!r} is unknown: choose from {', '.join(OPTIMIZERS)}")
+        check_precision(self.precision)
+
+    @classmethod
+    def from_record(cls, config: Mapping[str, Any]) -> "RunConfig":
+        """The configuration that a record's `config` stands for; unknown keys are left out."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in config.items() if name in known})
+
+
+def check_precision(precision: str) -> None:
+    """Raise CorpusError unless it is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise CorpusError(f"precision={precision!r} is unknown: choose from {', '.join(PRECISIONS)}")
+
+
+def run_seed(corpus_seed: int, index: int) -> int:
+    """The seed of one run: independent streams for neighbouring runs and for neighbouring corpus seeds."""
+    return int(np.random.SeedSequence([corpus_seed, index]).generate_state(1)[0])

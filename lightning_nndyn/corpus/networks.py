@@ -1,0 +1,39 @@
+"""A run's network, from the name and the options in its configuration."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_nndyn import models
+from lightning_nndyn.corpus.config import RunConfig
+from lightning_nndyn.corpus.data import ImageData
+from lightning_nndyn.corpus.zoo import zoo_network
+
+
+def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:
+    """The keyword arguments of the network's function: those the run sets, and those the images ask for."""
+    channels, size, _ = data.shape
+    offered = {"in_channels": channels, "image_size": size}
+    takes = inspect.signature(_constructor(config.network)).parameters
+    fitting = {name: value for name, value in offered.items() if name in takes}
+    return {"num_classes": len(data.classes), "dropout": config.dropout, **fitting, **config.network_options}
+
+
+def build_network(config: RunConfig, data: ImageData) -> nn.Module:
+    """The network with fresh weights, drawn from torch's global random state, laid out for speed."""
+    network: Any = _constructor(config.network)(**network_options(config, data))
+    laid_out: nn.Module = network.to(memory_format=layout(data))
+    return laid_out
+
+
+def layout(data: ImageData) -> torch.memory_format:
+    """Channels last makes a step with colour images faster; with one channel there is no such layout."""
+    return torch.channels_last if data.shape[0] > 1 else torch.contiguous_format
+
+
+def _constructor(name: str) -> Callable[..., nn.Module]:
+    found: Callable[..., nn.Module] = zoo_network if name == "zoo_network" else getattr(models, name)
+    return found

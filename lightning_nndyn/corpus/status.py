@@ -1,0 +1,72 @@
+"""What a corpus holds, in a dozen numbers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.store import CorpusFolder
+
+
+def corpus_status(path: Path | str) -> dict[str, Any]:
+    """What a corpus folder or parquet file holds, as JSON-able values.
+
+    `low_share` is the share of runs whose best accuracy is below the preset's threshold for their data set; a
+    run counts as trainable when it did not diverge and its best accuracy is at least twice that of guessing.
+    Runs that failed count as runs and as failed, and nowhere else.
+
+    Raises:
+        CorpusError: There is no corpus, or it cannot be read.
+        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+    """
+    path = Path(path)
+    damaged = 0 if path.is_file() else len(CorpusFolder(path).complete()[1])
+    return _status(corpus_manifest(path), load_corpus(path, raw=False)) | {"damaged": damaged}
+
+
+def training_images(manifest: Mapping[str, Any]) -> int:
+    """On how many images a run of a corpus is trained at most."""
+    available = max(data["train_images"] for data in manifest["data"].values())
+    return min(manifest["settings"]["images"] or available, available)
+
+
+def low_threshold(settings: Mapping[str, Any], dataset: str) -> float:
+    """The accuracy below which a run on that data set is low."""
+    threshold: float | Mapping[str, float] = settings["low_threshold"]
+    return threshold[dataset] if isinstance(threshold, Mapping) else threshold
+
+
+def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any]:
+    settings = manifest["settings"]
+    whole = [record for record in records if not record.failed]
+    best = [record.best_accuracy for record in whole]
+    low = sum(one.best_accuracy < low_threshold(settings, one.config["dataset"]) for one in whole)
+    return {
+        "corpus": settings["name"],
+        "network": settings.get("network", "random"),
+        "dataset": ", ".join(settings["datasets"]),
+        "runs": len(records),
+        "planned_runs": settings["planned_runs"],
+        "epochs": settings["epochs"],
+        "images": training_images(manifest),
+        "low_share": low / len(whole) if whole else None,
+        "trainable_runs": sum(_trainable(record, manifest) for record in whole),
+        "band_runs": sum(record.config["sampling"] == "band" for record in records),
+        "diverged_runs": sum(record.diverged_epoch is not None for record in whole),
+        "failed_runs": len(records) - len(whole),
+        "lowest_accuracy": min(best, default=None),
+        "highest_accuracy": max(best, default=None),
+        "departures": _departures(records),
+        "hours": sum(record.seconds for record in records) / 3600,
+    }
+
+
+def _departures(records: list[RunRecord]) -> list[str]:
+    """All that any run's record says of departures from the paper's protocol, each once."""
+    return list(dict.fromkeys(told for record in records for told in record.departures))
+
+
+def _trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:
+    guess = 1 / manifest["data"][record.config["dataset"]]["classes"]
+    return record.diverged_epoch is None and record.best_accuracy >= 2 * guess

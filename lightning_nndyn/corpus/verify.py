@@ -1,0 +1,126 @@
+"""Trains some runs of a corpus once more and compares: is what it says still true, here and today?"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.corpus.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.config import RunConfig
+from lightning_nndyn.corpus.data import ImageData, load_data
+from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.runner import DataFolders, data_folders, describe
+from lightning_nndyn.corpus.store import CorpusFolder, check_same
+from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.errors import CorpusError
+
+ACCURACY_TOLERANCE = 0.05
+"""By how much the best accuracy of a run may change where processor, precision or torch round differently."""
+
+_FIRST_WEIGHTS_TOLERANCE = 1e-4  # relative; the same random numbers, summed in another order
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run as recorded and as trained again.
+
+    `verdict` is "identical" if all that was measured, but for wall times, is the same to the last bit,
+    "close" if it starts from the same weights, ends in the same way (diverged or not) and with a best
+    accuracy within `ACCURACY_TOLERANCE`, else "different". Accuracies are fractions; `torch` is the version
+    that the record was made with.
+    """
+
+    index: int
+    verdict: str
+    recorded_accuracy: float
+    accuracy: float
+    first_statistics_error: float
+    torch: str
+
+
+def verify_corpus(
+    path: Path | str, *, runs: int = 3, seed: int = 0, data: DataFolders = None, download: bool = False
+) -> Iterator[Comparison]:
+    """Train random runs of a corpus once more and compare them, one after the other.
+
+    Args:
+        path: A corpus folder or an exported parquet file.
+        runs: How many runs.
+        seed: Draws others.
+        data: Folders of the images, as for `run_corpus`; not needed if the corpus folder's cache has them.
+        download: Let torchvision download CIFAR-10 into its folder.
+
+    Raises:
+        CorpusError: There is no corpus, it has no whole run, or the images are not those it was trained on.
+        MissingExtraError: torchvision or pyarrow is needed and not installed.
+    """
+    path = Path(path)
+    manifest = corpus_manifest(path)
+    records = [record for record in load_corpus(path, raw=True) if not record.failed]
+    if not records:
+        raise CorpusError(f"the corpus {str(path)!r} has no whole run yet: nothing to verify")
+    chosen = np.random.default_rng(seed).permutation(len(records))[:runs]
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch) if path.is_file() else CorpusFolder(path).cache
+        images = _Images(path, manifest, data, cache, download)
+        for place in sorted(map(int, chosen)):
+            yield _compare(records[place], images)
+
+
+class _Images:
+    """The corpus's images, checked to be the same ones."""
+
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], data: DataFolders, cache: Path, download: bool
+    ) -> None:
+        self.path, self.manifest, self.cache, self.download = path, manifest, cache, download
+        self.folders = data_folders(tuple(manifest["settings"]["datasets"]), data)
+
+    def load(self, config: RunConfig) -> ImageData:
+        folder = self.folders.get(config.dataset)
+        images = load_data(config.dataset, folder, self.cache, size=config.size, download=self.download)
+        check_same(self.path, self.manifest["data"][config.dataset], describe(images))
+        return images
+
+
+def _compare(record: RunRecord, images: _Images) -> Comparison:
+    config = RunConfig.from_record(record.config)
+    again = train_run(config, images.load(config), record.departures)
+    error = _first_statistics_error(record, again)
+    accuracy_moved = abs(again.best_accuracy - record.best_accuracy)
+    same_end = (again.failed, again.diverged_epoch is None) == (False, record.diverged_epoch is None)
+    if _measured(again) == _measured(record):
+        verdict = "identical"
+    elif same_end and error <= _FIRST_WEIGHTS_TOLERANCE and accuracy_moved <= ACCURACY_TOLERANCE:
+        verdict = "close"
+    else:
+        verdict = "different"
+    return Comparison(
+        index=record.index,
+        verdict=verdict,
+        recorded_accuracy=record.best_accuracy,
+        accuracy=again.best_accuracy,
+        first_statistics_error=error,
+        torch=record.versions["torch"],
+    )
+
+
+def _first_statistics_error(record: RunRecord, again: RunRecord) -> float:
+    """The largest relative error of the ten statistics before the first step; infinite without any."""
+    if not again.snapshots:
+        return np.inf
+    ours, theirs = (np.array(one.snapshots[0].statistics) for one in (record, again))
+    return float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(ours), 1e-12)))
+
+
+def _measured(record: RunRecord) -> str:
+    """All that was measured, but for wall times."""
+    plain = record.to_dict()
+    curve = {name: values for name, values in record.curve.items() if name != "seconds"}
+    return json.dumps(
+        [curve, *(plain[name] for name in ("snapshots", "losses", "weights", "diverged_epoch"))]
+    )

@@ -1,0 +1,229 @@
+"""Random configurations of the `zoo` preset: networks, optimizers and data drawn together."""
+
+import math
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lightning_nndyn.corpus.zoo_networks import (
+    ACTIVATIONS,
+    HEADS,
+    NORMALISATIONS,
+    POOLINGS,
+    halving_layers,
+    zoo_network,
+)
+from lightning_nndyn.errors import CorpusError
+
+__all__ = ["DATASETS", "SAMPLINGS", "SCHEDULES", "draw_run", "schedule_factor", "zoo_network"]
+
+SAMPLINGS = ("band", "grid")
+SCHEDULES = ("constant", "cosine", "step", "warmup_cosine")
+GRID = (1e-6, 0.5)
+"""Learning rates of "grid": the paper's range."""
+
+
+class _Images(NamedTuple):
+    """What runs ask of a data set."""
+
+    channels: int
+    side: int  # pixels
+    fewest: int  # training images, of the run with the smallest share
+    most: int
+    shift: int  # pixels by which an image is moved at random, at most
+
+
+DATASETS = {
+    "digits": _Images(1, 8, 512, 1437, shift=1),
+    "cifar10": _Images(3, 32, 1500, 5000, shift=4),
+    "imagenet100": _Images(3, 32, 2500, 5000, shift=4),
+}
+"""The data sets of the zoo, and what its runs take of them."""
+
+_BATCH_SIZES = (32, 64, 128, 256)
+_LEAST_BATCHES = 16  # an epoch, so that a sixteenth of it, the first snapshot, is one batch at least
+_MOST_WORK = 16e6  # multiplications for an image: a core does a training step of that in 2/3 ms
+# What activation, pooling and normalisation of a map's entry take, in multiplications: measured, on a CPU.
+_ENTRY = {"none": 60, "batch": 110, "layer": 220, "group": 220}
+
+# Steps of SGD have the length rate / (1 - momentum) in the long run; Adam's do not depend on beta1. Within
+# these bounds seven runs of eight (43 of 49) reached twice the accuracy of guessing in 15 epochs.
+_SGD_BAND = (0.005, 2.0)
+_ADAM_BAND = (1e-4, 0.03)
+_WARM_UP = 0.1  # of the training
+
+
+def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
+    """The settings of one random run, as JSON-able values: fields of `RunConfig`.
+
+    Args:
+        random: Where the draw comes from.
+        sampling: "band" draws the learning rate from those at which such an optimizer trains, "grid" from
+            `GRID`; all else is drawn alike.
+
+    Raises:
+        CorpusError: `sampling` is neither.
+    """
+    if sampling not in SAMPLINGS:
+        raise CorpusError(f"sampling={sampling!r} is unknown: choose from {', '.join(SAMPLINGS)}")
+    dataset = _choice(random, ("digits", "cifar10", "cifar10", "imagenet100"))
+    offered = DATASETS[dataset]
+    # A multiple of four, as batches are: no last batch of a single image, which has no variance.
+    images = 4 * int(random.integers(offered.fewest // 4, offered.most // 4, endpoint=True))
+    batch_sizes = [size for size in _BATCH_SIZES if size * _LEAST_BATCHES <= images]
+    return {
+        "dataset": dataset,
+        "network": "zoo_network",
+        "network_options": _draw_affordable(random, dataset),
+        **_draw_optimizer(random, sampling),
+        "batch_size": _choice(random, batch_sizes),
+        "dropout": _draw_dropout(random),
+        "schedule": _choice(random, SCHEDULES),
+        "images": images,
+        "crop_padding": int(random.integers(2)) * offered.shift,
+        "flip": bool(random.random() < 0.5) and dataset != "digits",  # a mirrored digit is another one
+    }
+
+
+def schedule_factor(schedule: str, progress: float) -> float:
+    """The multiplier of the learning rate at `progress`, in [0, 1), of the whole training.
+
+    "cosine" falls to 0, "step" falls to a tenth at 1/2 and to a hundredth at 3/4, "warmup_cosine" rises from
+    a tenth over the first tenth of the training and then falls like "cosine".
+
+    Raises:
+        CorpusError: There is no such schedule.
+    """
+    if schedule not in SCHEDULES:
+        raise CorpusError(f"schedule={schedule!r} is unknown: choose from {', '.join(SCHEDULES)}")
+    if schedule == "constant":
+        return 1.0
+    if schedule == "step":
+        return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+    if schedule == "warmup_cosine":
+        if progress < _WARM_UP:
+            return 0.1 + 0.9 * progress / _WARM_UP
+        progress = (progress - _WARM_UP) / (1 - _WARM_UP)
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _draw_optimizer(random: np.random.Generator, sampling: str) -> dict[str, Any]:
+    optimizer = _choice(random, ("sgd", "sgd", "adam", "adamw"))
+    if optimizer == "sgd":
+        momentum = _choice(random, (0.0, 0.9, 0.9, 0.95))
+        low, high = (rate * (1 - momentum) for rate in _SGD_BAND)
+    else:
+        momentum = _choice(random, (0.0, 0.9, 0.9, 0.9))  # beta1
+        low, high = _ADAM_BAND
+    if sampling == "grid":
+        low, high = GRID
+    return {
+        "optimizer": optimizer,
+        "momentum": momentum,
+        "learning_rate": _log_uniform(random, low, high),
+        "weight_decay": _draw_weight_decay(random, optimizer),
+    }
+
+
+def _draw_weight_decay(random: np.random.Generator, optimizer: str) -> float:
+    """None in two of five runs; AdamW's is multiplied by the learning rate alone, so it may be larger."""
+    decay = _log_uniform(random, 1e-3, 0.3) if optimizer == "adamw" else _log_uniform(random, 1e-5, 5e-3)
+    return 0.0 if random.random() < 0.4 else decay
+
+
+def _draw_dropout(random: np.random.Generator) -> float:
+    """None in two of five runs, else 0.1, 0.2, ..., 0.7."""
+    dropout = int(random.integers(1, 7, endpoint=True)) / 10
+    return 0.0 if random.random() < 0.4 else dropout
+
+
+def _draw_affordable(random: np.random.Generator, dataset: str) -> dict[str, Any]:
+    """Options of a network that is cheap enough; drawn again until it is."""
+    while True:
+        options = _draw_cnn(random) if random.random() < 0.7 else _draw_mlp(random)
+        if _work(options, dataset) <= _MOST_WORK:
+            return options
+
+
+def _draw_cnn(random: np.random.Generator) -> dict[str, Any]:
+    depth = int(random.integers(1, 8, endpoint=True))
+    head = _choice(random, HEADS)
+    hidden = [_width(random, 32, 128) for _ in range(_choice(random, (0, 0, 1, 2)))]
+    return {
+        "kind": "cnn",
+        "widths": _draw_widths(random, depth, 8, 96),
+        "kernel": _choice(random, (3, 3, 5)),
+        "pooling": _choice(random, POOLINGS),
+        "head": head,
+        "hidden": hidden,
+        **_draw_layers(random, depth, len(hidden)),
+    }
+
+
+def _draw_mlp(random: np.random.Generator) -> dict[str, Any]:
+    depth = int(random.integers(1, 6, endpoint=True))
+    return {
+        "kind": "mlp",
+        "widths": _draw_widths(random, depth, 16, 256),
+        **_draw_layers(random, depth, 0),
+    }
+
+
+def _draw_layers(random: np.random.Generator, depth: int, hidden: int) -> dict[str, Any]:
+    """What all layers have in common, those of the classifier too."""
+    normalisation = _choice(random, NORMALISATIONS)
+    residual = bool(random.random() < 0.4) and depth > 1
+    scales = _init_scales(depth + hidden, normalisation != "none", residual)
+    return {
+        "activation": _choice(random, tuple(ACTIVATIONS)),
+        "normalisation": normalisation,
+        "residual": residual,
+        "init_scale": _log_uniform(random, *scales),
+    }
+
+
+def _init_scales(depth: int, normalised: bool, residual: bool) -> tuple[float, float]:
+    """Bounds within which a signal neither dies out nor explodes on its way through the layers."""
+    if normalised or depth <= 3:
+        return 0.6, 3.0
+    return (0.6, 2.0) if residual else (1.5, 3.0)
+
+
+def _draw_widths(random: np.random.Generator, depth: int, low: int, high: int) -> list[int]:
+    """Widths that rise (half of the time), are all the same, or take any order."""
+    widths = [_width(random, low, high) for _ in range(depth)]
+    order = _choice(random, ("rising", "rising", "same", "any"))
+    if order == "same":
+        return [widths[0]] * depth
+    return sorted(widths) if order == "rising" else widths
+
+
+def _width(random: np.random.Generator, low: int, high: int) -> int:
+    """A multiple of four, log-uniform."""
+    return 4 * round(_log_uniform(random, low, high) / 4)
+
+
+def _work(options: dict[str, Any], dataset: str) -> float:
+    """Multiplications of an image's forward pass; what is done to a map's entry counts as so many."""
+    channels, side, *_ = DATASETS[dataset]
+    if options["kind"] == "mlp":
+        sizes = [channels * side**2, *options["widths"]]
+        return float(sum(before * after for before, after in pairwise(sizes)))
+    halve, per_entry = halving_layers(len(options["widths"]), side), _ENTRY[options["normalisation"]]
+    total = 0.0
+    for place, (before, width) in enumerate(pairwise([channels, *options["widths"]])):
+        after = side // 2 if place in halve else side
+        computed = after if options["pooling"] == "stride" else side
+        total += width * computed**2 * (before * options["kernel"] ** 2 + per_entry)
+        side = after
+    return total
+
+
+def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    """Three significant digits, which a reader can write down."""
+    return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")
+
+
+def _choice(random: np.random.Generator, choices: Any) -> Any:
+    return choices[int(random.integers(len(choices)))]

@@ -1,0 +1,225 @@
+"""Random networks and random runs of the zoo: every draw is buildable, traceable, cheap, and most learn."""
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_nndyn.corpus.config import RunConfig
+from lightning_nndyn.corpus.data import load_digits_data
+from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.zoo import DATASETS, SCHEDULES, draw_run, schedule_factor
+from lightning_nndyn.corpus.zoo_networks import ACTIVATIONS, halving_layers, zoo_network
+from lightning_nndyn.errors import CorpusError
+from lightning_nndyn.tracing import rolled_graph
+
+PLAIN: dict[str, Any] = {"activation": "relu", "normalisation": "none", "residual": False, "init_scale": 1.0}
+
+
+def draws(count: int, sampling: str = "band", seed: int = 0) -> list[dict[str, Any]]:
+    random = np.random.default_rng(seed)
+    return [draw_run(random, sampling) for _ in range(count)]
+
+
+def built(run: dict[str, Any]) -> tuple[nn.Module, Tensor]:
+    """The network of a run and a batch of noise that it takes."""
+    channels, side, *_ = DATASETS[run["dataset"]]
+    network = zoo_network(
+        dropout=run["dropout"], in_channels=channels, image_size=side, **run["network_options"]
+    )
+    return network, torch.randn(2, channels, side, side)
+
+
+def seeded(seed: int = 0, **options: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    return zoo_network(**PLAIN | options)
+
+
+def products(network: nn.Module) -> list[str]:
+    """Names of all layers that have weights, in the order in which they are called."""
+    return [name for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+
+
+def test_every_layer_of_two_hundred_random_networks_is_in_its_rolled_graph() -> None:
+    for run in draws(200):
+        network, images = built(run)
+        graph = rolled_graph(network, images)
+        assert list(graph.layer_names[1:]) == products(network), run["network_options"]
+        assert not graph.left_out, run["network_options"]
+
+
+def test_random_networks_are_cheap() -> None:
+    flops = []
+    for run in draws(30, seed=1):
+        network, images = built(run)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.eval()(images)
+        flops.append(counter.get_total_flops() / len(images))
+    assert max(flops) < 2 * 16e6 and np.mean(flops) > 1e6
+
+
+@pytest.mark.parametrize("sampling", ["band", "grid"])
+def test_a_draw_is_the_same_for_the_same_generator_and_survives_json(sampling: str) -> None:
+    runs = draws(50, sampling, seed=2)
+    assert json.loads(json.dumps(runs)) == runs == draws(50, sampling, seed=2)
+    assert runs != draws(50, sampling, seed=3)
+
+
+def test_draws_are_of_every_kind() -> None:
+    runs = draws(300)
+    networks = [run["network_options"] for run in runs]
+    for name, kinds in (("dataset", 3), ("optimizer", 3), ("schedule", len(SCHEDULES)), ("flip", 2)):
+        assert rarest(runs, name, kinds) >= 30, name
+    for name, kinds in (("kind", 2), ("activation", len(ACTIVATIONS)), ("normalisation", 4), ("residual", 2)):
+        assert rarest(networks, name, kinds) >= 30, name
+    convolutional = [options for options in networks if options["kind"] == "cnn"]
+    for name, kinds in (("pooling", 3), ("head", 2), ("kernel", 2)):
+        assert rarest(convolutional, name, kinds) >= 30, name
+    assert len({len(options["widths"]) for options in networks}) >= 8
+
+
+def rarest(rows: list[dict[str, Any]], name: str, kinds: int) -> int:
+    """How often the rarest value comes; all values must come."""
+    counts = Counter(row[name] for row in rows)
+    assert len(counts) == kinds, counts
+    return min(counts.values())
+
+
+def test_an_epoch_has_sixteen_batches_and_none_of_a_single_image() -> None:
+    for run in draws(300):
+        offered = DATASETS[run["dataset"]]
+        assert offered.fewest <= run["images"] <= offered.most
+        assert run["images"] // run["batch_size"] >= 16 and run["images"] % run["batch_size"] != 1
+
+
+def test_digits_are_not_mirrored() -> None:
+    assert not any(run["flip"] for run in draws(300) if run["dataset"] == "digits")
+
+
+def test_the_band_is_narrower_than_the_grid_and_depends_on_optimizer_and_momentum() -> None:
+    runs = draws(300)
+    for run in runs:
+        long_run = run["learning_rate"] / (1 - run["momentum"] if run["optimizer"] == "sgd" else 1)
+        low, high = (0.005, 2) if run["optimizer"] == "sgd" else (1e-4, 0.03)
+        assert 0.99 * low <= long_run <= 1.01 * high, run
+    grid = [run["learning_rate"] for run in draws(300, "grid")]
+    assert min(grid) < 1e-5 and max(grid) > 0.2 and 1e-4 < np.median(grid) < 5e-3
+
+
+def test_an_unknown_sampling_is_refused() -> None:
+    with pytest.raises(CorpusError, match="'half'"):
+        draws(1, "half")
+
+
+@pytest.mark.parametrize("image_size", [8, 32])
+@pytest.mark.parametrize("pooling", ["max", "average", "stride"])
+def test_networks_of_any_depth_fit_small_images(image_size: int, pooling: str) -> None:
+    for depth in range(1, 12):
+        network = seeded(kind="cnn", widths=[8] * depth, image_size=image_size, pooling=pooling)
+        assert network(torch.randn(2, 3, image_size, image_size)).shape == (2, 10)
+        assert image_size >> len(halving_layers(depth, image_size)) >= 4
+
+
+def test_weights_come_from_the_global_random_state() -> None:
+    first, same, other = (seeded(seed, kind="mlp", widths=[16]).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "mlp"])
+def test_init_scale_multiplies_the_weights_alone(kind: str) -> None:
+    plain = seeded(kind=kind, widths=[8, 12]).state_dict()
+    scaled = seeded(kind=kind, widths=[8, 12], init_scale=2.0).state_dict()
+    for name, values in plain.items():
+        assert torch.equal(scaled[name], 2 * values if name.endswith("weight") else values), name
+
+
+@pytest.mark.parametrize("kind", ["cnn", "mlp"])
+def test_a_shortcut_adds_the_input_and_no_parameters(kind: str) -> None:
+    plain, residual = (
+        seeded(kind=kind, widths=[8, 12], image_size=8, normalisation="batch", residual=residual)
+        for residual in (False, True)
+    )
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in residual.parameters()]
+    layer = residual.get_submodule(products(residual)[1].rpartition(".")[0])
+    layer.get_parameter("product.weight").data.zero_()
+    x = torch.rand(4, 8, 3, 3) if kind == "cnn" else torch.rand(4, 8)
+    out = layer(x)
+    assert torch.equal(out[:, :8], x) and not out[:, 8:].any()
+
+
+def test_a_layer_narrower_than_its_input_has_no_shortcut() -> None:
+    x = torch.randn(4, 3, 32, 32)
+    plain, residual = (seeded(kind="cnn", widths=[12, 8], residual=residual) for residual in (False, True))
+    assert torch.equal(plain(x), residual(x))
+
+
+@pytest.mark.parametrize(("kind", "hidden", "count"), [("cnn", [], 1), ("cnn", [16, 8], 3), ("mlp", [], 2)])
+def test_dropout_stands_before_the_linear_layers(kind: str, hidden: list[int], count: int) -> None:
+    network = zoo_network(10, 0.3, kind=kind, widths=[8, 8], hidden=hidden, **PLAIN)
+    found = [module for module in network.modules() if "Dropout" in type(module).__name__]
+    assert len(found) == count and all(type(module) is nn.Dropout and module.p == 0.3 for module in found)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "rnn"},
+        {"activation": "step"},
+        {"normalisation": "weight"},
+        {"pooling": "min"},
+        {"head": "token"},
+        {"widths": []},
+        {"kernel": 4},
+    ],
+)
+def test_unknown_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(CorpusError, match=next(iter(wrong))):
+        zoo_network(**PLAIN | {"kind": "cnn", "widths": [8]} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "progress", "factor"),
+    [
+        ("constant", 0.99, 1.0),
+        ("cosine", 0.0, 1.0),
+        ("cosine", 0.5, 0.5),
+        ("step", 0.49, 1.0),
+        ("step", 0.5, 0.1),
+        ("step", 0.75, 0.01),
+        ("warmup_cosine", 0.0, 0.1),
+        ("warmup_cosine", 0.1, 1.0),
+        ("warmup_cosine", 0.55, 0.5),
+    ],
+)
+def test_a_schedule_is_a_function_of_progress(schedule: str, progress: float, factor: float) -> None:
+    assert math.isclose(schedule_factor(schedule, progress), factor)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_stay_within_zero_and_one(schedule: str) -> None:
+    factors = [schedule_factor(schedule, step / 1000) for step in range(1000)]
+    assert min(factors) > 0 and max(factors) <= 1
+    assert factors[100:] == sorted(factors[100:], reverse=True)
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(CorpusError, match="'linear'"):
+        schedule_factor("linear", 0.0)
+
+
+def test_most_runs_of_the_band_learn_the_digits() -> None:
+    data = load_digits_data()
+    runs = [run for run in draws(60, seed=4) if run["dataset"] == "digits"][:6]
+    best = []
+    for index, run in enumerate(runs):
+        config = RunConfig(preset="zoo", index=index, seed=index, epochs=5, **run)
+        best.append(max(train_run(config, data).curve["test_accuracy"]))
+    assert sum(accuracy > 0.2 for accuracy in best) >= 4, best
+    assert max(best) - min(best) > 0.2, best

@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
-TEST_EXTRAS := dev,vision,demo,corpus,cli-yaml
+TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml
 # These must not be skipped for want of a package: what cannot be imported fails.
-TEST_REQUIRES := torchvision,matplotlib,tensorboard,pyarrow,jsonargparse,networkx,scipy
+TEST_REQUIRES := torchvision,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,networkx,scipy
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1
@@ -16,7 +16,8 @@ export OMP_NUM_THREADS ?= 1
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract pytest format test-scatter test-oldest test-wheel constraints clean
+.PHONY: help demo test lint types contract pytest format test-scatter test-oldest test-wheel constraints corpora-table \
+	clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,12 @@ define pin
 		$(foreach extra,$(subst $(comma), ,$(TEST_EXTRAS)),--extra $(extra)) pyproject.toml >> $(1).new
 	mv $(1).new $(1)
 endef
+
+corpora-table: $(VENV)/test.installed  ## Write the table in docs/corpora.md anew, from the corpora here.
+	set -e; table=$$(mktemp); trap 'rm -f "$$table"' EXIT; \
+	$(BIN)/nndyn corpus status --markdown \
+		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) > "$$table"; \
+	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/corpora.md
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

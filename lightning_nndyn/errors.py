@@ -1,5 +1,7 @@
 """Exceptions and warnings. Every message names the offending value and the way out."""
 
+from __future__ import annotations
+
 
 class NNDynError(Exception):
     """Base class of all errors raised on purpose by lightning-nndyn."""
@@ -29,10 +31,15 @@ class MissingExtraError(NNDynError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._arguments = (package, extra, purpose)
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed: "
             f"pip install 'lightning-nndyn[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """Raised in a worker, it is sent to the process that waits for the result."""
+        return type(self), self._arguments
 
 
 class NNDynWarning(UserWarning):

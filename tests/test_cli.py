@@ -90,7 +90,7 @@ def test_a_corpus_from_training_to_predictor(tmp_path: Path) -> None:
 @pytest.mark.needs("pyarrow")
 def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
     root = Path(__file__).parent.parent
-    corpora = sorted([*root.glob("pretrained_predictors/*.parquet"), *root.glob("corpora/*.parquet")])
+    corpora = [*sorted(root.glob("pretrained_predictors/*.parquet")), *sorted(root.glob("corpora/*.parquet"))]
     printed = runner.invoke(app, ["corpus", "status", "--markdown", *map(str, corpora)]).output.strip()
     assert "| lenet5-digits | 480 / 480 |" in printed
     written = (root / "docs" / "corpora.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
 SHIPPED = ROOT / "pretrained_predictors"
-OPTIONAL = set("torchvision torch_scatter matplotlib tensorboard wandb mlflow pyarrow jsonargparse".split())
+OPTIONAL = set("torchvision torch_scatter matplotlib tensorboard wandb mlflow pyarrow jsonargparse ray distributed".split())
 
 
 def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:

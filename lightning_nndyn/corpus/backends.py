@@ -56,13 +56,18 @@ def outcomes(
             or keep dying.
         MissingExtraError: ray or distributed is needed and not installed.
     """
-    if backend not in BACKENDS:
-        raise CorpusError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    check_backend(backend)
     if backend == "ray":
         return _on_ray(function, tasks, jobs)
     if backend == "dask":
         return _on_dask(function, tasks, jobs)
     return _on_loky(function, tasks, jobs)
+
+
+def check_backend(backend: str) -> None:
+    """Raise CorpusError unless it is one of `BACKENDS`."""
+    if backend not in BACKENDS:
+        raise CorpusError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
 
 
 def _workers(jobs: int | None, tasks: Sequence[Any]) -> int:
@@ -183,7 +188,7 @@ def _alone(function: Callable[[Task], Outcome], task: Task) -> Outcome:
         raise CorpusError(
             f"the Dask worker {worker.address} runs {worker.state.nthreads} tasks at once in one process, "
             "and a run needs one of its own: start workers with --nthreads 1 (and --nworkers as cores), or "
-            " the client with threads_per_worker=1"
+            "the client with threads_per_worker=1"
         )
     return function(task)
 

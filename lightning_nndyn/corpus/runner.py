@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_nndyn.corpus.backends import outcomes
+from lightning_nndyn.corpus.backends import check_backend, outcomes
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data
 from lightning_nndyn.corpus.preset import Preset
@@ -86,13 +86,14 @@ def run_corpus(
         KeyboardInterrupt: Stopped by the user, after saying how to go on.
     """
     preset = (get_preset(preset) if isinstance(preset, str) else preset).scaled(**settings)
+    check_backend(backend)
+    order = preset.order(band_share)[:runs]
     corpus = CorpusFolder(folder)
     deadline = None if minutes is None else time.time() + 60 * minutes
     corpus.open(preset.settings(), _load_all(preset, data, corpus.cache, download))
     whole, damaged = corpus.complete()
     if redo_failed:
         whole -= corpus.failed(whole)
-    order = preset.order(band_share)[:runs]
     departures = tuple(preset.departures())
     tasks = [
         _Task(

@@ -1,0 +1,121 @@
+"""Trains many runs at once on one device, each as `train_run` trains it by itself."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import joblib
+import torch
+
+from lightning_nndyn.corpus.config import RunConfig
+from lightning_nndyn.corpus.data import ImageData
+from lightning_nndyn.corpus.packing.members import Pack, out_of_memory
+from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.errors import CorpusError
+
+MODES = ("stacked", "stacked-bmm", "side-by-side")
+
+# Reasoned, not measured on a GPU; benchmarks/packing.py measures it. LeNet's kernels are so small that even
+# recorded they leave a GPU idle, so its runs share them; a kernel of the larger networks fills a good part of
+# one, and a convolution with a group for each run would be slower than as many convolutions.
+_STACKED = ("lenet5",)
+
+_SHARED = (
+    "network", "network_options", "dataset", "optimizer", "batch_size", "epochs", "crop_padding",
+    "images", "test_images", "size", "precision",
+)  # fmt: skip
+
+
+def default_mode(network: str) -> str:
+    """How runs of a network are packed unless asked otherwise."""
+    return "stacked" if network in _STACKED else "side-by-side"
+
+
+def train_pack(
+    configs: Sequence[RunConfig],
+    data: ImageData,
+    departures: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cuda",
+    mode: str | None = None,
+) -> list[RunRecord]:
+    """Train runs together on one device and return their records, in the order of `configs`.
+
+    Weights, batches, crops, flips and dropout masks are those of `train_run` with the same configuration, on
+    this machine; what differs is the arithmetic of the device. A run that diverges or raises ends by itself.
+    The caller's random state and number of threads are left as they were. TensorFloat-32 is switched off.
+
+    A record's seconds are the run's share of the pack's, so that they add up to the hours of the device.
+
+    Args:
+        configs: Runs of one network on the same images, with the same optimizer, batch size, epochs,
+            precision; all else may differ.
+        data: The images, on the CPU.
+        departures: What the records say of the protocol.
+        device: "cuda", "cuda:1", ... or "cpu", where the same steps run one after the other, for tests.
+        mode: "stacked" computes each layer of all runs at once; "stacked-bmm" too, its convolutions as matrix
+            products; "side-by-side" gives each run its own graph and stream; None for `default_mode`.
+
+    Raises:
+        CorpusError: The runs cannot be packed, there is no such device or mode, or memory runs out.
+    """
+    device, mode = _checked(configs, device, mode)
+    if not configs:
+        return []
+    data = data.subset(configs[0].images, configs[0].test_images)
+    workers = joblib.cpu_count() if device.type == "cuda" else 1
+    with (
+        _one_thread(),
+        _full_precision(device),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        try:
+            return Pack(configs, data, departures, pool).train(device, mode)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise CorpusError(
+                f"memory of {device} has run out with {len(configs)} runs in a pack ({error}): "
+                "pack fewer runs with a smaller --pack"
+            ) from error
+
+
+def _checked(
+    configs: Sequence[RunConfig], device: str | torch.device, mode: str | None
+) -> tuple[torch.device, str]:
+    device = torch.device(device)
+    if device.type not in ("cpu", "cuda"):
+        raise CorpusError(f"device={str(device)!r}: runs are packed on 'cuda', or on 'cpu' to try it")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CorpusError(f"device={str(device)!r}: torch sees no CUDA device; train without --pack")
+    if mode not in (None, *MODES):
+        raise CorpusError(f"mode={mode!r} is unknown: choose from {', '.join(MODES)}")
+    for config in configs[1:]:
+        for name in _SHARED:
+            one, other = getattr(configs[0], name), getattr(config, name)
+            if one != other:
+                raise CorpusError(
+                    f"run {config.index} has {name}={other!r}, run {configs[0].index} {one!r}: runs of a "
+                    "pack share it; train them in packs of their own"
+                )
+    return device, mode or default_mode(configs[0].network if configs else "")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Convolutions in float32 as it is, by the algorithms that are fastest for their sizes."""
+    if device.type == "cpu":
+        return nullcontext()
+    flags: AbstractContextManager[object] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, allow_tf32=False
+    )
+    return flags

@@ -159,6 +159,11 @@ def corpus_train(
         float | None, typer.Option(help="Start no run that would not have ended after so many minutes.")
     ] = None,
     redo_failed: Annotated[bool, typer.Option(help="Train the runs that failed once more.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda to train packs of runs on a card.")] = "cpu",
+    pack: Annotated[int | None, typer.Option(help="Runs that a process trains at a time.")] = None,
+    pack_mode: Annotated[
+        str | None, typer.Option(help="stacked, stacked-bmm or side-by-side; by network unless given.")
+    ] = None,
 ) -> None:
     """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
 
@@ -170,7 +175,8 @@ def corpus_train(
     run_corpus(
         preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
         size=size, precision=precision, seed=seed, data=_folders(data), download=download, minutes=minutes,
-        band_share=band_share, backend=backend, redo_failed=redo_failed,
+        band_share=band_share, backend=backend, redo_failed=redo_failed, device=device, pack=pack,
+        pack_mode=pack_mode,
     )  # fmt: skip
 
 

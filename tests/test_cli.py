@@ -53,6 +53,8 @@ def test_graph_takes_any_function_and_input() -> None:
         (["corpus", "train", "zoo", "somewhere", "--data", "a=b", "--data", "c"], "NAME=FOLDER"),
         (["corpus", "train", "lenet5-digits", "somewhere", "--band-share", "7"], "band_share=7.0"),
         (["corpus", "train", "lenet5-digits", "somewhere", "--backend", "slurm"], "loky, ray, dask"),
+        (["corpus", "train", "lenet5-digits", "somewhere", "--device", "abacus"], "'abacus'"),
+        (["corpus", "train", "lenet5-digits", "somewhere", "--pack", "0"], "pack=0"),
         (["corpus", "status", "nowhere"], "nowhere"),
         (["corpus", "verify", "nowhere"], "nowhere"),
         (["corpus", "import", "nowhere", "somewhere"], "nowhere"),

@@ -4,10 +4,12 @@ On the CPU the steps are called one after the other; the tests marked `cuda` lau
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn.corpus import ImageData, RunConfig, RunRecord, get_preset, load_digits_data, train_run
+from lightning_nndyn.corpus import (
+    GridPreset,
+    ImageData,
+    RunConfig,
+    RunRecord,
+    get_preset,
+    load_corpus,
+    load_digits_data,
+    run_corpus,
+    train_run,
+)
 from lightning_nndyn.corpus.batches import BatchLoader, EpochPlanner
-from lightning_nndyn.corpus.packing import MODES, default_mode, train_pack
+from lightning_nndyn.corpus.packing import MODES, default_mode, packs, train_pack
 from lightning_nndyn.corpus.packing import members as members_module
 from lightning_nndyn.corpus.packing.dropout import DropoutSite, with_masks
 from lightning_nndyn.corpus.packing.graphs import Replay
@@ -252,7 +264,8 @@ def test_a_run_that_cannot_start_is_a_record(data: ImageData) -> None:
     broken = replace(fine, dropout=2.0, index=77)
     packed = train_pack([broken, fine], data, device="cpu")
     assert packed[0].failed and packed[0].reason.startswith("failed before the first step: ValueError")
-    assert timeless(packed[0]) == timeless(train_run(broken, data))
+    alone = train_run(broken, data)
+    assert timeless(replace(packed[0], versions=alone.versions)) == timeless(alone)
     assert not packed[1].failed and packed[1].index == fine.index
 
 
@@ -449,3 +462,53 @@ def test_a_recorded_step_does_what_the_step_does(
     eager = train_pack(configs, colour, device="cuda", mode=mode)
     for ours, theirs in zip(recorded, eager, strict=True):
         assert_alike(ours, theirs, len(colour.test_labels), rel=1e-4)
+
+
+def test_runs_are_packed_in_order_with_those_they_share_all_with() -> None:
+    lenets = [LENET.config(index) for index in range(5)]
+    others = [replace(config, batch_size=64) for config in lenets[:3]]
+    mixed = [one for pair in zip(lenets, others, strict=False) for one in pair] + lenets[3:]
+    grouped = [[(config.index, config.batch_size) for config in pack] for pack in packs(mixed, "cpu", 2)]
+    assert grouped == [
+        [(0, 128), (1, 128)],
+        [(0, 64), (1, 64)],
+        [(2, 128), (3, 128)],
+        [(2, 64)],
+        [(4, 128)],
+    ]
+    assert [len(pack) for pack in packs(lenets, "cpu", None)] == [1] * 5
+    assert [len(pack) for pack in packs(lenets, "cuda", None)] == [5]
+
+
+TINY = GridPreset(
+    "tiny", "lenet5", "digits", learning_rates=(0.02, 0.05, 1e4), dropouts=(0.0, 0.5),
+    crop_padding=1, flip=False, epochs=2, images=256, test_images=100,
+)  # fmt: skip
+
+
+def test_a_corpus_of_packs_is_the_corpus_of_its_runs(tmp_path: Path) -> None:
+    run_corpus(TINY, tmp_path / "packs", jobs=1, progress=False, pack=4)
+    run_corpus(TINY, tmp_path / "runs", jobs=1, progress=False)
+    packed, single = load_corpus(tmp_path / "packs"), load_corpus(tmp_path / "runs")
+    assert [record.index for record in packed] == [record.index for record in single] == list(range(6))
+    for one, other in zip(packed, single, strict=True):
+        assert one.snapshots[0] == other.snapshots[0] and one.diverged_epoch == other.diverged_epoch
+        assert one.curve["test_accuracy"] == pytest.approx(other.curve["test_accuracy"], abs=0.02)
+        assert (one.versions["device"], one.versions["pack"]) == ("cpu", "stacked")
+
+
+def test_a_pack_that_cannot_end_in_time_is_given_up_after_an_epoch(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = [replace(config, epochs=10_000) for config in lenets()[:2]]
+    started = time.time()
+    assert train_pack(long, data, device="cpu", deadline=started + 30) == []
+    assert time.time() - started < 30
+    run_corpus(replace(TINY, epochs=10_000), tmp_path, jobs=1, progress=False, pack=6, minutes=0.3)
+    assert load_corpus(tmp_path) == []
+
+
+def test_an_empty_pack_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="pack=0"):
+        run_corpus(TINY, tmp_path / "tiny", pack=0)
+    assert not (tmp_path / "tiny").exists()

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
 SHIPPED = ROOT / "pretrained_predictors"
-OPTIONAL = set("torchvision torch_scatter matplotlib tensorboard wandb mlflow pyarrow jsonargparse ray distributed".split())
+_LOGGERS = "tensorboard wandb mlflow"
+OPTIONAL = set(f"torchvision torch_scatter matplotlib {_LOGGERS} pyarrow jsonargparse ray distributed".split())
 
 
 def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:

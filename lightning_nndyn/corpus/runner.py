@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_nndyn.corpus.backends import check_backend, outcomes
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data
+from lightning_nndyn.corpus.packing import check_size, checked_device, packs, train_pack
 from lightning_nndyn.corpus.preset import Preset
 from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.progress import Progress
+from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.store import CorpusFolder
 from lightning_nndyn.corpus.training import train_run
 from lightning_nndyn.errors import CorpusError
@@ -27,13 +31,15 @@ DataFolders = Path | str | Mapping[str, Path | str] | None
 
 @dataclass(frozen=True)
 class _Task:
-    """One run for a worker: small to send, the worker loads the images itself, once."""
+    """Runs that a worker trains at a time: small to send, the worker loads the images itself, once."""
 
     folder: str
-    config: RunConfig
+    configs: tuple[RunConfig, ...]
     departures: tuple[str, ...]
-    redo: bool
+    redo: frozenset[int]
     deadline: float | None
+    device: str
+    mode: str | None
 
 
 class _Outcome(NamedTuple):
@@ -55,6 +61,9 @@ def run_corpus(
     minutes: float | None = None,
     band_share: float = 0.7,
     redo_failed: bool = False,
+    device: str = "cpu",
+    pack: int | None = None,
+    pack_mode: str | None = None,
     **settings: Any,
 ) -> None:
     """Train the runs of a preset that a folder does not hold yet, one thread each, and record them there.
@@ -66,16 +75,22 @@ def run_corpus(
     Args:
         preset: A preset or its name.
         folder: Where the corpus lies, or will lie; on a cluster, a place that all its machines see.
-        jobs: Processes; None for one a core, of the cluster's where there is one.
+        jobs: Processes; None for one a core, of the cluster's where there is one, and for a single one on a
+            CUDA device.
         runs: Have the first `runs` of the order (a later call may ask for more); None for all.
         data: Folder of the images, see `load_data`; for a preset with several data sets a mapping from their
             names. Not needed once they are in the corpus folder's cache.
         download: Let torchvision download CIFAR-10 into its folder.
         backend: "loky" for this machine's cores, "ray" or "dask" for a cluster, see `corpus.backends`.
         progress: Show progress.
-        minutes: Start no run that, at the pace of the longest so far, would not have ended by then.
+        minutes: Start no run that, at the pace of the longest so far, would not have ended by then. A pack
+            that turns out to be slower is given up.
         band_share: Draw that share of the runs from the learning rates at which training moves.
         redo_failed: Train runs once more that are recorded as failed.
+        device: "cpu", or "cuda" to train packs of runs on a card.
+        pack: Runs trained at a time by one process; None for one on the CPU, and on a card for as many as
+            should fill it. Runs of the zoo rarely have the same network: train them by several `jobs`.
+        pack_mode: How, see `train_pack`.
         settings: Changes to the preset, see `Preset.scaled`: `images`, `test_images`, `epochs`, `size`,
             `precision` ("float32" or "bf16"), `seed`, ...
 
@@ -87,6 +102,9 @@ def run_corpus(
     """
     preset = (get_preset(preset) if isinstance(preset, str) else preset).scaled(**settings)
     check_backend(backend)
+    check_size(pack)
+    if backend == "loky":  # a cluster's workers may have what this machine lacks
+        checked_device(device)
     order = preset.order(band_share)[:runs]
     corpus = CorpusFolder(folder)
     deadline = None if minutes is None else time.time() + 60 * minutes
@@ -94,19 +112,18 @@ def run_corpus(
     whole, damaged = corpus.complete()
     if redo_failed:
         whole -= corpus.failed(whole)
-    departures = tuple(preset.departures())
+    configs = [preset.config(index, sampling) for index, sampling in order if index not in whole]
+    redo = frozenset(config.index for config in configs if corpus.record_file(config.index).exists())
     tasks = [
         _Task(
-            str(corpus.folder.absolute()),
-            preset.config(index, sampling),
-            departures,
-            corpus.record_file(index).exists(),
-            deadline,
+            str(corpus.folder.absolute()), tuple(runs_at_once), tuple(preset.departures()), redo, deadline,
+            device, pack_mode,
         )
-        for index, sampling in order
-        if index not in whole
-    ]
-    with Progress(preset.name, len(order), len(order) - len(tasks), show=progress) as shown:
+        for runs_at_once in packs(configs, device, pack)
+    ]  # fmt: skip
+    if device != "cpu":
+        jobs = jobs or 1
+    with Progress(preset.name, len(order), len(order) - len(configs), show=progress) as shown:
         for message in damaged:
             shown.say(f"{message}: trained once more")
         _work_through(tasks, jobs, backend, shown)
@@ -146,7 +163,7 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
     hopeful = False
     failures = 0
     try:
-        for outcome in outcomes(_train_one, tasks, jobs, backend):
+        for outcome in chain.from_iterable(outcomes(_train, tasks, jobs, backend)):
             shown.advance(outcome.kind in _RECORDED, outcome.kind)
             hopeful = hopeful or outcome.kind == TRAINED
             if outcome.kind == FAILED:
@@ -168,22 +185,40 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
 _longest = 0.0  # seconds of this worker's longest run
 
 
-def _train_one(task: _Task) -> _Outcome:
-    """What a worker does with a task; returns what became of it."""
+def _train(task: _Task) -> list[_Outcome]:
+    """What a worker does with a task; returns what became of its runs."""
     global _longest
-    config, started = task.config, time.time()
+    started = time.time()
     if task.deadline is not None and started + _longest > task.deadline:
-        return _Outcome(OUT_OF_TIME, config.index)
+        return [_Outcome(OUT_OF_TIME, config.index) for config in task.configs]
     corpus = CorpusFolder(task.folder)
-    with corpus.claim(config.index) as mine:
-        if not mine:
-            return _Outcome(ELSEWHERE, config.index)
-        if corpus.record_file(config.index).exists() and not task.redo:
-            return _Outcome(DONE_ALREADY, config.index)
-        record = train_run(config, _loaded(task.folder, config.dataset, config.size), task.departures)
-        corpus.write(record)
+    done: list[_Outcome] = []
+    mine: list[RunConfig] = []
+    with ExitStack() as claims:
+        for config in task.configs:
+            if not claims.enter_context(corpus.claim(config.index)):
+                done.append(_Outcome(ELSEWHERE, config.index))
+            elif corpus.record_file(config.index).exists() and config.index not in task.redo:
+                done.append(_Outcome(DONE_ALREADY, config.index))
+            else:
+                mine.append(config)
+        for record in _records(task, mine):
+            corpus.write(record)
+            done.append(_Outcome(FAILED if record.failed else TRAINED, record.index, record.reason))
     _longest = max(_longest, time.time() - started)
-    return _Outcome(FAILED if record.failed else TRAINED, config.index, record.reason)
+    told = {outcome.run for outcome in done}
+    return done + [_Outcome(OUT_OF_TIME, config.index) for config in mine if config.index not in told]
+
+
+def _records(task: _Task, configs: list[RunConfig]) -> list[RunRecord]:
+    if not configs:
+        return []
+    data = _loaded(task.folder, configs[0].dataset, configs[0].size)
+    if task.device == "cpu" and len(task.configs) == 1:
+        return [train_run(configs[0], data, task.departures)]
+    return train_pack(
+        configs, data, task.departures, device=task.device, mode=task.mode, deadline=task.deadline
+    )
 
 
 @lru_cache(maxsize=3)

@@ -13,6 +13,13 @@ a stack is made of: `weights` of all runs in one tensor, laid out by `layouts`; 
 another way to compute them; `graphs`, the recording of a step.
 """
 
-from lightning_nndyn.corpus.packing.pack import MODES, default_mode, train_pack
+from lightning_nndyn.corpus.packing.pack import (
+    MODES,
+    check_size,
+    checked_device,
+    default_mode,
+    packs,
+    train_pack,
+)
 
-__all__ = ["MODES", "default_mode", "train_pack"]
+__all__ = ["MODES", "check_size", "checked_device", "default_mode", "packs", "train_pack"]

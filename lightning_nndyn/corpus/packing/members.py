@@ -46,7 +46,9 @@ class Pack:
         data: ImageData,
         departures: Sequence[str],
         pool: Executor,
+        deadline: float | None = None,
     ) -> None:
+        self.deadline = math.inf if deadline is None else deadline
         self.configs, self.data, self.departures, self.pool = configs, data, departures, pool
         self.started = self.epoch_started = time.perf_counter()
         self.batches = -(-len(data.train_labels) // configs[0].batch_size)
@@ -54,20 +56,19 @@ class Pack:
         self.lanes: list[Lane] = []
 
     def train(self, device: torch.device, mode: str) -> list[RunRecord]:
-        """Train to the last epoch, or until all runs have ended."""
+        """Train to the last epoch, or until all runs have ended; no records if time will not suffice."""
         started = [self._start(config) for config in self.configs]
         self.members = [member for member in started if isinstance(member, Member)]
         self._snapshot([0.0])
         pictures = Pictures(self.data, self.configs[0].crop_padding, device)
         for group in self._groups(mode):
             self._bring(group, pictures, mode)
-        for epoch in range(1, self.configs[0].epochs + 1):
-            self._epoch(epoch)
+        in_time = all(self._epoch(epoch) for epoch in range(1, self.configs[0].epochs + 1))
         for member in self._living():
             self._end(member)
         for lane in self.lanes:
             lane.stack.close()
-        return [one.record if isinstance(one, Member) else one for one in started]  # type: ignore[misc]
+        return [] if not in_time else [one.record if isinstance(one, Member) else one for one in started]  # type: ignore[misc]
 
     def _start(self, config: RunConfig) -> Member | RunRecord:
         """As `train_run` starts: the run's random state draws its weights, and later its masks."""
@@ -96,17 +97,19 @@ class Pack:
         else:
             self.lanes.append(Lane(stack, members))
 
-    def _epoch(self, epoch: int) -> None:
+    def _epoch(self, epoch: int) -> bool:
+        """Train an epoch; False if those after it, at its pace, will not end in time."""
         self.epoch_started = time.perf_counter()
         times = self.members[0].run.snapshot_times(epoch) if self.members else {}
         self._on_stacks(lambda lane: lane.stack.begin_epoch(epoch))
         for batch in range(1, self.batches + 1):
             if not self._living():
-                return
+                return True
             self._on_stacks(lambda lane, batch=batch: lane.stack.step(batch - 1))  # type: ignore[misc]
             if batch in times:
                 self._read(epoch, batch, times[batch])
         self._close(self._living(), epoch, self.batches)
+        return time.time() + self._remaining(epoch) <= self.deadline
 
     def _read(self, epoch: int, batch: int, moments: Sequence[float]) -> None:
         """Take the snapshots that are due after a batch, counted from 1, and end the runs that diverged."""
@@ -176,6 +179,10 @@ class Pack:
     def _end(self, member: Member, failure: str | None = None) -> None:
         record = member.run.record(self.departures, failure)
         member.record = replace(record, seconds=self._share(self.started))
+
+    def _remaining(self, epoch: int) -> float:
+        """Seconds that the epochs after this one will take, at its pace."""
+        return (self.configs[0].epochs - epoch) * (time.perf_counter() - self.epoch_started)
 
     def _share(self, since: float) -> float:
         """A run's part of the seconds since then."""

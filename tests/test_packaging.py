@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
 SHIPPED = ROOT / "pretrained_predictors"
 _LOGGERS = "tensorboard wandb mlflow"
-OPTIONAL = set(f"torchvision torch_scatter matplotlib {_LOGGERS} pyarrow jsonargparse ray distributed".split())
+_CORPORA = "torchvision torch_scatter pyarrow ray distributed"
+OPTIONAL = set(f"{_CORPORA} {_LOGGERS} matplotlib jsonargparse".split())
 
 
 def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:

@@ -1,0 +1,125 @@
+"""How a network's graph has moved: the signature, version 2.
+
+Three things make it fit for networks of any size. It is relative: every number compares a snapshot with the
+first one or with the one before. It is bounded: logarithms, and an inverse hyperbolic sine where the sign
+matters, so that a diverging run leaves no model helpless. And it is summarised over depth: a network of five
+layers and one of fifty give as many numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.predictor.features import MOVEMENT_FLOOR, SIGNED_UNIT, Array
+from lightning_nndyn.signature import LAYER_FIELDS, STATISTICS, Snapshot
+
+DEPTH_SUMMARIES = ("mean", "std", "min", "max", "shallowest", "deepest", "middle")
+"""How numbers of a network's layers, in order of depth, become a fixed number of them."""
+
+_QUANTITIES = (
+    "degree_q10",
+    "degree_q50",
+    "degree_q90",
+    "degree_mean",
+    "degree_variation",
+    "eigenvector_mass",
+)
+_SIZED = ("degree_mean", "degree_variation", "eigenvector_mass")
+_TINY = 1e-12  # of a degree, a norm, a share: keeps logarithms finite
+_LARGEST = 50.0  # of a feature: weights about to overflow give larger logarithms
+
+
+def movement_names() -> list[str]:
+    """Names of the numbers that `graph_movement` gives, in order."""
+    names = []
+    for since in ("start", "last"):
+        names += [f"{name}:signed:{since}" for name in _per_layer([*_QUANTITIES, "frobenius"])]
+        names += [f"{name}:size:{since}" for name in _per_layer([*_SIZED, "frobenius", "distance"])]
+        names += [f"eigenvalue:{kind}:{since}" for kind in ("signed", "size")]
+    names += [f"{name}:signed:start" for name in STATISTICS]
+    return names + [f"{name}:size:{since}" for since in ("start", "last") for name in STATISTICS]
+
+
+def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) -> Array:
+    """How far and in which way a network has moved since its first and since its last but one snapshot.
+
+    Per node layer: the degrees' quantiles and mean, their coefficient of variation, the share of the
+    eigenvector's square; per weight layer the norm of the weights and their distance from the first ones.
+    Of the whole graph: the largest eigenvalue and the ten statistics.
+
+    Args:
+        history: two snapshots or more, the first at epoch 0, all finite and with `Snapshot.layers`.
+        distances: for each snapshot and weight layer, the Frobenius distance of the weights from those of the
+            first snapshot, divided by the norm of those.
+
+    Returns:
+        float64, shape [len(movement_names())], each within -50..50.
+
+    Raises:
+        PredictorError: a snapshot is missing, not finite, or has no material per layer.
+    """
+    _check(history, distances)
+    first, last, now = history[0], history[-2], history[-1]
+    far = [np.asarray(row, dtype=np.float64) for row in distances]
+    parts: list[Array] = []
+    for since, moved in ((first, far[-1]), (last, far[-1] - far[-2])):
+        parts += _since(now, since, moved)
+    level = [np.arcsinh(np.asarray(one.statistics)) for one in (now, first, last)]
+    parts += [_signed(level[0] - level[1]), _size(level[0] - level[1]), _size(level[0] - level[2])]
+    return np.clip(np.nan_to_num(np.concatenate(parts)), -_LARGEST, _LARGEST)
+
+
+def _since(now: Snapshot, then: Snapshot, moved: Array) -> list[Array]:
+    """The part that compares two snapshots; `moved` is the change of the distances between them."""
+    here, there = _levels(now), _levels(then)
+    change = {name: here[name] - there[name] for name in here}
+    signed = [_over_depth(_signed(change[name])) for name in (*_QUANTITIES, "frobenius")]
+    sizes = [_over_depth(_size(change[name])) for name in (*_SIZED, "frobenius")]
+    growth = np.log(now.eigenvalue + _TINY) - np.log(then.eigenvalue + _TINY)
+    return [*signed, *sizes, _over_depth(_size(moved)), np.array([_signed(growth), _size(growth)])]
+
+
+def _levels(snapshot: Snapshot) -> dict[str, Array]:
+    """Logarithms of what is compared, one number a layer."""
+    rows = np.array(list(snapshot.layers.values()), dtype=np.float64)
+    columns = {name: rows[:, place] for place, name in enumerate(LAYER_FIELDS)}
+    found = {name: columns[name] for name in _QUANTITIES if name in columns}
+    found["degree_variation"] = (columns["degree_std"] + _TINY) / (columns["degree_mean"] + _TINY)
+    found["eigenvector_mass"] = columns["eigenvector_mean"] ** 2 + columns["eigenvector_std"] ** 2
+    found["frobenius"] = columns["frobenius"][1:]  # no weights lead to the first layer
+    return {name: np.log(np.abs(values) + _TINY) for name, values in found.items()}
+
+
+def _signed(change: Array) -> Array:
+    return np.arcsinh(change / SIGNED_UNIT)
+
+
+def _size(change: Array) -> Array:
+    return np.log(np.abs(change) + MOVEMENT_FLOOR)
+
+
+def _over_depth(values: Array) -> Array:
+    """The numbers that `DEPTH_SUMMARIES` names."""
+    ends = (values[0], values[-1], values[len(values) // 2])
+    return np.array([values.mean(), values.std(), values.min(), values.max(), *ends])
+
+
+def _per_layer(quantities: Sequence[str]) -> list[str]:
+    return [f"{name}:{summary}" for name in quantities for summary in DEPTH_SUMMARIES]
+
+
+def _check(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) -> None:
+    if len(history) < 2 or len(distances) != len(history):
+        raise PredictorError(
+            f"got {len(history)} snapshots and {len(distances)} rows of distances: give two snapshots or "
+            "more, the first at epoch 0, and a row for each"
+        )
+    for snapshot in history:
+        if not (snapshot.finite and snapshot.layers):
+            why = "has no material per layer" if snapshot.finite else "is not finite"
+            raise PredictorError(
+                f"the snapshot at epoch {snapshot.epoch:g} {why}: the graph cannot be compared"
+            )

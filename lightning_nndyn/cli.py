@@ -335,6 +335,32 @@ def fit(
     )
 
 
+@app.command("evaluate")
+def evaluate_corpora(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    output: Annotated[Path, typer.Option(help="Folder for results.json, results.md and figures.")] = Path(
+        "nndyn-results"
+    ),
+    method: Annotated[
+        list[str] | None, typer.Option(help="Give several times for several; all unless given.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Cross-validations, with other folds.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+) -> None:
+    """Compare what predicts final accuracy: weights, curves, both, hyperparameters, on held-out runs.
+
+    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    """
+    from lightning_nndyn.evaluation import evaluate
+
+    rows = evaluate(
+        corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs,
+        said=lambda message: typer.echo(message),
+    )  # fmt: skip
+    typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
+
+
 def _score_table(card: dict[str, Any]) -> Table:
     title = f"{card['corpus']}: held-out scores, low is below {card['low_threshold']:.0%}"
     table = Table(title=title, caption="majority: the share of the more frequent class")

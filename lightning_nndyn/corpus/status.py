@@ -51,7 +51,7 @@ def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any
         "epochs": settings["epochs"],
         "images": training_images(manifest),
         "low_share": low / len(whole) if whole else None,
-        "trainable_runs": sum(_trainable(record, manifest) for record in whole),
+        "trainable_runs": sum(is_trainable(record, manifest) for record in whole),
         "band_runs": sum(record.config["sampling"] == "band" for record in records),
         "diverged_runs": sum(record.diverged_epoch is not None for record in whole),
         "failed_runs": len(records) - len(whole),
@@ -67,6 +67,7 @@ def _departures(records: list[RunRecord]) -> list[str]:
     return list(dict.fromkeys(told for record in records for told in record.departures))
 
 
-def _trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:
+def is_trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:
+    """Whether a run did not diverge and is at least twice as good as guessing."""
     guess = 1 / manifest["data"][record.config["dataset"]]["classes"]
     return record.diverged_epoch is None and record.best_accuracy >= 2 * guess

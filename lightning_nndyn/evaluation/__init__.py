@@ -1,5 +1,8 @@
 """From corpora to predictors, and how good those are."""
 
+from lightning_nndyn.evaluation.compare import METHODS, TIMES, Row, compare
+from lightning_nndyn.evaluation.evaluate import evaluate
 from lightning_nndyn.evaluation.fitting import fit_predictor
+from lightning_nndyn.evaluation.study import Study
 
-__all__ = ["fit_predictor"]
+__all__ = ["METHODS", "TIMES", "Row", "Study", "compare", "evaluate", "fit_predictor"]

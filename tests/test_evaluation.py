@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
-from lightning_nndyn.corpus.runner import describe
+from lightning_nndyn.corpus.sources import describe
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import METHODS, Row, Study, compare, evaluate
 from lightning_nndyn.evaluation.compare import folds, table

@@ -4,11 +4,13 @@
     run_corpus(get_preset("lenet5-digits"), "corpora/lenet5-digits", runs=4)
     records = load_corpus("corpora/lenet5-digits")
 
-What is trained: `config` has the settings of one run, `preset` those of a corpus, `grid` of the paper's,
-`zoo_preset` of random ones, `presets` the list of all. Training: `data` loads images, `batches` cuts them up,
-`networks` makes the network; `training` trains a run, `run` is what is kept of it, `record` what it leaves. A
-corpus: `store` and `parquet` keep it, `access` reads it, `runner` works through it, on `backends`; `status`
-and `verify` look at it.
+- What is trained: `config` has the settings of one run, `preset` those of a corpus, `grid` of the paper's,
+  `zoo_preset` of random ones (drawn by `zoo`, built by `zoo_networks`), `presets` the list of all.
+- Training a run: `data` loads images, `batches` cuts them up, `networks` makes the network, `training` trains
+  it, or `packing` many at once on a card; `run` and `weights` are what is kept of it, `record` what it
+  leaves.
+- A corpus: `store` and `parquet` keep it, `access` reads it; `runner` works through it, on `backends`, with
+  images from `sources`; `status` and `verify` look at it.
 """
 
 from lightning_nndyn.corpus.access import export_parquet, import_parquet, load_corpus

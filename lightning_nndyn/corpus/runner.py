@@ -1,9 +1,8 @@
 """Trains a corpus: all cores, progress with remaining time, and on from where it was stopped or killed."""
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -17,6 +16,7 @@ from lightning_nndyn.corpus.preset import Preset
 from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.progress import Progress
 from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.sources import DataFolders, load_all
 from lightning_nndyn.corpus.store import CorpusFolder
 from lightning_nndyn.corpus.training import train_run
 from lightning_nndyn.errors import CorpusError
@@ -25,8 +25,6 @@ TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"
 ELSEWHERE, OUT_OF_TIME = "elsewhere", "out of time"
 _RECORDED = (TRAINED, FAILED, DONE_ALREADY)
 _HOPELESS = 5  # failures in a row, from the start, after which it is not the runs that are at fault
-
-DataFolders = Path | str | Mapping[str, Path | str] | None
 
 
 @dataclass(frozen=True)
@@ -106,57 +104,29 @@ def run_corpus(
     if backend == "loky":  # a cluster's workers may have what this machine lacks
         checked_device(device)
     order = preset.order(band_share)[:runs]
-    corpus = CorpusFolder(folder)
     deadline = None if minutes is None else time.time() + 60 * minutes
-    corpus.open(preset.settings(), _load_all(preset, data, corpus.cache, download))
+    corpus = CorpusFolder(folder)
+    corpus.open(preset.settings(), load_all(preset, data, corpus.cache, download))
     whole, damaged = corpus.complete()
     if redo_failed:
         whole -= corpus.failed(whole)
     configs = [preset.config(index, sampling) for index, sampling in order if index not in whole]
-    redo = frozenset(config.index for config in configs if corpus.record_file(config.index).exists())
-    tasks = [
-        _Task(
-            str(corpus.folder.absolute()), tuple(runs_at_once), tuple(preset.departures()), redo, deadline,
-            device, pack_mode,
-        )
-        for runs_at_once in packs(configs, device, pack)
-    ]  # fmt: skip
+    common = _Task(
+        folder=str(corpus.folder.absolute()),
+        configs=(),
+        departures=tuple(preset.departures()),
+        redo=frozenset(config.index for config in configs if corpus.record_file(config.index).exists()),
+        deadline=deadline,
+        device=device,
+        mode=pack_mode,
+    )
+    tasks = [replace(common, configs=tuple(group)) for group in packs(configs, device, pack)]
     if device != "cpu":
         jobs = jobs or 1
     with Progress(preset.name, len(order), len(order) - len(configs), show=progress) as shown:
         for message in damaged:
             shown.say(f"{message}: trained once more")
         _work_through(tasks, jobs, backend, shown)
-
-
-def _load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> dict[str, Any]:
-    """Decode the images of all data sets, unless the cache has them; what they are, by data set."""
-    roots = data_folders(preset.datasets, data)
-    about = {}
-    for dataset in preset.datasets:
-        size = None if dataset == "digits" and len(preset.datasets) > 1 else preset.size
-        images = load_data(dataset, roots.get(dataset), cache, size=size, download=download)
-        about[dataset] = describe(images)
-    return about
-
-
-def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
-    """The folder of each data set that has one.
-
-    Raises:
-        CorpusError: A folder is given for a data set that is not trained on, or one for several data sets.
-    """
-    if data is None:
-        return {}
-    if isinstance(data, Mapping):
-        unknown = sorted(set(data) - set(datasets))
-        if unknown:
-            raise CorpusError(f"no data set {unknown[0]!r} is trained on here: {', '.join(datasets)}")
-        return {name: Path(folder) for name, folder in data.items()}
-    if len(datasets) > 1:
-        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name != "digits")
-        raise CorpusError(f"data={str(data)!r} is one folder, several are needed: {wanted}")
-    return {datasets[0]: Path(data)}
 
 
 def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:
@@ -224,14 +194,3 @@ def _records(task: _Task, configs: list[RunConfig]) -> list[RunRecord]:
 @lru_cache(maxsize=3)
 def _loaded(folder: str, dataset: str, size: int | None) -> ImageData:
     return load_data(dataset, None, CorpusFolder(folder).cache, size=size)
-
-
-def describe(data: ImageData) -> dict[str, Any]:
-    """What a manifest says of a data set."""
-    return {
-        "fingerprint": data.fingerprint(),
-        "train_images": len(data.train_labels),
-        "test_images": len(data.test_labels),
-        "classes": len(data.classes),
-        "shape": list(data.shape),
-    }

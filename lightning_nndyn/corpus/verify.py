@@ -13,7 +13,7 @@ from lightning_nndyn.corpus.access import corpus_manifest, load_corpus
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data
 from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.runner import DataFolders, data_folders, describe
+from lightning_nndyn.corpus.sources import DataFolders, data_folders, describe
 from lightning_nndyn.corpus.store import CorpusFolder, check_same
 from lightning_nndyn.corpus.training import train_run
 from lightning_nndyn.errors import CorpusError

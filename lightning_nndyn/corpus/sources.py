@@ -1,0 +1,52 @@
+"""Where the images of a corpus come from: a folder, or one for each of its data sets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.data import ImageData, load_data
+from lightning_nndyn.corpus.preset import Preset
+from lightning_nndyn.errors import CorpusError
+
+DataFolders = Path | str | Mapping[str, Path | str] | None
+
+
+def load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> dict[str, Any]:
+    """Decode the images of all data sets, unless the cache has them; what they are, by data set."""
+    roots = data_folders(preset.datasets, data)
+    about = {}
+    for dataset in preset.datasets:
+        size = None if dataset == "digits" and len(preset.datasets) > 1 else preset.size
+        images = load_data(dataset, roots.get(dataset), cache, size=size, download=download)
+        about[dataset] = describe(images)
+    return about
+
+
+def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
+    """The folder of each data set that has one.
+
+    Raises:
+        CorpusError: A folder is given for a data set that is not trained on, or one for several data sets.
+    """
+    if data is None:
+        return {}
+    if isinstance(data, Mapping):
+        unknown = sorted(set(data) - set(datasets))
+        if unknown:
+            raise CorpusError(f"no data set {unknown[0]!r} is trained on here: {', '.join(datasets)}")
+        return {name: Path(folder) for name, folder in data.items()}
+    if len(datasets) > 1:
+        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name != "digits")
+        raise CorpusError(f"data={str(data)!r} is one folder, several are needed: {wanted}")
+    return {datasets[0]: Path(data)}
+
+
+def describe(data: ImageData) -> dict[str, Any]:
+    """What a manifest says of a data set."""
+    return {
+        "fingerprint": data.fingerprint(),
+        "train_images": len(data.train_labels),
+        "test_images": len(data.test_labels),
+        "classes": len(data.classes),
+        "shape": list(data.shape),
+    }

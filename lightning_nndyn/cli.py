@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs
 app.add_typer(corpus_app, name="corpus")
 
 
+_PIPE_WIDTH = 160
+
+
 def main() -> None:
     """Runs the command; an error of ours is one line on stderr and exit status 1."""
     try:
@@ -33,6 +37,14 @@ def main() -> None:
     except NNDynError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"nndyn: {error}", markup=False)
         sys.exit(1)
+
+
+def _console() -> Console:
+    """Into a file or a pipe, tables are as wide as they need to be: there is no edge to fold them at."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_PIPE_WIDTH)
+    return console
 
 
 def _version(wanted: bool) -> None:
@@ -100,7 +112,7 @@ def graph(
     for name, count, degrees, vector in rows:
         share = float(vector.double().square().sum())
         table.add_row(name, f"{degrees.numel():,}", count, f"{float(degrees.mean()):.3f}", f"{share:.1%}")
-    console = Console()
+    console = _console()
     console.print(table)
     console.print(
         f"largest eigenvalue {central.eigenvalue:.5g}, {central.iterations} products", highlight=False
@@ -216,7 +228,7 @@ def corpus_state(
         table.add_column(column, justify="left" if column == "corpus" else "right")
     for row in found:
         table.add_row(*_status_cells(row))
-    Console().print(table)
+    _console().print(table)
 
 
 _STATUS_COLUMNS = (
@@ -328,7 +340,7 @@ def fit(
         corpus, low_threshold=low_threshold, features=features, classifier=classifier, regressor=regressor,
         scale=scale, form=form, max_epoch=max_epoch, seed=seed,
     )  # fmt: skip
-    Console().print(_score_table(predictor.card))
+    _console().print(_score_table(predictor.card))
     predictor.save(output)
     typer.echo(
         f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}"

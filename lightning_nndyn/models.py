@@ -56,8 +56,21 @@ def lenet5(
     )
 
 
-def alexnet(num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3) -> nn.Sequential:
-    """AlexNet for 32x32 images: convolutions 96, 256, 384, 384, 256; linear 1024, 512, ``num_classes``."""
+def alexnet(
+    num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3, image_size: int = 32
+) -> nn.Sequential:
+    """AlexNet for small images: convolutions 96, 256, 384, 384, 256; linear 1024, 512, ``num_classes``.
+
+    ``image_size`` is the height and width of the images in pixels; the rolled graph does not depend on it.
+
+    Raises:
+        ValueError: if ``image_size`` is below 15.
+    """
+    side = image_size
+    for _ in range(3):  # the first convolution and two poolings: each ends at the same size
+        side = (side - 3) // 2 + 1
+    if side < 1:
+        raise ValueError(f"image_size={image_size} leaves nothing of the image: pass at least 15")
     return nn.Sequential(
         nn.Conv2d(in_channels, 96, 7, stride=2, padding=2),
         nn.ReLU(),
@@ -67,17 +80,28 @@ def alexnet(num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3
         nn.MaxPool2d(3, 2),
         *_convolutions(256, (384, 384, 256)),
         nn.Flatten(),
-        *_head(256 * 3 * 3, (1024, 512), num_classes, dropout),
+        *_head(256 * side * side, (1024, 512), num_classes, dropout),
     )
 
 
-def vgg7(num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3) -> nn.Sequential:
-    """What the paper calls VGG13: seven 3x3 convolutions without batch normalisation, for 32x32 images."""
+def vgg7(
+    num_classes: int = 10, dropout: float = 0.0, *, in_channels: int = 3, image_size: int = 32
+) -> nn.Sequential:
+    """What the paper calls VGG13: seven 3x3 convolutions without batch normalisation, for small images.
+
+    ``image_size`` is the height and width of the images in pixels; the rolled graph does not depend on it.
+
+    Raises:
+        ValueError: if ``image_size`` is below 16.
+    """
+    side = image_size // 16
+    if side < 1:
+        raise ValueError(f"image_size={image_size} is too small for four 2x2 poolings: pass at least 16")
     stages = ((in_channels, (64,)), (64, (128, 128)), (128, (256, 256)), (256, (256, 256)))
     features = [
         layer for inputs, widths in stages for layer in (*_convolutions(inputs, widths), nn.MaxPool2d(2))
     ]
-    return nn.Sequential(*features, nn.Flatten(), *_head(256 * 2 * 2, (128, 128), num_classes, dropout))
+    return nn.Sequential(*features, nn.Flatten(), *_head(256 * side * side, (128, 128), num_classes, dropout))
 
 
 def _convolutions(inputs: int, widths: tuple[int, ...]) -> Iterator[nn.Module]:

@@ -173,3 +173,15 @@ def test_a_diverged_reading_leaves_nothing_behind() -> None:
         for parameter, value in zip(model.parameters(), sound, strict=True):
             parameter.copy_(value)
     assert torch.equal(graph.refresh().edge_weight, before)
+
+
+@pytest.mark.parametrize(("network", "least"), [("lenet5", 4), ("alexnet", 15), ("vgg7", 16)])
+def test_the_rolled_graph_does_not_depend_on_the_image_size(network: str, least: int) -> None:
+    build = getattr(nd.models, network)
+    counts = set()
+    for size in (least, 17, 32, 40):
+        found = nd.rolled_graph(build(image_size=size), torch.zeros(2, 3, size, size))
+        counts.add((found.num_nodes, found.num_edges))
+    assert len(counts) == 1
+    with pytest.raises(ValueError, match=rf"image_size={least - 1} .*at least {least}"):
+        build(image_size=least - 1)

@@ -17,7 +17,7 @@ from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
 from lightning_nndyn.corpus.sources import describe
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation import METHODS, Row, Study, compare, evaluate
+from lightning_nndyn.evaluation import METHODS, Row, Study, compare, evaluate, transfer
 from lightning_nndyn.evaluation.compare import folds, table
 from lightning_nndyn.evaluation.evaluate import with_tables
 from lightning_nndyn.evaluation.formulas import extrapolate, last_accuracy, loss_sum, one_epoch, power_law
@@ -25,6 +25,7 @@ from lightning_nndyn.evaluation.inputs import INPUTS, curves, distances, graph_v
 from lightning_nndyn.evaluation.learners import Learner
 from lightning_nndyn.evaluation.results import markdown_table, read_rows, write_rows
 from lightning_nndyn.evaluation.scores import Outcome, accuracy, auc, mae, r2, scored, spearman
+from lightning_nndyn.evaluation.transfer import relative_accuracies
 
 PRESET = GridPreset(
     "small", "lenet5", "digits", learning_rates=tuple(np.logspace(-4, -0.5, 12).tolist()),
@@ -260,3 +261,54 @@ def test_an_unknown_method_is_refused_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(PredictorError, match="no method 'oracle': choose from graph-v1, graph-v2"):
         evaluate([], tmp_path, methods=["oracle"])
     assert "oracle" not in METHODS
+
+
+# --- Runs unlike all others ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(records: list[RunRecord], manifest: dict[str, Any]) -> Study:
+    """The runs twice over: as they are, and as though another optimizer had trained them on other data."""
+    twins = [
+        replace(record, config=record.config | {"dataset": "cifar10", "optimizer": "adam", "seed": 1})
+        for record in records
+    ]
+    both = manifest["data"] | {"cifar10": manifest["data"]["digits"]}
+    return Study.of([*records, *twins], manifest | {"data": both})
+
+
+def test_one_value_of_a_trait_is_no_split(study: Study) -> None:
+    assert list(transfer(study, methods=["losses"])) == []
+
+
+def test_what_is_held_out_is_not_learned_from(
+    mixed: Study, records: list[RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    fit = Learner.fit
+
+    def counted(self: Learner, x: Any, y: Any) -> Learner:
+        seen.append(len(x))
+        return fit(self, x, y)
+
+    monkeypatch.setattr(Learner, "fit", counted)
+    rows = list(transfer(mixed, methods=["graph-v2"], times=[1.0]))
+    bands = ["without cifar10", "without digits", "without adam", "without sgd"]
+    assert [row.band for row in rows] == bands and seen == [24] * 4
+    assert all(row.runs == 24 and row.metric == "spearman" for row in rows)
+    assert all(row.value is not None and row.value > 0.9 for row in rows)  # its twin taught each run
+
+
+def test_ranks_are_within_a_data_set(mixed: Study) -> None:
+    """An accuracy that is low on one data set may be high on another."""
+    rows = list(transfer(mixed, methods=["last-accuracy"], times=[3.0]))
+    halved = replace(mixed, accuracies=np.where(np.arange(48) < 24, mixed.accuracies / 2, mixed.accuracies))
+    assert [row.value for row in transfer(halved, methods=["last-accuracy"], times=[3.0])] == [
+        row.value for row in rows
+    ]
+
+
+def test_relative_accuracy_is_zero_for_guessing_and_one_for_the_best(mixed: Study) -> None:
+    found = relative_accuracies(mixed)
+    assert found.max() == 1 and found[np.argmax(mixed.accuracies)] == 1
+    assert (found[mixed.accuracies <= 0.1] == 0).all() and (found[:24] == found[24:]).all()

@@ -4,5 +4,6 @@ from lightning_nndyn.evaluation.compare import METHODS, TIMES, Row, compare
 from lightning_nndyn.evaluation.evaluate import evaluate
 from lightning_nndyn.evaluation.fitting import fit_predictor
 from lightning_nndyn.evaluation.study import Study
+from lightning_nndyn.evaluation.transfer import transfer
 
-__all__ = ["METHODS", "TIMES", "Row", "Study", "compare", "evaluate", "fit_predictor"]
+__all__ = ["METHODS", "TIMES", "Row", "Study", "compare", "evaluate", "fit_predictor", "transfer"]

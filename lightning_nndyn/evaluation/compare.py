@@ -20,6 +20,9 @@ from lightning_nndyn.evaluation.study import Array, Study
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Times of decision, in epochs."""
 
+BANDS = ("all", "trainable")
+"""Runs that are scored together."""
+
 FOLDS = 5
 _LEAST_RUNS = 20
 _ABSENT = -60.0  # in place of a number that a run does not have: outside the range of all inputs
@@ -117,10 +120,7 @@ def _score(study: Study, method: Method, time: float, repeats: int, seed: int) -
     metrics = RANK_METRICS if method.kind == "rank" else PREDICTION_METRICS
     return [
         row
-        for band, wanted in (
-            ("all", np.ones(len(places), dtype=bool)),
-            ("trainable", study.trainable[places]),
-        )
+        for band, wanted in zip(BANDS, (np.ones(len(places), bool), study.trainable[places]), strict=True)
         if wanted.sum() >= _LEAST_RUNS
         for row in _rows(study, band, method, time, places[wanted], predicted[wanted], metrics, seed)
     ]

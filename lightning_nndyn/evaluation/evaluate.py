@@ -7,9 +7,10 @@ from itertools import product
 from pathlib import Path
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.compare import METHODS, TIMES, Row, compare
+from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row, compare
 from lightning_nndyn.evaluation.results import draw, report, write_rows
 from lightning_nndyn.evaluation.study import Study
+from lightning_nndyn.evaluation.transfer import transfer
 
 _BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
 _DRAWN = ("mae", "spearman")
@@ -27,6 +28,9 @@ def evaluate(
     said: Callable[[str], None] = lambda message: None,
 ) -> list[Row]:
     """Compare methods on corpora and write what came out; the same arguments give the same files.
+
+    Within each corpus, and where it has several data sets, optimizers or kinds of network, also on those that
+    were held out.
 
     Writes `results.json` (the rows), `results.md` (its tables; text around the two marks in an existing file
     stays), and `figures/CORPUS-BAND-METRIC.png`.
@@ -54,6 +58,7 @@ def evaluate(
         study = Study.load(corpus)
         said(f"{study.name}: {len(study.records)} runs, {int(study.trainable.sum())} of them trainable")
         rows += compare(study, methods=methods, times=times, repeats=repeats, seed=seed, jobs=jobs)
+        rows += transfer(study, methods=methods, seed=seed, jobs=jobs)
     _write(rows, Path(output))
     return rows
 
@@ -64,8 +69,9 @@ def _write(rows: Sequence[Row], folder: Path) -> None:
     write_rows(rows, folder / "results.json")
     page = folder / "results.md"
     page.write_text(with_tables(page.read_text() if page.exists() else "", report(rows)))
-    corpora, bands = (dict.fromkeys(getattr(row, name) for row in rows) for name in ("corpus", "band"))
-    for corpus, band, metric in product(corpora, bands, _DRAWN):
+    corpora = dict.fromkeys(row.corpus for row in rows)
+    drawable = {(row.corpus, row.band, row.metric) for row in rows}
+    for corpus, band, metric in drawable & set(product(corpora, BANDS, _DRAWN)):
         draw(rows, corpus, band, metric, figures / f"{corpus}-{band}-{metric}.png")
 
 

@@ -58,8 +58,9 @@ def report(rows: Sequence[Row], metrics: Sequence[str] = ("mae", "spearman", "au
         parts.append(f"## {corpus}")
         for band in dict.fromkeys(row.band for row in rows if row.corpus == corpus):
             runs = max(row.runs for row in rows if (row.corpus, row.band) == (corpus, band))
-            for metric in metrics:
-                parts.append(f"### {_TITLES[metric]}: {band} runs, up to {runs}")
+            measured = {row.metric for row in rows if (row.corpus, row.band) == (corpus, band)}
+            for metric in (name for name in metrics if name in measured):
+                parts.append(f"### {_TITLES[metric]}: {_told(band)}, up to {runs} runs")
                 parts.append(markdown_table(rows, corpus, band, metric))
     return "\n\n".join(parts)
 
@@ -110,6 +111,13 @@ def _cell(value: float | None, best: float, metric: str) -> str:
 
 def _two_digits(value: float) -> str:
     return f"{value:.2f}"
+
+
+def _told(band: str) -> str:
+    """A band in words."""
+    if band.startswith("without "):
+        return f"fitted {band}, ranked on it"
+    return f"{band} runs"
 
 
 def _epochs(time: float) -> str:

@@ -153,6 +153,13 @@ def test_minutes_start_no_run_afterwards(tmp_path: Path) -> None:
         export_parquet(tmp_path, tmp_path / "corpus.parquet")
 
 
+def test_without_progress_no_rich_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("rich", "rich.console", "rich.progress"):
+        monkeypatch.setitem(sys.modules, module, None)
+    run(tmp_path, runs=1)
+    assert corpus_status(tmp_path)["runs"] == 1
+
+
 def test_a_claim_keeps_a_second_process_away(tmp_path: Path) -> None:
     folder = CorpusFolder(tmp_path)
     with folder.claim(3) as first, folder.claim(3) as second, folder.claim(4) as other:

@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from datetime import timedelta
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
 _LINE_SECONDS = 30.0
 
@@ -17,8 +18,8 @@ class Progress:
 
     def __init__(self, name: str, total: int, done: int, *, show: bool = True) -> None:
         """Print nothing yet."""
-        self.name, self.total, self.done, self.show = name, total, done, show
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.name, self.total, self.done = name, total, done
+        self.console = _console() if show else None
         self.outcomes: Counter[str] = Counter()
         self.fresh = 0
         self.started = self.last_line = time.monotonic()
@@ -28,14 +29,8 @@ class Progress:
         """Start showing."""
         self.started = self.last_line = time.monotonic()
         self.say(f"{self.name}: {self.done} of {self.total} runs are recorded")
-        if self.show and self.console.is_terminal:
-            columns: list[ProgressColumn] = [
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-            ]
-            columns += [TimeElapsedColumn(), TextColumn("{task.fields[left]}")]
-            self.bar = Bar(*columns, console=self.console)
+        if self.console is not None and self.console.is_terminal:
+            self.bar = _bar(self.console)
             self.row = self.bar.add_task(self.name, total=self.total, completed=self.done, left="")
             self.bar.start()
         return self
@@ -71,5 +66,19 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        if self.show:
+        if self.console is not None:
             self.console.print(message)
+
+
+# A machine that is lent for an hour may run these sources uninstalled: progress=False does without rich.
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _bar(console: "Console") -> "Bar":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    text, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    return Progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left, console=console)

@@ -17,6 +17,7 @@ _TITLES = {
     "accuracy": "Low or not, % right",
     "auc": "Area under the ROC, low against not low",
 }
+_COLOURS, _STYLES = 10, ("-", "--", ":")
 _SHOWN: dict[str, Callable[[float], str]] = {
     "mae": lambda value: f"{100 * value:.1f}",
     "accuracy": lambda value: f"{100 * value:.0f}",
@@ -74,12 +75,13 @@ def draw(rows: Sequence[Row], corpus: str, band: str, metric: str, file: Path) -
     figure, axes = _subplots()
     chosen = [row for row in rows if (row.corpus, row.band, row.metric) == (corpus, band, metric)]
     times = sorted({row.t for row in chosen})
-    for method in dict.fromkeys(row.method for row in chosen):
+    for number, method in enumerate(dict.fromkeys(row.method for row in chosen)):
         own = [row for row in chosen if row.method == method and row.value is not None]
         scale = 100 if metric in ("mae", "accuracy") else 1
         places = [times.index(row.t) for row in own]
         ends = [[scale * (getattr(row, end) or 0) for row in own] for end in ("low", "high")]
-        (line,) = axes.plot(places, [scale * (row.value or 0) for row in own], label=method)
+        style = _STYLES[number // _COLOURS % len(_STYLES)]  # colours come round again
+        (line,) = axes.plot(places, [scale * (row.value or 0) for row in own], style, label=method)
         axes.fill_between(places, *ends, color=line.get_color(), alpha=0.08)
     axes.set_xticks(range(len(times)), [_epochs(time) for time in times])
     axes.set(xlabel="decision after epochs", ylabel=_TITLES[metric], title=f"{corpus}, {band} runs")

@@ -368,7 +368,7 @@ def evaluate_corpora(
 
     rows = evaluate(
         corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs,
-        said=lambda message: typer.echo(message),
+        said=typer.echo,
     )  # fmt: skip
     typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
 

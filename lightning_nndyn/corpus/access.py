@@ -63,8 +63,11 @@ def import_parquet(file: Path | str, folder: Path | str) -> int:
     corpus.open(manifest["settings"], manifest["data"])
     kept, _ = corpus.complete()
     kept -= corpus.failed(kept)
-    fresh = [record for record in read_parquet(Path(file)) if record.index not in kept]
+    fresh = [
+        record
+        for record in read_parquet(Path(file))
+        if record.index not in kept and not (record.failed and corpus.record_file(record.index).exists())
+    ]
     for record in fresh:
-        if not (record.failed and corpus.record_file(record.index).exists()):
-            corpus.write(record)
+        corpus.write(record)
     return len(fresh)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.networks import layout
 from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.threads import one_thread
 from lightning_nndyn.corpus.zoo import schedule_factor
 from lightning_nndyn.errors import CorpusError
 
@@ -30,7 +30,7 @@ def train_run(config: RunConfig, data: ImageData, departures: Sequence[str] = ()
         CorpusError: A setting of the run, or the machine, lets no run be trained.
     """
     data = data.subset(config.images, config.test_images)
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         batches = BatchLoader(config, data)
         try:
@@ -139,13 +139,3 @@ class _Trainer:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_nndyn.evaluation.formulas import PREDICTIONS, RANKS, Formula
 from lightning_nndyn.evaluation.inputs import INPUTS
 from lightning_nndyn.evaluation.learners import Learner
-from lightning_nndyn.evaluation.scores import PREDICTION_METRICS, RANK_METRICS, Outcome, scored
+from lightning_nndyn.evaluation.scores import PREDICTION_METRICS, RANK_METRICS, Outcome, Score, scored
 from lightning_nndyn.evaluation.study import Array, Study
 
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
@@ -53,6 +53,12 @@ class Row:
     low: float | None
     high: float | None
     runs: int
+
+    @classmethod
+    def of(cls, corpus: str, band: str, method: str, t: float, metric: str, score: Score, runs: int) -> Row:
+        """A row of a score; numbers that are not defined become None."""
+        value, low, high = (None if math.isnan(number) else round(number, 5) for number in score)
+        return cls(corpus, band, method, t, metric, value, low, high, runs)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -139,8 +145,7 @@ def _rows(
     runs = Outcome(study.accuracies[places], predicted, study.low[places], study.thresholds[places])
     for name, metric in metrics.items():
         score = scored(metric, runs, study.groups[places], seed)
-        value, low, high = (None if math.isnan(number) else round(number, 5) for number in score)
-        yield Row(study.name, band, method.name, time, name, value, low, high, len(places))
+        yield Row.of(study.name, band, method.name, time, name, score, len(places))
 
 
 def _predictions(
@@ -148,12 +153,17 @@ def _predictions(
 ) -> Array:
     """Of the runs at `places`; NaN where a method has nothing to go by yet."""
     if method.kind != "learned":
-        formula: Formula = (PREDICTIONS | RANKS)[method.name]
-        return np.array([formula(study.records[place], time) for place in places])
+        return by_formula(study, method, time, places)
     x = table([INPUTS[method.name](study.records[place], time) for place in places])
     y, groups = study.accuracies[places], study.groups[places]
     held_out = [cross_validated(x, y, groups, seed + repeat) for repeat in range(repeats)]
     return np.asarray(np.mean(held_out, axis=0))
+
+
+def by_formula(study: Study, method: Method, time: float, places: NDArray[np.int64]) -> Array:
+    """What a formula says of the runs at `places`."""
+    formula: Formula = (PREDICTIONS | RANKS)[method.name]
+    return np.array([formula(study.records[place], time) for place in places])
 
 
 def table(rows: Sequence[Sequence[float]]) -> Array:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from pathlib import Path
 
+from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row, compare
 from lightning_nndyn.evaluation.results import draw, report, write_rows
@@ -68,10 +68,10 @@ def _write(rows: Sequence[Row], folder: Path) -> None:
     figures.mkdir(parents=True, exist_ok=True)
     write_rows(rows, folder / "results.json")
     page = folder / "results.md"
-    page.write_text(with_tables(page.read_text() if page.exists() else "", report(rows)))
-    corpora = dict.fromkeys(row.corpus for row in rows)
-    drawable = {(row.corpus, row.band, row.metric) for row in rows}
-    for corpus, band, metric in drawable & set(product(corpora, BANDS, _DRAWN)):
+    text = with_tables(page.read_text() if page.exists() else "", report(rows))
+    write_atomically(page, text.encode())
+    drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in _DRAWN}
+    for corpus, band, metric in sorted(drawn):
         draw(rows, corpus, band, metric, figures / f"{corpus}-{band}-{metric}.png")
 
 

@@ -28,11 +28,6 @@ def snapshots_until(record: RunRecord, time: float) -> list[Snapshot]:
     return [snapshot for snapshot in record.snapshots if snapshot.epoch <= time]
 
 
-def graph_paper(record: RunRecord, time: float) -> Row:
-    """The paper's input to regression: degree statistics of the two latest snapshots (section 4.2)."""
-    return _paper("degree").two_snapshots(*_table(record, time)).tolist()
-
-
 def graph_v1(record: RunRecord, time: float) -> Row:
     """The ten statistics' movements at all snapshots: what version 1 of the predictors reads."""
     return Features("both", "plain", "relative").all_snapshots(*_table(record, time)).tolist()
@@ -112,7 +107,7 @@ INPUTS: dict[str, Inputs] = {
     "fused": fused,
     "fused-hyperparameters": fused_with_hyperparameters,
 }
-"""Inputs of the methods that are learned with `learners.Blend`."""
+"""Inputs of the methods that are learned with `learners.Learner`."""
 
 
 def distances(record: RunRecord) -> list[list[float]]:
@@ -122,10 +117,6 @@ def distances(record: RunRecord) -> list[list[float]]:
         [values[_DISTANCE] / norm for values, norm in zip(layers.values(), norms, strict=True)]
         for layers in record.weights
     ]
-
-
-def _paper(features: str) -> Features:
-    return Features(features, "plain", "raw")  # type: ignore[arg-type]
 
 
 def _table(record: RunRecord, time: float) -> tuple[dict[float, Snapshot], list[float]]:

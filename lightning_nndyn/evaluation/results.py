@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.evaluation.compare import Row
 
 _HIGHER_IS_BETTER = {"mae": False, "r2": True, "spearman": True, "accuracy": True, "auc": True}
@@ -27,7 +28,7 @@ _SHOWN: dict[str, Callable[[float], str]] = {
 def write_rows(rows: Sequence[Row], file: Path) -> None:
     """Write all rows as a JSON list, one row a line."""
     lines = ",\n".join(json.dumps(row.to_dict()) for row in rows)
-    file.write_text(f"[\n{lines}\n]\n")
+    write_atomically(file, f"[\n{lines}\n]\n".encode())
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -71,6 +71,11 @@ class Study:
         return self.accuracies < self.thresholds
 
     @cached_property
+    def datasets(self) -> NDArray[np.str_]:
+        """What each run was trained on; shape [n]."""
+        return np.array([record.config["dataset"] for record in self.records])
+
+    @cached_property
     def groups(self) -> NDArray[np.int64]:
         """A number for each configuration: runs that differ in their seed alone share it; shape [n]."""
         keys = [

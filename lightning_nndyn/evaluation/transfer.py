@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import joblib
@@ -10,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.compare import METHODS, Method, Row, table
-from lightning_nndyn.evaluation.formulas import PREDICTIONS, RANKS
+from lightning_nndyn.evaluation.compare import METHODS, Method, Row, by_formula, table
 from lightning_nndyn.evaluation.inputs import INPUTS
 from lightning_nndyn.evaluation.learners import Learner
 from lightning_nndyn.evaluation.scores import Outcome, scored, spearman
@@ -67,7 +65,7 @@ def transfer(
 
 def relative_accuracies(study: Study) -> Array:
     """Of each run the share of what can be reached on its data set: 0 for guessing, 1 for the best run."""
-    datasets = _datasets(study)
+    datasets = study.datasets
     relative = np.empty(len(datasets))
     for dataset in np.unique(datasets):
         own = datasets == dataset
@@ -95,13 +93,12 @@ def _score(
     predicted = _predictions(study, method, time, train, test, seed)
     if np.isnan(predicted).any():  # a formula that has nothing to go by yet
         return None
-    datasets = _datasets(study)[test]
+    datasets = study.datasets[test]
     test, predicted, datasets = _comparable(test, predicted, datasets)
     truth, ranks = (_ranks(values, datasets) for values in (study.accuracies[test], predicted))
     runs = Outcome(truth, ranks, study.low[test], study.thresholds[test])
     score = scored(spearman, runs, study.groups[test], seed)
-    found, low, high = (None if math.isnan(number) else round(number, 5) for number in score)
-    return Row(study.name, f"without {value}", method.name, time, "spearman", found, low, high, len(test))
+    return Row.of(study.name, f"without {value}", method.name, time, "spearman", score, len(test))
 
 
 def _predictions(
@@ -113,8 +110,7 @@ def _predictions(
     seed: int,
 ) -> Array:
     if method.kind != "learned":
-        formula = (PREDICTIONS | RANKS)[method.name]
-        return np.array([formula(study.records[place], time) for place in test])
+        return by_formula(study, method, time, test)
     x = table([INPUTS[method.name](study.records[place], time) for place in (*train, *test)])
     learner = Learner(seed).fit(x[: len(train)], relative_accuracies(study)[train])
     return learner.predict(x[len(train) :])
@@ -138,7 +134,3 @@ def _ranks(values: Array, datasets: NDArray[np.str_]) -> Array:
         own = datasets == dataset
         ranks[own] = (rankdata(values[own]) - 0.5) / own.sum()
     return ranks
-
-
-def _datasets(study: Study) -> NDArray[np.str_]:
-    return np.array([record.config["dataset"] for record in study.records])

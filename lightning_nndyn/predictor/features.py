@@ -128,5 +128,14 @@ class Features:
 def _movement(level: Array) -> Array:
     """Movements of [1 + n, k] numbers: signed since the first row, and sizes since the first and the last."""
     since_start, since_last = level[1:] - level[0], np.diff(level, axis=0)
-    sizes = [np.log(np.abs(moved) + MOVEMENT_FLOOR) for moved in (since_start, since_last)]
-    return np.hstack((np.arcsinh(since_start / SIGNED_UNIT), *sizes))
+    return np.hstack((signed(since_start), size(since_start), size(since_last)))
+
+
+def signed(moved: Array) -> Array:
+    """Movements with their sign, linear up to `SIGNED_UNIT` and logarithmic beyond."""
+    return np.arcsinh(moved / SIGNED_UNIT)
+
+
+def size(moved: Array) -> Array:
+    """Logarithms of how large movements are, whatever their sign."""
+    return np.log(np.abs(moved) + MOVEMENT_FLOOR)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.features import MOVEMENT_FLOOR, SIGNED_UNIT, Array
+from lightning_nndyn.predictor.features import Array, signed, size
 from lightning_nndyn.signature import LAYER_FIELDS, STATISTICS, Snapshot
 
 DEPTH_SUMMARIES = ("mean", "std", "min", "max", "shallowest", "deepest", "middle")
@@ -68,7 +68,7 @@ def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[flo
     for since, moved in ((first, far[-1]), (last, far[-1] - far[-2])):
         parts += _since(now, since, moved)
     level = [np.arcsinh(np.asarray(one.statistics)) for one in (now, first, last)]
-    parts += [_signed(level[0] - level[1]), _size(level[0] - level[1]), _size(level[0] - level[2])]
+    parts += [signed(level[0] - level[1]), size(level[0] - level[1]), size(level[0] - level[2])]
     return np.clip(np.nan_to_num(np.concatenate(parts)), -_LARGEST, _LARGEST)
 
 
@@ -76,10 +76,10 @@ def _since(now: Snapshot, then: Snapshot, moved: Array) -> list[Array]:
     """The part that compares two snapshots; `moved` is the change of the distances between them."""
     here, there = _levels(now), _levels(then)
     change = {name: here[name] - there[name] for name in here}
-    signed = [_over_depth(_signed(change[name])) for name in (*_QUANTITIES, "frobenius")]
-    sizes = [_over_depth(_size(change[name])) for name in (*_SIZED, "frobenius")]
+    directions = [_over_depth(signed(change[name])) for name in (*_QUANTITIES, "frobenius")]
+    sizes = [_over_depth(size(change[name])) for name in (*_SIZED, "frobenius")]
     growth = np.log(now.eigenvalue + _TINY) - np.log(then.eigenvalue + _TINY)
-    return [*signed, *sizes, _over_depth(_size(moved)), np.array([_signed(growth), _size(growth)])]
+    return [*directions, *sizes, _over_depth(size(moved)), np.array([signed(growth), size(growth)])]
 
 
 def _levels(snapshot: Snapshot) -> dict[str, Array]:
@@ -91,14 +91,6 @@ def _levels(snapshot: Snapshot) -> dict[str, Array]:
     found["eigenvector_mass"] = columns["eigenvector_mean"] ** 2 + columns["eigenvector_std"] ** 2
     found["frobenius"] = columns["frobenius"][1:]  # no weights lead to the first layer
     return {name: np.log(np.abs(values) + _TINY) for name, values in found.items()}
-
-
-def _signed(change: Array) -> Array:
-    return np.arcsinh(change / SIGNED_UNIT)
-
-
-def _size(change: Array) -> Array:
-    return np.log(np.abs(change) + MOVEMENT_FLOOR)
 
 
 def _over_depth(values: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import joblib
@@ -12,6 +12,7 @@ from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.packing.members import Pack, out_of_memory
 from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.threads import one_thread
 from lightning_nndyn.errors import CorpusError
 
 MODES = ("stacked", "stacked-bmm", "side-by-side")
@@ -100,7 +101,7 @@ def train_pack(
     data = data.subset(configs[0].images, configs[0].test_images)
     workers = joblib.cpu_count() if device.type == "cuda" else 1
     with (
-        _one_thread(),
+        one_thread(),
         _full_precision(device),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
@@ -153,16 +154,6 @@ def checked_device(device: str | torch.device) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CorpusError(f"device={str(device)!r}: torch sees no CUDA device; train without --pack")
     return device
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -160,6 +160,9 @@ def corpus_train(
     epochs: Annotated[int | None, typer.Option(help="Epochs of a run.")] = None,
     size: Annotated[int | None, typer.Option(help="Resize images to so many pixels.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bf16.")] = None,
+    init_scale: Annotated[
+        float | None, typer.Option(help="Multiply initial weights; 2.449 for AlexNet and VGG in short runs.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
     data: _Data = None,
     download: _Download = False,
@@ -186,9 +189,9 @@ def corpus_train(
 
     run_corpus(
         preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
-        size=size, precision=precision, seed=seed, data=_folders(data), download=download, minutes=minutes,
-        band_share=band_share, backend=backend, redo_failed=redo_failed, device=device, pack=pack,
-        pack_mode=pack_mode,
+        size=size, precision=precision, init_scale=init_scale, seed=seed, data=_folders(data),
+        download=download, minutes=minutes, band_share=band_share, backend=backend, redo_failed=redo_failed,
+        device=device, pack=pack, pack_mode=pack_mode,
     )  # fmt: skip
 
 

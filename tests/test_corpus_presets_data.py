@@ -15,6 +15,7 @@ from lightning_nndyn.corpus import PRESETS, get_preset, load_data, load_digits_d
 from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.grid import GridPreset
+from lightning_nndyn.corpus.networks import build_network
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 
 
@@ -53,6 +54,21 @@ def test_departures_name_what_was_scaled() -> None:
     told = " | ".join(preset.departures())
     for part in ("epochs 25 instead of 50", "at most 20000 training and 5000 test", "precision bf16"):
         assert part in told
+
+
+def test_initial_weights_are_scaled_and_told() -> None:
+    given, data = get_preset("lenet5-digits"), load_digits_data()
+    scaled = given.scaled(init_scale=3.0)
+    networks = []
+    for preset in (given, scaled):
+        torch.manual_seed(0)
+        networks.append(build_network(preset.config(5), data))
+    for (name, plain), (_, large) in zip(*(network.named_parameters() for network in networks), strict=True):
+        assert torch.equal(large, 3 * plain if name.endswith("weight") else plain)
+    assert "initial weights 3 times torch's" in scaled.departures()
+    assert not any("initial weights" in text for text in given.departures())
+    with pytest.raises(CorpusError, match=r"init_scale=0"):
+        given.scaled(init_scale=0)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"images": -1}, {"precision": "int3"}])

@@ -20,7 +20,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -114,15 +114,39 @@ def _ray_cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    before = _descendants()
     try:
         _knock(os.environ.get("RAY_ADDRESS", ""))
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise _unreachable("Ray", "RAY_ADDRESS", error) from error
+    begun = _descendants() - before
     try:
         yield
     finally:
+        begun |= {child for process in begun for child in _descendants(process)}
         ray.shutdown()
+        _end(begun)
+
+
+def _descendants(process: Any = None) -> set[Any]:
+    """The processes that this one, or another, has begun and that they have begun."""
+    import psutil  # Ray brings it along
+
+    try:
+        return set((process or psutil.Process()).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def _end(processes: set[Any], patience: float = 5) -> None:
+    """Kill what has not ended by itself: Ray's agents look for a minute for a head that is gone."""
+    import psutil
+
+    _, left = psutil.wait_procs(processes, timeout=patience)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _knock(address: str) -> None:

@@ -1,5 +1,6 @@
 """The settings of one training run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -39,6 +40,8 @@ class RunConfig:
         precision: "float32", or "bf16" for autocast to bfloat16.
         sampling: How the run was drawn: "band" from the learning rates at which training moves, "grid" from
             all of them.
+        init_scale: Factor on the weights of convolutions and linear layers at the start; 6^(1/2) on torch's
+            gives the variance of He et al. (2015).
         network_options: Further arguments of the network's function.
     """
 
@@ -63,6 +66,7 @@ class RunConfig:
     size: int | None = None
     precision: str = "float32"
     sampling: str = "grid"
+    init_scale: float = 1.0
     network_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,12 +74,19 @@ class RunConfig:
         if self.optimizer not in OPTIMIZERS:
             raise CorpusError(f"optimizer={self.optimizer!r} is unknown: choose from {', '.join(OPTIMIZERS)}")
         check_precision(self.precision)
+        check_scale(self.init_scale)
 
     @classmethod
     def from_record(cls, config: Mapping[str, Any]) -> "RunConfig":
         """The configuration that a record's `config` stands for; unknown keys are left out."""
         known = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in config.items() if name in known})
+
+
+def check_scale(init_scale: float) -> None:
+    """Raise CorpusError unless initial weights can be multiplied by it."""
+    if not 0 < init_scale < math.inf:
+        raise CorpusError(f"init_scale={init_scale} is no factor of weights: pass 1, or 2.449 for He's")
 
 
 def check_precision(precision: str) -> None:

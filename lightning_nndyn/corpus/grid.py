@@ -24,7 +24,8 @@ class GridPreset(Preset):
     """One network on one data set, over a grid of learning rates (outside) and dropouts (inside).
 
     `network` names a function of `lightning_nndyn.models`; for the data sets see `load_data`. `band` bounds
-    the learning rates at which training moves.
+    the learning rates at which training moves. `init_scale` multiplies the initial weights: deep networks
+    without normalisation need 6^(1/2) (He et al., 2015) to leave their first plateau within a short training.
 
     Raises:
         CorpusError: A setting is out of its range.
@@ -40,6 +41,7 @@ class GridPreset(Preset):
     crop_padding: int = 4
     flip: bool = True
     band: tuple[float, float] = BAND
+    init_scale: float = 1.0
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -94,6 +96,8 @@ class GridPreset(Preset):
         for name in ("momentum", "batch_size", "crop_padding"):
             if getattr(self, name) != paper[name]:
                 told.append(f"{name.replace('_', ' ')} {getattr(self, name)} instead of {paper[name]}")
+        if self.init_scale != 1:
+            told.append(f"initial weights {self.init_scale:.3g} times torch's")
         if not self.flip and self.dataset != "digits":
             told.append("no horizontal flip")
         return told

@@ -11,6 +11,7 @@ from lightning_nndyn import models
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.zoo import zoo_network
+from lightning_nndyn.corpus.zoo_networks import scale_weights
 
 
 def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:
 def build_network(config: RunConfig, data: ImageData) -> nn.Module:
     """The network with fresh weights, drawn from torch's global random state, laid out for speed."""
     network: Any = _constructor(config.network)(**network_options(config, data))
+    scale_weights(network, config.init_scale)
     laid_out: nn.Module = network.to(memory_format=layout(data))
     return laid_out
 

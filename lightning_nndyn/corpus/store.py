@@ -157,9 +157,11 @@ class CorpusFolder:
 
 def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
     """A manifest in today's form; the first ones knew a single data set and did not name it."""
+    settings = manifest["settings"]
+    if "learning_rates" in settings:
+        settings.setdefault("init_scale", 1.0)  # the first grids had torch's own
     if "fingerprint" not in manifest["data"]:
         return manifest
-    settings = manifest["settings"]
     dataset = settings["dataset"]
     runs = len(settings["learning_rates"]) * len(settings["dropouts"])
     settings |= {"datasets": [dataset], "planned_runs": runs, "band": list(BAND)}

@@ -92,7 +92,7 @@ def zoo_network(
     else:
         body = _linears(style, (in_channels * image_size**2, *widths), dropout)
         model = nn.Sequential(nn.Flatten(), *body, nn.Linear(widths[-1], num_classes))
-    _scale_weights(model, init_scale)
+    scale_weights(model, init_scale)
     return model
 
 
@@ -192,7 +192,8 @@ def _normalisation(name: str, product: nn.Conv2d | nn.Linear) -> nn.Module:
 
 
 @torch.no_grad()
-def _scale_weights(model: nn.Module, scale: float) -> None:
+def scale_weights(model: nn.Module, scale: float) -> None:
+    """Multiply the weights of all convolutions and linear layers, in place."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.mul_(scale)

@@ -22,6 +22,7 @@ from lightning_nndyn import errors
 from lightning_nndyn.aggregators import AGGREGATORS, summarize
 from lightning_nndyn.centrality import EigenvectorCentrality, eigenvector_centrality, weighted_degree
 from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.registry import register_layer
 from lightning_nndyn.signature import SIGNATURE_VERSION, STATISTICS, Snapshot, SnapshotTaker, temporal
 from lightning_nndyn.tracing import LayerTracer, rolled_graph
 
@@ -61,6 +62,7 @@ __all__ = [
     "list_predictors",
     "load_predictor",
     "models",
+    "register_layer",
     "rolled_graph",
     "summarize",
     "temporal",

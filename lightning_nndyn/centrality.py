@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_nndyn.blocks import add_back
 from lightning_nndyn.errors import NonFiniteWeightsError
 from lightning_nndyn.graph import RolledGraph
 from lightning_nndyn.products import BlockProducts, CsrProducts, Products
@@ -57,9 +58,12 @@ def degrees(graph: RolledGraph) -> Tensor:
     """`weighted_degree` without the check, and so without waiting for the device."""
     degree = torch.zeros(graph.num_nodes, dtype=graph.dtype, device=graph.device)
     parts = list(graph.layers(degree))
-    for block in graph.blocks:
-        parts[block.source] += block.values.sum(1).view(-1)
-        parts[block.target] += block.values.sum(2).view(-1)
+    for stream in graph.streams:
+        block, given = stream.block, stream.block.values.sum(1)
+        for source in stream.sources:
+            add_back(parts[source], given, block.source_places)
+        received = block.values.sum(2) * len(stream.sources)
+        add_back(parts[block.target], received, block.target_places)
     return degree
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.convolution import Axis, Convolution
 from lightning_nndyn.errors import TracingError
+from lightning_nndyn.registry import LayerKind
 from lightning_nndyn.tracing import LayerTracer, call_model, undisturbed
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
@@ -106,6 +107,9 @@ class _ChainTracer(LayerTracer):
         if "pool" in name or super()._layer_call(name, args, kwargs, out) is not None:
             raise TracingError(f"{name}, after {self._stage(len(self.chain))}, has no place here: {_WAY_OUT}")
         return None
+
+    def _registered_call(self, name: str, module: nn.Module, kind: LayerKind, x: Tensor, out: Tensor) -> None:
+        raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
 
     def _append(self, operation: str, given: _Arguments, out: Tensor) -> None:
         x = given["input"]

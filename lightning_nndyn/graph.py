@@ -11,160 +11,58 @@ This module takes tensors, not modules: `lightning_nndyn.tracing` finds out whic
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lightning_nndyn.blocks import Block, LayerWeight, arranged, slice_norms
 from lightning_nndyn.errors import TracingError
 
 if TYPE_CHECKING:
     import networkx
 
-# Squares are formed in pieces of this many numbers: 2 MiB in float32 stay in a core's share of the cache.
-_SCRATCH = 1 << 19
-# Up to this length a matrix-vector product sums as exactly as torch's pairwise sum, and faster.
-_SHORT = 128
+__all__ = ["Block", "LayerWeight", "RolledGraph", "Stream", "csr_order", "csr_tensor", "slice_norms"]
 
 
 @dataclass(frozen=True)
-class LayerWeight:
-    """Where a block of edges gets its weights from.
+class Stream:
+    """Blocks that share their values: their sources are added up before the target reads the sum.
 
     Attributes:
-        name: the layer's name, for messages and drawings.
-        read: returns the weight now: [out, in / groups, *kernel], or [in, out / groups, *kernel] if
-            ``transposed``.
-        groups: the number of groups of a grouped convolution.
-        transposed: whether the input axis comes first (transposed convolutions, ``x @ w``).
-        columns: None if input position ``j`` belongs to source node ``j // (in / sources)``, as after a
-            flatten; otherwise the source node of each input position, LongTensor[in], -1 for positions that
-            other layers feed (concatenation).
+        block: one of them.
+        sources: the node layers that the blocks come from.
     """
 
-    name: str
-    read: Callable[[], Tensor]
-    groups: int = 1
-    transposed: bool = False
-    columns: Tensor | None = None
-
-    def slices(self) -> Tensor:
-        """Returns the weight as [out, in / groups, kernel positions]; a view where strides allow one."""
-        weight = self.read().detach()
-        if self.transposed:
-            weight = weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
-        return weight.flatten(2) if weight.dim() > 2 else weight.unsqueeze(2)
-
-
-@dataclass(frozen=True)
-class Block:
-    """The edges between two consecutive node layers.
-
-    Attributes:
-        source: index of the node layer the edges come from.
-        target: index of the node layer they lead to.
-        values: edge weights [groups, targets / groups, sources / groups], a view of the graph's buffer.
-        weight: where the values are read from.
-    """
-
-    source: int
-    target: int
-    values: Tensor
-    weight: LayerWeight
-    _work: dict[str, Tensor] = field(default_factory=dict, repr=False)
-
-    def refresh(self) -> None:
-        """Reads the layer's weights again, into the same memory."""
-        slices = self.weight.slices()
-        groups, targets, sources = self.values.shape
-        out = self.values.view(groups * targets, sources)
-        if self.weight.columns is not None:
-            self._refresh_by_column(slices, out)
-            return
-        positions = slices.shape[1] // sources
-        if positions > 1:
-            slices = slices.unflatten(1, (sources, positions)).flatten(2)
-        slice_norms(slices, out, self._work)
-
-    def _refresh_by_column(self, slices: Tensor, out: Tensor) -> None:
-        """The general case: input positions are scattered over the source nodes by an index."""
-        norms = self._scratch("norms", slices.shape[:2], out)
-        slice_norms(slices, norms, self._work)
-        columns = self.weight.columns
-        assert columns is not None
-        # The last column collects what other layers feed, and is thrown away.
-        gathered = self._scratch("gathered", (out.shape[0], out.shape[1] + 1), out).zero_()
-        index = torch.where(columns < 0, out.shape[1], columns)
-        gathered.index_add_(1, index, norms.square_())
-        torch.sqrt(gathered[:, :-1], out=out)
-
-    def _scratch(self, key: str, shape: Sequence[int], like: Tensor) -> Tensor:
-        if key not in self._work:
-            self._work[key] = like.new_empty(tuple(shape))
-        return self._work[key]
-
-
-def slice_norms(slices: Tensor, out: Tensor, work: dict[str, Tensor] | None = None) -> Tensor:
-    """L2 norms over the last axis, written into ``out``.
-
-    Args:
-        slices: [rows, columns, positions], any strides and floating dtype.
-        out: [rows, columns], the result.
-        work: keeps the scratch memory between calls, so that the second call allocates nothing.
-
-    Returns:
-        ``out``.
-    """
-    rows, columns, positions = slices.shape
-    same = slices.dtype == out.dtype
-    if positions == 1:
-        return torch.abs(slices[:, :, 0], out=out) if same else out.copy_(slices[:, :, 0]).abs_()
-    if out.device.type != "cpu":
-        return torch.linalg.vector_norm(slices, dim=2, out=out, dtype=out.dtype)
-    # torch reduces a short inner axis without vector instructions; squares in a cached buffer, summed by one
-    # matrix-vector product, take a third of the time (benchmarks/signature.py).
-    work = {} if work is None else work
-    step = max(1, _SCRATCH // (columns * positions))
-    if "squares" not in work:
-        work["squares"] = out.new_empty(min(step, rows) * columns * positions)
-        work["ones"] = out.new_ones(positions)
-    for start in range(0, rows, step):
-        piece = slices[start : start + step]
-        squares = work["squares"][: piece.numel()].view(piece.shape)
-        if same:
-            torch.mul(piece, piece, out=squares)
-        else:  # half precision would round the squares
-            squares.copy_(piece).square_()
-        norms = out[start : start + step].view(-1)
-        squares = squares.view(-1, positions)
-        if positions <= _SHORT:
-            norms.addmv_(squares, work["ones"], beta=0)  # in torch 2.5 torch.mv(out=) takes new memory
-        else:
-            torch.sum(squares, 1, out=norms)
-    return out.sqrt_()
+    block: Block
+    sources: tuple[int, ...]
 
 
 class RolledGraph:
-    """The rolled graph of one network (section 3.1), a chain of node layers joined by dense blocks of edges.
+    """The rolled graph of one network (section 3.1): node layers joined by dense blocks of edges.
 
     Args:
         layer_sizes: nodes of each node layer, the input channels first.
-        weights: for each block but the input, where its edges are read from; ``weights[i]`` joins node layer
-            ``i`` to ``i + 1``.
+        weights: where edges are read from; in a chain ``weights[i]`` joins node layer ``i`` to ``i + 1``.
         left_out: parametric layers that are not in the graph, with the reason.
+        joints: for each weight the node layers that it leads from and the one that it leads to; None for a
+            chain.
+        layer_names: the name of each node layer; None takes the weights' names behind ``"input"``.
 
     Raises:
         TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several
             devices.
 
     Attributes:
-        blocks: the edges, one block for each pair of consecutive node layers.
+        blocks: the edges, in a chain one block for each pair of consecutive node layers, otherwise at least
+            one for each node layer and each that feeds it.
+        streams: the same blocks, those that share their values put together.
         layer_sizes: nodes of each node layer.
         layer_names: ``"input"``, then the name of the layer that each node layer stands for; a layer that is
             called again appears as ``"name#2"``.
+        is_chain: whether every node layer feeds the next one and no other.
         left_out: parametric layers that are not in the graph, with the reason.
     """
 
@@ -173,27 +71,33 @@ class RolledGraph:
         layer_sizes: Sequence[int],
         weights: Sequence[LayerWeight],
         left_out: Mapping[str, str] | None = None,
+        *,
+        joints: Sequence[tuple[Sequence[int], int]] | None = None,
+        layer_names: Sequence[str] | None = None,
     ) -> None:
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
-        self.layer_names = _unique(["input", *(weight.name for weight in weights)])
+        self.layer_names = _unique(layer_names or ["input", *(weight.name for weight in weights)])
         self.left_out = dict(left_out or {})
+        self.is_chain = joints is None
+        if joints is None:
+            joints = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
         shapes = [
-            _block_shape(weight, sources, targets)
-            for weight, (sources, targets) in zip(weights, pairwise(self.layer_sizes), strict=True)
+            _block_shape(weight, self.layer_sizes[sources[0]], self.layer_sizes[target])
+            for weight, (sources, target) in zip(weights, joints, strict=True)
         ]
         first = weights[0].read()
-        for weight in weights:
-            if weight.read().device != first.device:
-                raise TracingError(
-                    f"layer {weight.name!r} lies on {weight.read().device}, layer {weights[0].name!r} on "
-                    f"{first.device}: a rolled graph needs all its weights on one device"
-                )
+        _check_devices(weights, first.device)
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
         self._buffer = torch.empty(sum(map(_numel, shapes)), dtype=dtype, device=first.device)
         pieces = self._buffer.split([_numel(shape) for shape in shapes])
+        self.streams = tuple(
+            Stream(Block(sources[0], target, piece.view(shape), weight), tuple(sources))
+            for (sources, target), piece, shape, weight in zip(joints, pieces, shapes, weights, strict=True)
+        )
         self.blocks = tuple(
-            Block(i, i + 1, piece.view(shape), weight)
-            for i, (piece, shape, weight) in enumerate(zip(pieces, shapes, weights, strict=True))
+            stream.block if source == stream.block.source else replace(stream.block, source=source)
+            for stream in self.streams
+            for source in stream.sources
         )
         self._csr: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self.refresh()
@@ -206,7 +110,7 @@ class RolledGraph:
     @property
     def num_edges(self) -> int:
         """Number of undirected edges, |E| in Table 5; an edge of weight zero counts."""
-        return self._buffer.numel()
+        return sum(block.values.numel() for block in self.blocks)
 
     @property
     def device(self) -> torch.device:
@@ -233,9 +137,12 @@ class RolledGraph:
         return tuple(offsets)
 
     def refresh(self) -> RolledGraph:
-        """Reads the weights again, in place: no tracing, no new memory. Returns the graph itself."""
-        for block in self.blocks:
-            block.refresh()
+        """Reads the weights again, in place and without tracing. Returns the graph itself.
+
+        A chain takes no new memory; otherwise one layer's squares at a time.
+        """
+        for stream in self.streams:
+            stream.block.refresh()
         if self._csr is not None:
             _, _, values, order = self._csr
             torch.index_select(self._buffer, 0, order, out=values)
@@ -247,17 +154,32 @@ class RolledGraph:
 
     @property
     def edge_weight(self) -> Tensor:
-        """Weight of each edge, Tensor[E]; changes with `refresh`."""
+        """Weight of each edge, Tensor[E]. In a chain it changes with `refresh`; otherwise it is a copy."""
+        return self._buffer if len(self.blocks) == len(self.streams) else self._buffer[self.edge_place()]
+
+    @property
+    def distinct_weights(self) -> Tensor:
+        """The edges' weights without repetition, Tensor[<= E]; changes with `refresh`."""
         return self._buffer
 
+    def edge_place(self) -> Tensor:
+        """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
+        first = [int(block.values.storage_offset()) for block in self.blocks]
+        places = [
+            start + torch.arange(block.values.numel(), device=self.device)
+            for start, block in zip(first, self.blocks, strict=True)
+        ]
+        return torch.cat(places)
+
     def _block_index(self, block: Block) -> Tensor:
-        groups, targets, sources = block.values.shape
-        source = torch.arange(groups * sources, device=self.device) + self.offsets[block.source]
-        target = torch.arange(groups * targets, device=self.device) + self.offsets[block.target]
+        sizes, offsets = self.layer_sizes, self.offsets
+        nodes = torch.arange(max(sizes), device=self.device)
+        source = arranged(nodes[: sizes[block.source]], block.source_places, len(block.values))
+        target = arranged(nodes[: sizes[block.target]], block.target_places, len(block.values))
         return torch.stack(
             (
-                source.view(groups, 1, sources).expand_as(block.values).reshape(-1),
-                target.view(groups, targets, 1).expand_as(block.values).reshape(-1),
+                (source.unsqueeze(1) + offsets[block.source]).expand_as(block.values).reshape(-1),
+                (target.unsqueeze(2) + offsets[block.target]).expand_as(block.values).reshape(-1),
             )
         )
 
@@ -270,7 +192,7 @@ class RolledGraph:
             source, target = self.edge_index()
             size = (self.num_nodes, self.num_nodes)
             start, columns, order = csr_order(torch.cat((target, source)), torch.cat((source, target)), size)
-            order %= self.num_edges
+            order = self.edge_place()[order % self.num_edges]
             self._csr = (start, columns, self._buffer[order], order)
         start, columns, values, _ = self._csr
         return csr_tensor(start, columns, values, (self.num_nodes, self.num_nodes))
@@ -283,7 +205,7 @@ class RolledGraph:
         for node, layer in enumerate(self.node_layers.tolist()):
             graph.add_node(node, layer=layer, name=self.layer_names[layer])
         source, target = self.edge_index().tolist()
-        graph.add_weighted_edges_from(zip(source, target, self._buffer.tolist(), strict=True))
+        graph.add_weighted_edges_from(zip(source, target, self.edge_weight.tolist(), strict=True))
         return graph
 
     def layers(self, values: Tensor) -> Iterator[Tensor]:
@@ -291,8 +213,9 @@ class RolledGraph:
         return iter(values.split(self.layer_sizes))
 
     def __repr__(self) -> str:
-        chain = " -> ".join(f"{n}:{s}" for n, s in zip(self.layer_names, self.layer_sizes, strict=True))
-        return f"RolledGraph({self.num_nodes} nodes, {self.num_edges} edges: {chain})"
+        layers = [f"{n}:{s}" for n, s in zip(self.layer_names, self.layer_sizes, strict=True)]
+        drawn = " -> ".join(layers) if self.is_chain else f"{len(self.blocks)} blocks of {', '.join(layers)}"
+        return f"RolledGraph({self.num_nodes} nodes, {self.num_edges} edges: {drawn})"
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
@@ -320,6 +243,15 @@ def csr_tensor(start: Tensor, columns: Tensor, values: Tensor, size: tuple[int, 
         return torch.sparse_csr_tensor(start, columns, values, size, check_invariants=False)
 
 
+def _check_devices(weights: Sequence[LayerWeight], device: torch.device) -> None:
+    for weight in weights:
+        if weight.read().device != device:
+            raise TracingError(
+                f"layer {weight.name!r} lies on {weight.read().device}, layer {weights[0].name!r} on "
+                f"{device}: a rolled graph needs all its weights on one device"
+            )
+
+
 def _numel(shape: Sequence[int]) -> int:
     return shape[0] * shape[1] * shape[2]
 
@@ -330,6 +262,8 @@ def _block_shape(weight: LayerWeight, sources: int, targets: int) -> tuple[int, 
     groups = weight.groups
     if out != targets:
         raise TracingError(f"layer {weight.name!r} has {out} outputs, its node layer {targets} nodes")
+    if weight.wiring is not None:
+        return (*weight.wiring.targets.shape, weight.wiring.sources.shape[1])
     if weight.columns is not None:
         if groups != 1 or weight.columns.shape != (inputs,):
             raise TracingError(

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from lightning_nndyn.blocks import Block, add_back, arranged
 from lightning_nndyn.graph import RolledGraph, csr_order, csr_tensor
 
 
@@ -26,6 +27,7 @@ class Products(ABC):
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.layer_sizes = graph.layer_sizes
+        self.is_chain = graph.is_chain
 
     @abstractmethod
     def refresh(self) -> None:
@@ -41,43 +43,56 @@ class Products(ABC):
 
 
 class BlockProducts(Products):
-    """One dense product a block."""
+    """One dense product for all blocks that share their values."""
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         super().__init__(graph, dtype)
         # The graph's own memory, unless the products want more digits than it has.
-        self._blocks = [(block, block.values.to(dtype)) for block in graph.blocks]
+        self._streams = [(stream, stream.block.values.to(dtype)) for stream in graph.streams]
 
     def refresh(self) -> None:
         """Follows the graph's `refresh`, in place."""
-        for block, values in self._blocks:
-            if values is not block.values:
-                values.copy_(block.values)
+        for stream, values in self._streams:
+            if values is not stream.block.values:
+                values.copy_(stream.block.values)
 
     def forward(self, vector: Tensor) -> Tensor:
         """``L @ vector``, Tensor[V]."""
         result = torch.zeros_like(vector)
         given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
-        for block, values in self._blocks:
-            _add_product(made[block.target], values, given[block.source])
+        for stream, values in self._streams:
+            vector = sum((given[source] for source in stream.sources[1:]), given[stream.sources[0]])
+            block = stream.block
+            if _is_dense(block):
+                made[block.target].addmv_(values[0], vector)
+            else:
+                part = _product(values, arranged(vector, block.source_places, len(values)))
+                add_back(made[block.target], part, block.target_places)
         return result
 
     def backward(self, vector: Tensor) -> Tensor:
         """``L.T @ vector``, Tensor[V]."""
         result = torch.zeros_like(vector)
         given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
-        for block, values in self._blocks:
-            _add_product(made[block.source], values.transpose(1, 2), given[block.target])
+        for stream, values in self._streams:
+            block, vector = stream.block, given[stream.block.target]
+            if len(stream.sources) == 1 and _is_dense(block):
+                made[block.source].addmv_(values.transpose(1, 2)[0], vector)
+                continue
+            part = _product(values.transpose(1, 2), arranged(vector, block.target_places, len(values)))
+            for source in stream.sources:
+                add_back(made[source], part, block.source_places)
         return result
 
 
-def _add_product(out: Tensor, matrices: Tensor, vector: Tensor) -> None:
-    """Adds the product of [groups, m, n] matrices with a vector [groups * n] to ``out``, in place."""
-    groups = matrices.shape[0]
-    if groups == 1:
-        out.addmv_(matrices[0], vector)
-    else:
-        out += torch.bmm(matrices, vector.view(groups, -1, 1)).view(-1)
+def _is_dense(block: Block) -> bool:
+    """Whether every source node is joined to every target node."""
+    return block.values.shape[0] == 1 and block.source_places is None
+
+
+def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Products of matrices [b, m, n] with vectors [b, n]: [b, m]."""
+    return torch.bmm(matrices, vectors.unsqueeze(2)).squeeze(2)
 
 
 class CsrProducts(Products):
@@ -86,13 +101,17 @@ class CsrProducts(Products):
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         super().__init__(graph, dtype)
         source, target = graph.edge_index()
-        self._weight = graph.edge_weight
+        self._weight = graph.distinct_weights
+        place = graph.edge_place()
         size = (graph.num_nodes, graph.num_nodes)
-        self._along, self._along_order = self._matrix(target, source, size)
-        self._back, self._back_order = self._matrix(source, target, size)
+        self._along, self._along_order = self._matrix(target, source, place, size)
+        self._back, self._back_order = self._matrix(source, target, place, size)
 
-    def _matrix(self, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _matrix(
+        self, rows: Tensor, columns: Tensor, place: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         start, columns, order = csr_order(rows, columns, size)
+        order = place[order]
         return csr_tensor(start, columns, self._weight[order].to(self.dtype), size), order
 
     def refresh(self) -> None:

@@ -19,15 +19,15 @@ from torch import Tensor
 _CHANNEL_BITS = 32
 _CHANNEL_MASK = (1 << _CHANNEL_BITS) - 1
 
-_MOVEMENTS = frozenset(
+MOVEMENTS = frozenset(
     """__getitem__ broadcast_to cat chunk concat concatenate dsplit dstack expand expand_as flatten flip
     gather hsplit hstack index_select moveaxis movedim narrow permute pixel_shuffle pixel_unshuffle
     ravel repeat repeat_interleave reshape reshape_as roll rot90 select split split_with_sizes squeeze
     stack swapaxes swapdims t take_along_dim tensor_split tile transpose unbind unflatten unsafe_chunk
     unsafe_split unsqueeze view view_as vsplit vstack channel_shuffle""".split()
 )
-_REDUCTIONS = frozenset("mean sum amax amin max min logsumexp std var median nanmean norm prod".split())
-_PRODUCTS = frozenset("matmul bmm mm __matmul__ __rmatmul__".split())
+REDUCTIONS = frozenset("mean sum amax amin max min logsumexp std var median nanmean norm prod".split())
+PRODUCTS = frozenset("matmul bmm mm __matmul__ __rmatmul__".split())
 
 
 @dataclass(frozen=True)
@@ -125,27 +125,27 @@ def propagate(
         return [NOTHING] * len(outputs)
     name = getattr(func, "__name__", "")
     if name == "__get__" and outputs:
-        name, func = _property(inputs[0][0], outputs[0]) or (name, func)
+        name, func = property_movement(inputs[0][0], outputs[0]) or (name, func)
     opaque = frozenset[int]().union(*(provenance.opaque for _, provenance in inputs))
-    if name in _MOVEMENTS:
+    if name in MOVEMENTS:
         # Planes have other strides than the tensor they describe: where it can be viewed, they may need a
         # copy.
         views: dict[str, Callable[..., Any]] = {"view": Tensor.reshape, "view_as": Tensor.reshape_as}
         func = views.get(name, func)
-        moved = _move(func, args, kwargs, lookup, len(outputs))
+        moved = move(func, args, kwargs, lookup, len(outputs))
         if moved is not None:
             return [Provenance(planes, opaque) for planes in moved]
-    elif name in _REDUCTIONS:
+    elif name in REDUCTIONS:
         inputs = [(tensor, _reduce(provenance, tensor, args, kwargs)) for tensor, provenance in inputs]
-    elif name in _PRODUCTS:
+    elif name in PRODUCTS:
         inputs = _contract(inputs, args, lookup)
     elif name == "scaled_dot_product_attention":
         value = args[2] if len(args) > 2 else kwargs["value"]
         inputs = [(t, p if t is value else Provenance((), p.sources)) for t, p in inputs]
-    return [_merge(inputs, output) for output in outputs]
+    return [merge(inputs, output) for output in outputs]
 
 
-def _property(before: Tensor, after: Tensor) -> tuple[str, Callable[..., Any]] | None:
+def property_movement(before: Tensor, after: Tensor) -> tuple[str, Callable[..., Any]] | None:
     """The movement behind an attribute such as ``.T`` or ``.mT``, told by its strides; None for others."""
     same = after.shape == before.shape and after.stride() == before.stride()
     if same or before.dim() < 2:
@@ -158,14 +158,14 @@ def _property(before: Tensor, after: Tensor) -> tuple[str, Callable[..., Any]] |
     return None
 
 
-def _merge(inputs: Sequence[tuple[Tensor, Provenance]], output: Tensor) -> Provenance:
+def merge(inputs: Sequence[tuple[Tensor, Provenance]], output: Tensor) -> Provenance:
     """Entry-by-entry operations, pooling, normalisation: a plane stays where the output's shape fits it."""
     planes: list[Tensor] = []
     opaque: set[int] = set()
     for _, provenance in inputs:
         opaque |= provenance.opaque
         for plane in provenance.planes:
-            fitted = _fit(plane, output)
+            fitted = fit(plane, output)
             if fitted is None:
                 opaque |= makers(plane)
             elif not any(torch.equal(fitted, other) for other in planes):
@@ -173,7 +173,7 @@ def _merge(inputs: Sequence[tuple[Tensor, Provenance]], output: Tensor) -> Prove
     return Provenance(tuple(planes), frozenset(opaque))
 
 
-def _fit(plane: Tensor, output: Tensor) -> Tensor | None:
+def fit(plane: Tensor, output: Tensor) -> Tensor | None:
     """The plane with the output's number of axes (broadcasting), or None where sizes differ."""
     if plane.dim() > output.dim():
         return None
@@ -182,7 +182,7 @@ def _fit(plane: Tensor, output: Tensor) -> Tensor | None:
     return plane if fits else None
 
 
-def _move(
+def move(
     func: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -202,11 +202,11 @@ def _move(
             return plane.expand(tensor.shape)
 
         try:
-            out = func(*_map(args, substitute), **_map(kwargs, substitute))
+            out = func(*map_tensors(args, substitute), **map_tensors(kwargs, substitute))
         except (RuntimeError, TypeError, NotImplementedError):
             return None
         for planes, plane in zip(moved, tensors_in(out), strict=True):
-            plane = _compress(plane)
+            plane = compress(plane)
             if bool((plane >= 0).any()):
                 planes.append(plane)
     return [tuple(planes) for planes in moved]
@@ -220,17 +220,20 @@ def write(target: Tensor, index: Any, value: Any, lookup: Callable[[Tensor], Pro
     planes = list(before.planes)
     for plane in lookup(value).planes:
         canvas = torch.full(target.shape, -1)
-        canvas[_map(index, lambda tensor: tensor.cpu())] = plane.expand(value.shape)
-        planes.append(_compress(canvas))
+        canvas[map_tensors(index, lambda tensor: tensor.cpu())] = plane.expand(value.shape)
+        planes.append(compress(canvas))
     return Provenance(tuple(planes), before.opaque | lookup(value).opaque)
 
 
-def _compress(plane: Tensor) -> Tensor:
+def compress(plane: Tensor) -> Tensor:
     """Cuts each axis along which the labels do not change to size one."""
+    for axis in range(plane.dim()):
+        if plane.stride(axis) == 0 and plane.shape[axis] > 1:
+            plane = plane.narrow(axis, 0, 1)
     for axis in range(plane.dim()):
         if plane.shape[axis] > 1:
             first = plane.narrow(axis, 0, 1)
-            if plane.stride(axis) == 0 or bool((plane == first).all()):
+            if bool((plane == first).all()):
                 plane = first
     return plane.clone()
 
@@ -268,12 +271,12 @@ def _contract(
     return result
 
 
-def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Replaces every tensor in nested lists, tuples and dicts."""
     if isinstance(tree, Tensor):
         return change(tree)
     if isinstance(tree, Mapping):
-        return {key: _map(value, change) for key, value in tree.items()}
+        return {key: map_tensors(value, change) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return type(tree)(_map(value, change) for value in tree)
+        return type(tree)(map_tensors(value, change) for value in tree)
     return tree

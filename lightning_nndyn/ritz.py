@@ -7,6 +7,9 @@ is not searched in a Krylov space but in one that is cut at the layers' bounds: 
 l`` of a few vectors as a basis, the small matrix that W becomes on them is block tridiagonal, and its
 principal eigenvector gives every layer its own share at every step. The residual, cut in the same way, is the
 next vector. Each step costs one product with W, and contains the step of a Lanczos iteration.
+
+A graph whose layers feed others than the next is neither bipartite nor a chain. There the subspace is not
+cut, and the method is a restarted Lanczos iteration.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ class PrincipalVector:
             )
         self.iterations = 0
         self._products = products
-        self._sizes = torch.tensor(products.layer_sizes, device=degree.device)
+        self._chain = products.is_chain
+        sizes = products.layer_sizes if self._chain else (degree.numel(),)
+        self._sizes = torch.tensor(sizes, device=degree.device)
         self._layer = layer_of_each(self._sizes, degree.numel())
         even_layers = (len(self._sizes) + 1) // 2
         self._capacity = max(3, min(_MAX_VECTORS, _MAX_SMALL // even_layers))
@@ -78,6 +83,12 @@ class PrincipalVector:
         n = self._count
         # The new row and column of every layer's small matrix; behind[k] is what forward's transpose makes of
         # it.
+        if not self._chain:  # W is symmetric, and all of it is in one place
+            self._ahead[k] += self._behind[k]
+            self._small[0, :n, k] = self._small[0, k, :n] = self._layer_dots(self._basis[:n], self._ahead[k])[
+                0
+            ]
+            return
         self._small[:, :n, k] = self._layer_dots(self._basis[:n], self._ahead[k])
         self._small[1:, k, :n] = self._layer_dots(self._basis[:n], self._behind[k])[:-1]
 
@@ -117,9 +128,12 @@ class PrincipalVector:
         weights, self._value = self._small_eigenpair()
         share = weights.to(self._basis.dtype)
         basis, ahead, behind = (t[: self._count].T for t in (self._basis, self._ahead, self._behind))
+        self._vector = (share[self._layer] * basis).sum(1)
+        if not self._chain:
+            self._residual = ahead @ share[0] - self._value.to(share.dtype) * self._vector
+            return
         none = share.new_zeros(1, self._count)
         from_before, from_behind = torch.cat((none, share[:-1])), torch.cat((share[1:], none))
-        self._vector = (share[self._layer] * basis).sum(1)
         image = (from_before[self._layer] * ahead + from_behind[self._layer] * behind).sum(1)
         self._residual = image - self._value.to(image.dtype) * self._vector
 
@@ -129,6 +143,12 @@ class PrincipalVector:
         Even and odd layers make it bipartite as well: its half, rows odd and columns even, is all there is.
         """
         n, layers = self._count, len(self._sizes)
+        if not self._chain:
+            matrix = self._small[0, :n, :n]
+            # Its bound makes the largest eigenvalue the largest in modulus, too.
+            shift = matrix.abs().sum(1).max() * torch.eye(n, dtype=matrix.dtype, device=matrix.device)
+            vector = top_eigenvector(matrix + shift)
+            return vector[None], vector @ matrix @ vector
         even, odd = (layers + 1) // 2, layers // 2
         half = self._small.new_zeros(odd, n, even, n)
         couplings = self._small[:, :n, :n]

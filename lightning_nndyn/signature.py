@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from lightning_nndyn.aggregators import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
 from lightning_nndyn.centrality import degrees, iterate, products_for
+from lightning_nndyn.distance import WeightDistances
 from lightning_nndyn.graph import RolledGraph
 from lightning_nndyn.ritz import PrincipalVector
 
-SIGNATURE_VERSION = 1
+SIGNATURE_VERSION = 2
 """Changes when the meaning of a snapshot's statistics does; predictors of another version are refused."""
 
 STATISTICS = tuple(f"{feature}_{name}" for feature in ("degree", "eigenvector") for name in AGGREGATORS)
@@ -51,6 +52,9 @@ class Snapshot:
         num_nodes: the graph's nodes.
         num_edges: the graph's edges.
         layers: for each node layer the numbers that `LAYER_FIELDS` names; empty unless asked for.
+        distances: for each of the graph's streams (in a chain: each node layer but the input), how far the
+            weights are from those of the first snapshot, in units of their norm (`WeightDistances`); comes
+            with ``layers``.
     """
 
     epoch: float
@@ -61,6 +65,7 @@ class Snapshot:
     num_nodes: int
     num_edges: int
     layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    distances: tuple[float, ...] = ()
 
     @property
     def finite(self) -> bool:
@@ -72,13 +77,15 @@ class Snapshot:
         plain = asdict(self)
         plain["statistics"] = list(self.statistics)
         plain["layers"] = {name: list(row) for name, row in self.layers.items()}
+        plain["distances"] = list(self.distances)
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Snapshot:
         """The inverse of `to_dict`."""
         layers = {name: tuple(row) for name, row in plain["layers"].items()}
-        return cls(**{**plain, "statistics": tuple(plain["statistics"]), "layers": layers})
+        rows = {name: tuple(plain.get(name, ())) for name in ("statistics", "distances")}
+        return cls(**{**plain, **rows, "layers": layers})
 
 
 class SnapshotTaker:
@@ -91,15 +98,30 @@ class SnapshotTaker:
         graph: the network's rolled graph.
         tol: bound on the eigenvector's residual.
         per_layer: whether snapshots carry the numbers of each layer.
+        first_weights: what another taker of the same network had under this name, to go on measuring
+            distances from there; None to begin with the next snapshot.
     """
 
-    def __init__(self, graph: RolledGraph, tol: float = 1e-6, per_layer: bool = False) -> None:
+    def __init__(
+        self,
+        graph: RolledGraph,
+        tol: float = 1e-6,
+        per_layer: bool = False,
+        first_weights: Sequence[Tensor] | None = None,
+    ) -> None:
         self.graph = graph
         self._tol = tol
         self._per_layer = per_layer
         self._products = products_for(graph, tol)
         self._vector: Tensor | None = None
         self._steps = _COLD_STEPS
+        weights = [stream.block.weight for stream in graph.streams]
+        self._distances = WeightDistances(weights, first_weights) if per_layer else None
+
+    @property
+    def first_weights(self) -> list[Tensor]:
+        """A sample of each layer's first weights, from which distances are measured; empty before those."""
+        return self._distances.first if self._distances is not None else []
 
     def take(self, epoch: float) -> Snapshot:
         """Reads the weights now.
@@ -113,22 +135,25 @@ class SnapshotTaker:
         look = _waits_cheaply(graph.device)
         if look and not bool(degree.isfinite().all()):
             return self._diverged(epoch)
+        distances = degree.new_empty(0) if self._distances is None else self._distances.read()
         solver = PrincipalVector(self._products, degree, self._vector)
         if look:
             iterate(solver, self._tol, _MAX_ITERATIONS)
         else:
             solver.extend(self._steps)
-        vector, numbers = self._read(solver, degree)
+        vector, numbers = self._read(solver, degree, distances)
         while numbers[0] and not numbers[2] <= self._tol and solver.iterations < _MAX_ITERATIONS:
             solver.extend(self._steps)
-            vector, numbers = self._read(solver, degree)
+            vector, numbers = self._read(solver, degree, distances)
         if not numbers[0]:
             return self._diverged(epoch)
         self._steps = _WARM_STEPS
         self._vector = vector
         return self._snapshot(epoch, numbers, solver.iterations)
 
-    def _read(self, solver: PrincipalVector, degree: Tensor) -> tuple[Tensor, list[float]]:
+    def _read(
+        self, solver: PrincipalVector, degree: Tensor, distances: Tensor
+    ) -> tuple[Tensor, list[float]]:
         """All numbers of a snapshot in one copy to the host."""
         vector, eigenvalue, residual = solver.result()
         features = (degree, vector)
@@ -138,41 +163,43 @@ class SnapshotTaker:
         ]
         if self._per_layer:
             parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
-            parts += [torch.linalg.vector_norm(block.values).double().view(1) for block in self.graph.blocks]
+            parts += [self._norms(), distances]
         return vector, _to_host(torch.cat(parts))
 
     def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
         _, eigenvalue, residual = numbers[:3]
-        statistics = tuple(numbers[3 : 3 + len(STATISTICS)])
-        return self._make(epoch, statistics, eigenvalue, residual, iterations, self._layers(numbers))
+        end = 3 + len(STATISTICS)
+        snapshot = self._make(epoch, tuple(numbers[3:end]), eigenvalue, residual, iterations)
+        if not self._per_layer:
+            return snapshot
+        streams = len(self.graph.streams)
+        rest, far = numbers[end:-streams], numbers[-streams:]
+        return replace(snapshot, layers=self._layers(rest), distances=tuple(far))
+
+    def _norms(self) -> Tensor:
+        """Of the weights that lead to each node layer; 0 for layers that nothing leads to."""
+        norms = torch.zeros(len(self.graph.layer_sizes), dtype=torch.float64, device=self.graph.device)
+        for stream in self.graph.streams:
+            norms[stream.block.target] += torch.linalg.vector_norm(stream.block.values).double() ** 2
+        return norms.sqrt()
 
     def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
-        if not self._per_layer:
-            return {}
-        names = self.graph.layer_names
-        rest = numbers[3 + len(STATISTICS) :]
-        width = len(LAYER_STATISTICS)
-        degree, vector = rest[: width * len(names)], rest[width * len(names) : 2 * width * len(names)]
-        frobenius = [0.0, *rest[2 * width * len(names) :]]
+        names, width = self.graph.layer_names, len(LAYER_STATISTICS)
+        degree, vector = numbers[: width * len(names)], numbers[width * len(names) : 2 * width * len(names)]
+        frobenius = numbers[2 * width * len(names) :]
         return {
             name: (*degree[i * width : (i + 1) * width], *vector[i * width : (i + 1) * width], frobenius[i])
             for i, name in enumerate(names)
         }
 
     def _diverged(self, epoch: float) -> Snapshot:
-        return self._make(epoch, (math.nan,) * len(STATISTICS), math.nan, math.nan, 0, {})
+        return self._make(epoch, (math.nan,) * len(STATISTICS), math.nan, math.nan, 0)
 
     def _make(
-        self,
-        epoch: float,
-        statistics: tuple[float, ...],
-        eigenvalue: float,
-        residual: float,
-        iterations: int,
-        layers: Mapping[str, tuple[float, ...]],
+        self, epoch: float, statistics: tuple[float, ...], eigenvalue: float, residual: float, iterations: int
     ) -> Snapshot:
         nodes, edges = self.graph.num_nodes, self.graph.num_edges
-        return Snapshot(epoch, statistics, eigenvalue, residual, iterations, nodes, edges, layers)
+        return Snapshot(epoch, statistics, eigenvalue, residual, iterations, nodes, edges)
 
 
 def _waits_cheaply(device: torch.device) -> bool:

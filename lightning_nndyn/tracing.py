@@ -3,7 +3,8 @@
 Every operation of the pass goes through a `TorchFunctionMode`: products with a weight are layer calls,
 everything else carries the makers of its inputs on to its outputs (`lightning_nndyn.provenance`). The rolled
 graph is the chain along the main path, the longest path, in parametric layers, of the true data-flow graph:
-skips and projections beside it add nothing (section 3.1).
+skips and projections beside it add nothing (section 3.1). The whole data-flow graph is the other topology
+(`lightning_nndyn.dataflow`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,19 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn import provenance as pv
+from lightning_nndyn.blocks import LayerWeight
+from lightning_nndyn.dataflow import DataFlow
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph import LayerWeight, RolledGraph
+from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.registry import LayerKind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch.utils.hooks import RemovableHandle
+
+Topology: TypeAlias = Literal["chain", "dataflow"]
+"""What a rolled graph shows: the main path alone, as in the paper, or all that flows between layers."""
 
 _CONVOLUTIONS = frozenset("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d".split())
 _RIGHT_PRODUCTS = frozenset("matmul mm __matmul__ addmm".split())
@@ -67,10 +74,19 @@ class LayerTracer(TorchFunctionMode):
     Args:
         model: the module whose layers are wanted.
         layers: names of the chain's layers, first to last; given, nothing is traced.
+        topology: ``"chain"`` for the main path, ``"dataflow"`` for the graph of the whole data flow.
+
+    Raises:
+        ValueError: if ``topology`` is unknown, or layers are named for another than the chain.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Sequence[str] | None = None, *, topology: Topology = "chain"
+    ) -> None:
         super().__init__()
+        _check_topology(topology, layers)
+        self._flow = DataFlow(model) if topology == "dataflow" else None
+        self._closed = 0  # registered layers running
         self._model = model
         self._layers = layers
         self._calls: list[_Call] = []
@@ -83,7 +99,11 @@ class LayerTracer(TorchFunctionMode):
 
     def __enter__(self) -> LayerTracer:
         """Installs the hooks and starts watching."""
-        for name, module in _layer_modules(self._model):
+        if self._flow is not None:
+            self._flow.attach()
+            super().__enter__()  # type: ignore[no-untyped-call]
+            return self
+        for name, module in _traced_modules(self._model):
             self._handles.append(module.register_forward_pre_hook(partial(self._enter_module, name)))
             self._handles.append(module.register_forward_hook(self._leave_module, always_call=True))
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -94,14 +114,40 @@ class LayerTracer(TorchFunctionMode):
         super().__exit__(*exc)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
+        if self._flow is not None:
+            self._flow.detach()
         self._handles.clear()
         self._stack.clear()
+        self._closed = 0
 
     def _enter_module(self, name: str, module: nn.Module, args: Any) -> None:
         self._stack.append((name, module))
+        self._closed += kind_of(module) is not None
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._stack.pop()
+        name, _ = self._stack.pop()
+        kind = kind_of(module)
+        if kind is None:
+            return
+        self._closed -= 1
+        tensors = [next(pv.tensors_in(tree), None) for tree in (args, output)]
+        if not self._closed and isinstance(tensors[0], Tensor) and isinstance(tensors[1], Tensor):
+            with torch._C.DisableTorchFunction():
+                self._registered_call(name, module, kind, tensors[0], tensors[1])
+
+    def _registered_call(self, name: str, module: nn.Module, kind: LayerKind, x: Tensor, out: Tensor) -> None:
+        """Notes a call of a layer that `register_layer` was told about."""
+        layer = LayerWeight(
+            name or "weight", partial(kind.read, module), kind.groups_of(module), kind.transposed
+        )
+        call = _Call(layer.name, layer, type(module).__name__, x.shape[kind.axis], out.shape[kind.axis])
+        self._stamp(out, self._noted(call, self._provenance(x), kind.axis, out.dim()))
+
+    def _noted(self, call: _Call, read: pv.Provenance, axis: int, ndim: int) -> pv.Provenance:
+        """Notes a layer call; returns the provenance of its output, with channels along ``axis``."""
+        call.vectors, call.opaque = pv.along(read, axis, call.inputs)
+        self._calls.append(call)
+        return pv.output_of(len(self._calls) - 1, call.outputs, axis, ndim)
 
     def __torch_function__(
         self,
@@ -113,11 +159,20 @@ class LayerTracer(TorchFunctionMode):
         """Runs the operation and notes where its outputs come from."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if self._flow is not None:
+            self._flow.note(func, args, kwargs, out)
+        elif not self._closed:
+            self._note(func, args, kwargs, out)
+        return out
+
+    def _note(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> None:
         name = getattr(func, "__name__", "")
         if name == "__setitem__":
             target, index, value = args
             self._stamp(target, pv.write(target, index, value, self._provenance))
-            return out
+            return
         if name in _TRANSPOSES or name == "__get__":
             self._note_transpose(args, out)
         found = self._layer_call(name, args, kwargs, out)
@@ -125,7 +180,6 @@ class LayerTracer(TorchFunctionMode):
             found = pv.propagate(func, args, kwargs, out, self._provenance)
         for tensor, provenance in zip(pv.tensors_in(out), found, strict=True):
             self._stamp(tensor, provenance)
-        return out
 
     # -- provenance of tensors
 
@@ -196,9 +250,7 @@ class LayerTracer(TorchFunctionMode):
         outputs = out.shape[axis]
         layer = LayerWeight(name, read, groups, transposed=first != turned)
         call = _Call(name, layer, operation, x.shape[axis], outputs)
-        call.vectors, call.opaque = pv.along(self._provenance(x), axis, x.shape[axis])
-        self._calls.append(call)
-        return [pv.output_of(len(self._calls) - 1, outputs, axis, out.dim())]
+        return [self._noted(call, self._provenance(x), axis, out.dim())]
 
     def _locate(self, weight: Tensor) -> tuple[str, Callable[[], Tensor] | None, bool]:
         """The layer's name, how to read its weight again, and whether the operation saw it transposed."""
@@ -236,12 +288,15 @@ class LayerTracer(TorchFunctionMode):
         """Builds the rolled graph of the pass that was watched.
 
         Returns:
-            The chain along the main path; ``left_out`` names every other parametric layer with the reason.
+            The chain along the main path, or the whole data flow; ``left_out`` names every other parametric
+            layer with the reason.
 
         Raises:
-            TracingError: if no layer was called, or the main path cannot be followed; the message names the
-                layer and the way out.
+            TracingError: if no layer was called, or the chain's main path cannot be followed; the message
+                names the layer and the way out.
         """
+        if self._flow is not None:
+            return self._flow.graph()
         if self._layers is not None:
             return _chain_by_name(self._model, self._layers)
         if not self._calls:
@@ -302,7 +357,7 @@ class LayerTracer(TorchFunctionMode):
         kept = {call.name for call in chain}
         called = {call.name: call for call in self._calls}
         reasons = dict(self._embeddings)
-        for name, _ in _layer_modules(self._model):
+        for name, _ in _traced_modules(self._model):
             if name not in kept and name not in called:
                 reasons[name] = "never called in the traced forward pass"
         for name, call in called.items():
@@ -317,6 +372,7 @@ def rolled_graph(
     example_input: Any = None,
     *,
     layers: Sequence[str] | None = None,
+    topology: Topology = "chain",
 ) -> RolledGraph:
     """The rolled graph of a network (section 3.1), traced with a forward pass of its own.
 
@@ -329,19 +385,25 @@ def rolled_graph(
             ``example_input_array``, or tries the usual image sizes.
         layers: names of the chain's layers, first to last, for a model that cannot be traced; no pass is
             made.
+        topology: ``"chain"`` takes the main path alone, as the paper does: the longest path of layers.
+            ``"dataflow"`` takes all layers, each joined to every layer that feeds it through operations
+            without a weight; whatever has no meaning there is named in ``left_out``.
 
     Returns:
         The graph, on the weights' device.
 
     Raises:
-        TracingError: if the layers cannot be joined; the message names the layer and the way out.
+        TracingError: if a chain's layers cannot be joined, or the model has none, or rejects the input; the
+            message names the layer and the way out.
+        ValueError: if ``topology`` is unknown, or ``layers`` are named for another than the chain.
     """
+    _check_topology(topology, layers)
     if layers is not None:
         return _chain_by_name(model, layers)
     candidates = [example_input] if example_input is not None else _candidate_inputs(model)
     failure: Exception | None = None
     for candidate in candidates:
-        tracer = LayerTracer(model)
+        tracer = LayerTracer(model, topology=topology)
         try:
             with undisturbed(model), tracer:
                 call_model(model, candidate)
@@ -354,6 +416,13 @@ def rolled_graph(
         f"{type(model).__name__} rejects {tried} (last error: {type(failure).__name__}: {failure}); pass "
         f"example_input= with a batch that it takes, or {_WAY_OUT}"
     ) from failure
+
+
+def _check_topology(topology: str, layers: Sequence[str] | None) -> None:
+    if topology not in ("chain", "dataflow"):
+        raise ValueError(f"topology={topology!r} is unknown: take 'chain' or 'dataflow'")
+    if layers is not None and topology != "chain":
+        raise ValueError(f"layers= names the layers of a chain: drop it, or topology={topology!r}")
 
 
 def call_model(model: nn.Module, example: Any) -> Any:
@@ -406,6 +475,12 @@ def _candidate_inputs(model: nn.Module) -> list[Any]:
 
 def _layer_modules(model: nn.Module) -> list[tuple[str, Any]]:
     return [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd))]
+
+
+def _traced_modules(model: nn.Module) -> list[tuple[str, Any]]:
+    """With the layers that `register_layer` was told about."""
+    layers = dict(_layer_modules(model))
+    return [(n, m) for n, m in model.named_modules() if n in layers or kind_of(m) is not None]
 
 
 def _chain_by_name(model: nn.Module, layers: Sequence[str]) -> RolledGraph:

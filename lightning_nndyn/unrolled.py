@@ -131,6 +131,15 @@ class SignedBlock(NamedTuple):
     target: int
     values: EdgeMatrix
     weight: Convolution
+    source_places: Tensor | None = None
+    target_places: Tensor | None = None
+
+
+class SignedStream(NamedTuple):
+    """A block and the one node layer that it comes from."""
+
+    block: SignedBlock
+    sources: tuple[int]
 
 
 class SignedSubgraph:
@@ -141,10 +150,12 @@ class SignedSubgraph:
 
     Attributes:
         blocks: the edges, one block for each pair of consecutive node layers.
+        streams: the same blocks, each with its source.
         layer_names, layer_sizes, num_nodes: the unrolled graph's; nodes without an edge of this sign stay.
     """
 
     dtype = torch.float64
+    is_chain = True
 
     def __init__(self, graph: UnrolledGraph, sign: int) -> None:
         self._graph, self._sign = graph, sign
@@ -152,6 +163,7 @@ class SignedSubgraph:
         self.num_nodes = graph.num_nodes
         blocks = enumerate(zip(graph.matrices(sign), graph.layers, strict=True))
         self.blocks = tuple(SignedBlock(i, i + 1, values, layer) for i, (values, layer) in blocks)
+        self.streams = tuple(SignedStream(block, (block.source,)) for block in self.blocks)
 
     @property
     def num_edges(self) -> int:
@@ -186,6 +198,15 @@ class SignedSubgraph:
     def edge_weight(self) -> Tensor:
         """Absolute weight of each edge, Tensor[E], now; bounded like `edge_index`."""
         return torch.cat([weight for _, _, weight in self._edges(MAX_EDGES)])
+
+    @property
+    def distinct_weights(self) -> Tensor:
+        """The same as `edge_weight`: no two edges share a weight's place."""
+        return self.edge_weight
+
+    def edge_place(self) -> Tensor:
+        """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
+        return torch.arange(self.num_edges, device=self.device)
 
     def adjacency(self, *, max_edges: int = MAX_EDGES) -> Tensor:
         """The symmetric adjacency matrix of absolute weights, torch sparse CSR [V, V], float64.

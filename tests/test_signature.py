@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_nndyn as nd
-from lightning_nndyn import aggregators, signature
+from lightning_nndyn import aggregators, models, signature
 from lightning_nndyn.aggregators import LAYER_STATISTICS, segment_sum, summarize_layers
-from lightning_nndyn.signature import LAYER_FIELDS, batch_of, statistics_matrix
+from lightning_nndyn.signature import LAYER_FIELDS, Snapshot, SnapshotTaker, batch_of, statistics_matrix
+from lightning_nndyn.tracing import rolled_graph
 
 SAMPLES = {
     "normal": torch.randn(1001, generator=torch.Generator().manual_seed(0)).double(),
@@ -200,3 +202,57 @@ def test_statistics_matrix_has_a_row_a_snapshot() -> None:
     history = [taker.take(float(epoch)) for epoch in range(3)]
     assert statistics_matrix(history).shape == (3, 10)
     assert statistics_matrix([]).shape == (0, 10)
+
+
+# -- distances from the first weights
+
+
+def moved(network: nn.Module, size: float) -> list[float]:
+    """Random steps; how far each weight then is from where it was, in units of its norm."""
+    far = []
+    with torch.no_grad():
+        for weight in (one for one in network.parameters() if one.dim() > 1):
+            step = size * weight.std() * torch.randn_like(weight)
+            far.append(float(step.norm() / weight.norm()))
+            weight.add_(step)
+    return far
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_distances_are_those_of_whole_weights(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    network = models.vgg7().to(memory_format=layout)
+    taker = SnapshotTaker(rolled_graph(network, torch.zeros(1, 3, 32, 32)), per_layer=True)
+    assert taker.take(0.0).distances == (0.0,) * 10
+    far = moved(network, 0.1)
+    snapshot = taker.take(1.0)
+    assert snapshot.distances == pytest.approx(far, rel=0.03)
+    assert Snapshot.from_dict(snapshot.to_dict()) == snapshot
+    small = [sample.numel() for sample in taker.first_weights]
+    assert max(small) <= 8192 and small[0] == 64 * 3 * 9
+
+
+def test_distances_go_on_from_the_first_weights_of_another_taker() -> None:
+    network = models.lenet5()
+    graph = rolled_graph(network, torch.zeros(1, 3, 32, 32))
+    one = SnapshotTaker(graph, per_layer=True)
+    one.take(0.0)
+    moved(network, 0.1)
+    other = SnapshotTaker(graph, per_layer=True, first_weights=one.first_weights)
+    assert other.take(1.0).distances == one.take(1.0).distances != (0.0,) * 5
+
+
+def test_snapshots_without_layers_have_no_distances() -> None:
+    taker = SnapshotTaker(rolled_graph(models.lenet5(), torch.zeros(1, 3, 32, 32)))
+    assert taker.take(0.0).distances == () and taker.first_weights == []
+
+
+def test_layers_of_a_graph_that_is_no_chain_have_all_their_weights() -> None:
+    """In the graph of the whole data flow several streams may lead to one layer."""
+    graph = rolled_graph(models.resnet32(), torch.zeros(1, 3, 16, 16), topology="dataflow")
+    snapshot = SnapshotTaker(graph, per_layer=True).take(0.0)
+    assert list(snapshot.layers) == list(graph.layer_names)
+    for place, row in enumerate(snapshot.layers.values()):
+        squares = sum(float(s.block.values.norm()) ** 2 for s in graph.streams if s.block.target == place)
+        assert row[LAYER_FIELDS.index("frobenius")] == pytest.approx(squares**0.5, rel=1e-5)
+    assert len(snapshot.distances) == len(graph.streams)

@@ -82,7 +82,8 @@ class Run:
         snapshot = self.taker.take(moment)
         recent = batch_of(_RECENT, self.batches)
         so_far, lately = float(losses.mean()), float(losses[-recent:].mean())  # NaN before the first batch
-        self.snapshots.append(replace(snapshot, layers=single_precision(snapshot.layers)))
+        # `weights` has the distances exactly, of all entries.
+        self.snapshots.append(replace(snapshot, layers=single_precision(snapshot.layers), distances=()))
         self.losses.append((so_far, lately))
         self.layers.append(self.weights.read())
         if self.diverged is None and not (snapshot.finite and (moment == 0 or np.isfinite(so_far))):

@@ -1,0 +1,110 @@
+"""Whose weight a tensor is: a parameter, a view or part of one, or a weight that its module computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lightning_nndyn import provenance as pv
+
+_SAME_VALUES = frozenset("to contiguous clone detach float type type_as requires_grad_ __get__ data".split())
+_VIEWS = pv.MOVEMENTS | {"_unsafe_view"} | _SAME_VALUES
+
+
+class Weight(NamedTuple):
+    """A weight's parameter and how to read it again."""
+
+    parameter: str
+    read: Callable[[], Tensor]
+
+    @property
+    def module(self) -> str:
+        """The name of the module that owns it."""
+        return self.parameter.rpartition(".")[0]
+
+    @property
+    def layer(self) -> str:
+        """The layer's name: the module's, or the parameter's where that is not called ``weight``."""
+        owner, _, attribute = self.parameter.rpartition(".")
+        return owner if attribute == "weight" and owner else self.parameter
+
+
+class WeightNames:
+    """Knows a model's parameters, and follows the views that its forward pass takes of them.
+
+    Args:
+        model: the module.
+        stack: names and modules whose forward is running, innermost last; kept up by the caller.
+    """
+
+    def __init__(self, model: nn.Module, stack: Sequence[tuple[str, nn.Module]]) -> None:
+        self._model, self._stack = model, stack
+        self._names = {
+            id(parameter): name
+            for name, parameter in reversed(list(model.named_parameters(remove_duplicate=False)))
+        }
+        self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+    def find(self, tensor: Any) -> Weight | None:
+        """The weight that a tensor is or shows part of; None for others."""
+        if not isinstance(tensor, Tensor):
+            return None
+        name = self._names.get(id(tensor))
+        if name is None:
+            view: Weight | None = self._views.get(tensor)
+            return view
+        owner, _, attribute = self._named_here(tensor, name).rpartition(".")
+        return Weight(
+            f"{owner}.{attribute}" if owner else attribute,
+            partial(getattr, self._model.get_submodule(owner), attribute),
+        )
+
+    def _named_here(self, tensor: Tensor, name: str) -> str:
+        """A tied weight has several names: the one in the module that runs is meant."""
+        if self._stack:
+            owner, module = self._stack[-1]
+            for attribute, parameter in module.named_parameters(recurse=False):
+                if parameter is tensor:
+                    return f"{owner}.{attribute}" if owner else attribute
+        return name
+
+    def computed(self, weight: Tensor) -> Weight | None:
+        """A weight that is no parameter (parametrised, standardised, sharded): that of its module, if any."""
+        if not self._stack:
+            return None
+        name, module = self._stack[-1]
+        now = getattr(module, "weight", None)
+        if not isinstance(now, Tensor) or now.shape != weight.shape:
+            return None
+        return Weight(f"{name}.weight" if name else "weight", partial(getattr, module, "weight"))
+
+    def follow(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> None:
+        """Remembers the views of a weight that an operation has made."""
+        if getattr(func, "__name__", "") not in _VIEWS or not args:
+            return
+        weight = self.find(args[0])
+        rest = (args[1:], kwargs)
+        if weight is None or any(True for _ in pv.tensors_in(rest)):
+            return
+        for index, tensor in enumerate(pv.tensors_in(out)):
+            if id(tensor) not in self._names:
+                read = partial(_again, weight.read, func, args[1:], dict(kwargs), index)
+                self._views[tensor] = Weight(weight.parameter, read)
+
+
+def _again(
+    read: Callable[[], Tensor],
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    index: int,
+) -> Tensor:
+    with torch.no_grad():
+        return list(pv.tensors_in(func(read(), *args, **kwargs)))[index]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, Verdict
@@ -30,32 +30,39 @@ class Decision:
 
 @dataclass(frozen=True)
 class Policy:
-    """Stops a run at the first verdict whose `p_low` exceeds a threshold.
+    """Stops a run at the first verdict whose risk exceeds a threshold.
 
     The threshold is calibrated on runs that ended well (a conformal quantile): such a run is stopped by
-    mistake if the largest `p_low` of its course exceeds the threshold, and the largest held-out values of the
+    mistake if the largest risk of its course exceeds the threshold, and the largest held-out risks of the
     corpus' good runs are known. With n of them, and the new run exchangeable with them, a threshold at the
-    (k+1)-th largest is exceeded with probability at most (k+1) / (n+1); k is the largest for which that is
-    within `max_false_stop_rate`. This holds for a run that resembles the corpus', at any set of decision
-    times, and on average over corpora. The held-out values come from models fitted to four fifths of the
-    corpus, so that they are exchangeable only nearly.
+    (k+1)-th largest is exceeded with probability (k+1) / (n+1) on average over corpora; k is the largest for
+    which that is within `max_false_stop_rate`. With a `confidence`, k is the largest for which it stays
+    within the rate for that share of corpora: P(Bin(n, rate) <= k) <= 1 - confidence. All decision times
+    count together, as it is the largest risk that is compared. This holds for a run that resembles the
+    corpus'. The held-out risks come from models fitted to four fifths of the corpus, so that they are
+    exchangeable only nearly. Where whole populations (networks on data sets)
+    were held out, the promise is kept for each of them: the threshold is the highest that any asks for. A
+    population unlike all of them may still do worse.
 
     Verdicts out of the predictor's domain never stop. Weights that are not finite stop at any threshold.
 
     Attributes:
-        good_maxima: the largest held-out `p_low` of each good run, from the predictor's card.
+        good_maxima: for each kind of models the largest held-out risk of each good run, from the predictor's
+            card; in groups, for each of which the promise is to be kept.
         max_false_stop_rate: share of good runs that may be stopped, in [0, 1).
-        threshold: used as it is instead of a calibrated one; no promise about good runs then.
+        threshold: of `p_low`, used instead of a calibrated one; no promise about good runs then.
         min_epochs: verdicts before this time do not count.
+        confidence: with which the rate is kept, in (0, 1); None for on average.
 
     Raises:
-        PredictorError: a rate, threshold or time out of its range.
+        PredictorError: a rate, threshold, confidence or time out of its range.
     """
 
-    good_maxima: Sequence[float] = ()
+    good_maxima: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     max_false_stop_rate: float = 0.05
     threshold: float | None = None
     min_epochs: float = 0.0
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_false_stop_rate < 1:
@@ -66,6 +73,8 @@ class Policy:
             raise PredictorError(f"threshold={self.threshold} is not a probability; give a number in [0, 1]")
         if not self.min_epochs >= 0:
             raise PredictorError(f"min_epochs={self.min_epochs} is negative; give 0 for no grace period")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise PredictorError(f"confidence={self.confidence} is not in (0, 1); give a share such as 0.9")
 
     @classmethod
     def of(
@@ -75,18 +84,22 @@ class Policy:
         max_false_stop_rate: float = 0.05,
         threshold: float | None = None,
         min_epochs: float = 0.0,
+        confidence: float | None = None,
     ) -> Policy:
         """Calibrate by the good runs of the predictor's corpus."""
-        return cls(
-            tuple(predictor.card["calibration"]["good_maxima"]), max_false_stop_rate, threshold, min_epochs
-        )
+        calibration = predictor.card["calibration"]
+        maxima = {kind: tuple(map(tuple, found["good_maxima"])) for kind, found in calibration.items()}
+        return cls(maxima, max_false_stop_rate, threshold, min_epochs, confidence)
 
-    @property
-    def calibrated_threshold(self) -> float | None:
-        """`p_low` above which a run stops; None where there are too few good runs to promise the rate."""
-        if self.threshold is not None:
-            return self.threshold
-        return conformal_threshold(self.good_maxima, self.max_false_stop_rate)
+    def calibrated(self, kind: str) -> float | None:
+        """Risk above which a run stops, by models of a kind; None where too few good runs are known."""
+        groups = self.good_maxima.get(kind, ())
+        found = [conformal_threshold(one, self.max_false_stop_rate, self.confidence) for one in groups]
+        return max((threshold for threshold in found if threshold is not None), default=None)
+
+    def powerless(self, kind: str) -> bool:
+        """Whether no verdict by models of this kind can stop a run, but for divergence."""
+        return self.threshold is None and self.calibrated(kind) is None
 
     def decide(self, verdicts: Sequence[Verdict]) -> Decision:
         """Decide at the last of a run's verdicts so far, given in the order they came.
@@ -101,7 +114,6 @@ class Policy:
         return decision
 
     def _judge(self, verdict: Verdict) -> Decision:
-        threshold = self.calibrated_threshold
         if verdict.epoch < self.min_epochs:
             return _go_on(verdict, f"nothing is stopped before {_epochs(self.min_epochs)} (min_epochs)")
         if verdict.diverged:
@@ -109,41 +121,76 @@ class Policy:
             return Decision(True, reason, verdict.epoch)
         if not verdict.in_domain:
             return _go_on(verdict, f"the predictor does not know such runs ({verdict.note})")
-        if threshold is None:
-            return _go_on(verdict, self._too_few())
-        above = verdict.p_low > threshold
-        p_low, bar = _apart(verdict.p_low, threshold)
-        comparison = f"p_low {p_low} {'>' if above else '<='} {bar}, {self._origin()}"
-        if above:
-            reason = f"{_prediction(verdict)} ({comparison}) after {_epochs(verdict.epoch)}"
-            return Decision(True, reason, verdict.epoch)
-        return _go_on(verdict, f"{_prediction(verdict)} ({comparison})")
-
-    def _origin(self) -> str:
         if self.threshold is not None:
-            return "the threshold that was set"
-        return f"the threshold that stops at most {_percent(self.max_false_stop_rate)} of good runs"
+            return _compared(verdict, "p_low", verdict.p_low, self.threshold, "the threshold that was set")
+        threshold = self.calibrated(verdict.kind)
+        if threshold is None:
+            return _go_on(verdict, self._too_few(verdict.kind))
+        return _compared(verdict, "risk", verdict.risk, threshold, self._promise())
 
-    def _too_few(self) -> str:
+    def _promise(self) -> str:
+        sure = "" if self.confidence is None else f", {_percent(self.confidence)} sure"
+        return f"the threshold that stops at most {_percent(self.max_false_stop_rate)} of good runs{sure}"
+
+    def _too_few(self, kind: str) -> str:
         rate = self.max_false_stop_rate
         if not rate:
-            return "max_false_stop_rate is 0, which no number of runs can promise; it never stops on p_low"
+            return (
+                "max_false_stop_rate is 0, which no number of runs can promise; it never stops for its risk"
+            )
         return (
-            f"to stop at most {_percent(rate)} of good runs takes {good_runs_needed(rate)} of them for "
-            f"calibration, the predictor's corpus has {len(self.good_maxima)}; it never stops on p_low. "
-            "Set a threshold, allow a higher max_false_stop_rate, or fit to more runs"
+            f"to stop at most {_percent(rate)} of good runs takes {good_runs_needed(rate, self.confidence)} "
+            f"of them for calibration, the predictor's corpus has {self._most(kind)}; it "
+            "never stops for its risk. Set a threshold, allow a higher max_false_stop_rate, or fit to more "
+            "runs"
         )
 
+    def _most(self, kind: str) -> int:
+        return max(map(len, self.good_maxima.get(kind, ())), default=0)
 
-def conformal_threshold(good_maxima: Sequence[float], rate: float) -> float | None:
-    """Value that a new good run's maximum exceeds with probability `rate` at most; None with too few runs."""
-    allowed = math.floor(rate * (len(good_maxima) + 1) + _ROUNDING)
+
+def conformal_threshold(
+    good_maxima: Sequence[float], rate: float, confidence: float | None = None
+) -> float | None:
+    """Value that a new good run's maximum exceeds with probability `rate` at most; None with too few runs.
+
+    On average over sets of good runs; with a `confidence`, in that share of them.
+    """
+    allowed = allowed_above(len(good_maxima), rate, confidence)
     return sorted(good_maxima, reverse=True)[allowed - 1] if allowed else None
 
 
-def good_runs_needed(rate: float) -> int:
-    """Fewest good runs with which a false-stop rate above 0 can be promised at all: 19 for 5 %."""
-    return math.ceil(1 / rate - _ROUNDING) - 1
+def allowed_above(runs: int, rate: float, confidence: float | None = None) -> int:
+    """How many of the known good runs' maxima may reach the threshold; 0 where there are too few."""
+    if confidence is None:
+        return math.floor(rate * (runs + 1) + _ROUNDING)
+    allowed, chance = 0, 0.0
+    while allowed < runs:
+        chance += math.comb(runs, allowed) * rate**allowed * (1 - rate) ** (runs - allowed)
+        if chance > 1 - confidence + _ROUNDING:
+            break
+        allowed += 1
+    return allowed
+
+
+def good_runs_needed(rate: float, confidence: float | None = None) -> int:
+    """Fewest good runs with which a false-stop rate above 0 can be promised at all.
+
+    19 for 5 % on average, 45 with a confidence of 90 %, 59 with 95 %.
+    """
+    if confidence is None:
+        return math.ceil(1 / rate - _ROUNDING) - 1
+    return math.ceil(math.log(1 - confidence) / math.log(1 - rate) - _ROUNDING)
+
+
+def _compared(verdict: Verdict, name: str, value: float, bar: float, origin: str) -> Decision:
+    above = value > bar
+    shown, limit = _apart(value, bar)
+    comparison = f"{name} {shown} {'>' if above else '<='} {limit}, {origin}"
+    if above:
+        reason = f"{_prediction(verdict)} ({comparison}) after {_epochs(verdict.epoch)}"
+        return Decision(True, reason, verdict.epoch)
+    return _go_on(verdict, f"{_prediction(verdict)} ({comparison})")
 
 
 def _go_on(verdict: Verdict, why: str) -> Decision:

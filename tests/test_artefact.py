@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.linear_model import Ridge
-from synthetic_runs import corpus, history
+from synthetic_runs import corpus, history, paper
 
 from lightning_nndyn.errors import ArtefactError, NNDynWarning, PredictorError
 from lightning_nndyn.predictor import Predictor, artefact, list_predictors, load_predictor, shipped
@@ -39,7 +39,7 @@ class Intruder:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(low_threshold=0.5, max_epoch=1).fit(*corpus(40), corpus="made up")
+    return paper(low_threshold=0.5, max_epoch=1).fit(*corpus(40), corpus="made up")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def run(speed: float = 1e-3) -> Any:
     ],
 )
 def test_loaded_predictor_says_the_same(settings: Any, tmp_path: Path) -> None:
-    fitted = Predictor(low_threshold=0.5, max_epoch=0.5, **settings).fit(*corpus(40))
+    fitted = paper(low_threshold=0.5, max_epoch=0.5, **settings).fit(*corpus(40))
     fitted.save(tmp_path / "one")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -99,7 +99,7 @@ def test_loaded_predictor_says_the_same(settings: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("classifier", ["svm", "mlp"])
 def test_refit_is_saved_to_the_same_bytes(classifier: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        fitted = Predictor(low_threshold=0.5, classifier=classifier, max_epoch=0.25).fit(*corpus(40))
+        fitted = paper(low_threshold=0.5, classifier=classifier, max_epoch=0.25).fit(*corpus(40))
         fitted.save(tmp_path / name)
     assert archive(tmp_path / "one").read_bytes() == archive(tmp_path / "two").read_bytes()
     assert card(tmp_path / "one").read_bytes() == card(tmp_path / "two").read_bytes()
@@ -129,7 +129,7 @@ def test_card_says_what_it_is(saved: Path) -> None:
 
 def test_predictor_that_is_not_fitted_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(PredictorError, match="nothing to save"):
-        Predictor(low_threshold=0.5).save(tmp_path / "one")
+        paper(low_threshold=0.5).save(tmp_path / "one")
     assert not list(tmp_path.iterdir())
 
 
@@ -203,7 +203,7 @@ def test_edited_card(saved: Path, key: str) -> None:
 
 
 def test_card_and_archive_of_two_predictors(saved: Path, tmp_path: Path) -> None:
-    Predictor(low_threshold=0.6, max_epoch=1).fit(*corpus(40)).save(tmp_path / "two")
+    paper(low_threshold=0.6, max_epoch=1).fit(*corpus(40)).save(tmp_path / "two")
     archive(saved).write_bytes(archive(tmp_path / "two").read_bytes())
     with pytest.raises(ArtefactError, match="not the file its card describes"):
         Predictor.load(saved)
@@ -316,7 +316,7 @@ def test_save_that_fails_half_way_leaves_no_predictor_that_loads(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between the two files: the old card does not fit the new archive."""
-    other = Predictor(low_threshold=0.6, max_epoch=1).fit(*corpus(40))
+    other = paper(low_threshold=0.6, max_epoch=1).fit(*corpus(40))
     write = artefact._replace
 
     def only_the_archive(path: Path, content: bytes) -> None:
@@ -339,7 +339,7 @@ def test_write_that_fails_keeps_the_old_file(
 
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
-        Predictor(low_threshold=0.6, max_epoch=1).fit(*corpus(40)).save(saved)
+        paper(low_threshold=0.6, max_epoch=1).fit(*corpus(40)).save(saved)
     assert Predictor.load(saved).card["low_threshold"] == 0.5
     assert sorted(file.name for file in saved.parent.iterdir()) == ["one.json", "one.skops"]
 

@@ -6,17 +6,20 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Policy, conformal_threshold, good_runs_needed
+from lightning_nndyn.policy import Policy, allowed_above, conformal_threshold, good_runs_needed
 from lightning_nndyn.predictor import Verdict
 
-EVEN = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
+SCORES = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
+EVEN = {"weights": (SCORES,)}
 
 
-def verdict(p_low: float, epoch: float = 1.0, **changes: object) -> Verdict:
-    facts: dict[str, object] = {"predicted_accuracy": 0.142, "in_domain": True, "note": ""}
-    return Verdict(p_low=p_low, epoch=epoch, **{**facts, **changes})  # type: ignore[arg-type]
+def verdict(risk: float, epoch: float = 1.0, **changes: object) -> Verdict:
+    """One whose probability and risk are the same number, so that either can be compared."""
+    facts: dict[str, object] = {"predicted_accuracy": 0.142, "in_domain": True, "note": "", "risk": risk}
+    return Verdict(p_low=risk, epoch=epoch, **{**facts, **changes})  # type: ignore[arg-type]
 
 
 DEAD = verdict(1.0, 2.0, diverged=True, note="weights are not finite since epoch 2")
@@ -58,7 +61,8 @@ def test_promise_holds_over_many_draws(n: int, rate: float, ties: bool) -> None:
     if ties:
         scores = np.round(scores, 1)
     stopped = [
-        Policy(tuple(row[:-1]), max_false_stop_rate=rate).decide([verdict(row[-1])]).stop for row in scores
+        Policy({"weights": [tuple(row[:-1])]}, max_false_stop_rate=rate).decide([verdict(row[-1])]).stop
+        for row in scores
     ]
     share, error = np.mean(stopped), np.sqrt(rate * (1 - rate) / draws)
     exact = np.floor(rate * (n + 1) + 1e-9) / (n + 1)
@@ -69,7 +73,7 @@ def test_promise_holds_over_many_draws(n: int, rate: float, ties: bool) -> None:
 
 def test_stops_above_the_threshold_only() -> None:
     policy = Policy(EVEN, max_false_stop_rate=0.1)
-    bar = policy.calibrated_threshold
+    bar = policy.calibrated("weights")
     assert bar == 0.9  # the tenth largest of 0.99, 0.98, ...: (9 + 1) / 101 <= 0.1
     assert not policy.decide([verdict(bar)]).stop
     assert policy.decide([verdict(np.nextafter(bar, 1))]).stop
@@ -81,7 +85,7 @@ def test_reason_of_a_stop_has_the_numbers() -> None:
     assert decision.epoch == 0.25
     assert decision.reason == (
         "predicted final accuracy 14.2 % "
-        "(p_low 0.98 > 0.95, the threshold that stops at most 5 % of good runs) after 0.25 epochs"
+        "(risk 0.98 > 0.95, the threshold that stops at most 5 % of good runs) after 0.25 epochs"
     )
 
 
@@ -94,16 +98,16 @@ def test_reason_tells_near_numbers_apart(p_low: float) -> None:
 
 
 def test_too_few_good_runs_never_stop_and_say_how_many_it_takes() -> None:
-    policy = Policy(EVEN[:18])
+    policy = Policy({"weights": [SCORES[:18]]})
     decision = policy.decide([verdict(1.0)])
-    assert policy.calibrated_threshold is None
+    assert policy.calibrated("weights") is None and policy.powerless("weights")
     assert not decision.stop
     assert "takes 19 of them" in decision.reason
     assert "has 18" in decision.reason
-    assert Policy(EVEN[:19]).decide([verdict(1.0)]).stop
+    assert Policy({"weights": [SCORES[:19]]}).decide([verdict(1.0)]).stop
 
 
-def test_rate_zero_never_stops_on_p_low() -> None:
+def test_rate_zero_never_stops_for_its_risk() -> None:
     decision = Policy(EVEN, max_false_stop_rate=0.0).decide([verdict(1.0)])
     assert not decision.stop
     assert "max_false_stop_rate is 0" in decision.reason
@@ -158,8 +162,87 @@ def test_without_verdicts_the_run_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_false_stop_rate": 5}, {"max_false_stop_rate": -0.1}, {"threshold": 95}, {"min_epochs": -1}],
+    [
+        {"max_false_stop_rate": 5},
+        {"max_false_stop_rate": -0.1},
+        {"threshold": 95},
+        {"min_epochs": -1},
+        {"confidence": 2},
+    ],
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(PredictorError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         Policy(EVEN, **wrong)
+
+
+# -- kinds of models, and confidence
+
+
+def test_each_kind_of_models_has_its_own_threshold() -> None:
+    policy = Policy(
+        {"weights": [SCORES], "fused": [[10 * score for score in SCORES]]}, max_false_stop_rate=0.1
+    )
+    assert policy.decide([verdict(2.0)]).stop
+    assert not policy.decide([verdict(2.0, kind="fused")]).stop
+    assert policy.decide([verdict(9.5, kind="fused")]).stop
+    assert policy.powerless("curves")
+
+
+def test_the_promise_is_kept_for_each_group_of_good_runs() -> None:
+    """The highest threshold counts; groups too small to ask for one are passed over."""
+    groups = [SCORES, [3 * score for score in SCORES], [99.0] * 5]
+    policy = Policy({"weights": groups}, max_false_stop_rate=0.1)
+    assert policy.calibrated("weights") == pytest.approx(2.7)
+    for group in groups[:2]:
+        assert np.mean([policy.decide([verdict(score)]).stop for score in group]) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("runs", "confidence", "needed"),
+    [(45, 0.9, 1), (44, 0.9, 0), (59, 0.95, 1), (58, 0.95, 0), (209, 0.9, 7)],
+)
+def test_confidence_takes_the_binomial_count(runs: int, confidence: float, needed: int) -> None:
+    """At 5 %: k + 1 = 1 from 45 runs with 90 %, from 59 with 95 %; k = 6 at 209."""
+    assert allowed_above(runs, 0.05, confidence) == needed
+    for allowed in range(1, needed + 1):
+        assert binom.cdf(allowed - 1, runs, 0.05) <= 1 - confidence + 1e-9
+    assert binom.cdf(needed, runs, 0.05) > 1 - confidence
+    assert good_runs_needed(0.05, 0.9) == 45 and good_runs_needed(0.05, 0.95) == 59
+
+
+def test_with_confidence_few_corpora_break_the_promise() -> None:
+    """A threshold's true rate is known where risks are uniform; on average half the corpora exceed it."""
+    rng = np.random.default_rng(0)
+    over = {None: 0, 0.9: 0}
+    for _ in range(2000):
+        risks = {"weights": [rng.random(100).tolist()]}
+        for confidence in over:
+            threshold = Policy(risks, 0.1, confidence=confidence).calibrated("weights")
+            assert threshold is not None
+            over[confidence] += 1 - threshold > 0.1
+    assert over[0.9] / 2000 <= 0.11 < over[None] / 2000
+    reason = Policy(risks, 0.1, confidence=0.9).decide([verdict(1.5)]).reason
+    assert "at most 10 % of good runs, 90 % sure" in reason
+
+
+@pytest.mark.needs("mapie")
+@pytest.mark.parametrize("seed", range(4))
+def test_confidence_threshold_agrees_with_mapie(seed: int) -> None:
+    """MAPIE's risk control (Learn then Test) finds the same largest set of thresholds that keep the rate."""
+    from mapie.risk_control import BinaryClassificationController
+
+    good = np.random.default_rng(seed).random(150)
+    risks = np.concatenate([good, np.ones(20)])[:, None]
+    controller = BinaryClassificationController(
+        lambda risk: np.concatenate([1 - risk, risk], axis=1),
+        risk="fpr",  # of the good runs, those that are stopped
+        target_level=0.1,
+        confidence_level=0.9,
+        best_predict_param_choice="recall",
+        list_predict_params=np.linspace(1, 0, 2001),
+        fwer_method="fixed_sequence",
+    )
+    controller.calibrate(risks, (np.arange(len(risks)) >= len(good)).astype(int))
+    ours = conformal_threshold(good.tolist(), 0.1, 0.9)
+    assert ours is not None
+    assert 0 <= min(controller.valid_predict_params) - ours <= 1 / 2000

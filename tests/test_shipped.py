@@ -1,6 +1,7 @@
 """The predictors that ship: what their cards say is true, and they do their work under a real Trainer."""
 
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -15,33 +16,47 @@ from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.data import load_digits_data
 from lightning_nndyn.demo.configurations import demo_configurations
 from lightning_nndyn.demo.training import DigitsLeNet
-from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.evaluation import fit_predictor
+from lightning_nndyn.evaluation.material import curve_of, history_of
 from lightning_nndyn.policy import Policy
 
-FOLDER = Path(nd.__file__).parents[1] / "pretrained_predictors"
+ROOT = Path(nd.__file__).parents[1]
+FOLDER = ROOT / "pretrained_predictors"
 CORPUS = FOLDER / "lenet5-digits.parquet"
+CORPORA = {
+    file.stem: file
+    for folder in ("pretrained_predictors", "corpora")
+    for file in (ROOT / folder).glob("*.parquet")
+}
 
 
-def test_every_shipped_predictor_loads_and_has_its_corpus() -> None:
-    assert "lenet5-digits" in nd.list_predictors()
+def test_every_corpus_has_its_predictor_and_there_is_one_over_all() -> None:
+    assert {*CORPORA, "universal"} == set(nd.list_predictors())
     for name in nd.list_predictors():
         predictor = nd.load_predictor(name)
         assert predictor.card["signature_version"] == nd.SIGNATURE_VERSION
-        assert (FOLDER / f"{name}.parquet").stat().st_size < 20e6
+        assert predictor.reads_curves and predictor.times[:5] == (0.0625, 0.125, 0.25, 0.5, 1)
         assert (FOLDER / f"{name}.skops").stat().st_size < 20e6
+    assert all(file.stat().st_size < 20e6 for file in CORPORA.values())
 
 
-def test_no_warning_with_the_version_it_was_written_with() -> None:
-    import sklearn
+@pytest.mark.parametrize("name", nd.list_predictors())
+def test_they_load_without_warning_whatever_scikit_learn_is_installed(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.load_predictor(name)
 
-    predictor = nd.load_predictor("lenet5-digits")
-    same = predictor.card["versions"]["scikit-learn"] == sklearn.__version__
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        nd.load_predictor("lenet5-digits")
-    assert bool(caught) is not same
-    assert all(issubclass(warning.category, NNDynWarning) for warning in caught)
+
+@pytest.mark.needs("pyarrow")
+def test_they_are_fitted_to_the_corpora_as_they_lie_here() -> None:
+    """A corpus that has grown wants its predictor, and the one over all, fitted again: make predictors."""
+    counts = {
+        name: sum(not record.failed for record in load_corpus(file, raw=False))
+        for name, file in CORPORA.items()
+    }
+    for name, count in counts.items():
+        assert nd.load_predictor(name).card["runs"] == count
+    assert nd.load_predictor("universal").card["runs"] == sum(counts.values())
 
 
 @pytest.mark.needs("pyarrow")
@@ -65,10 +80,14 @@ def test_one_command_refits_it() -> None:
     for before, after in zip(shipped.card["scores"], refitted.card["scores"], strict=True):
         assert after["mae"] == pytest.approx(before["mae"], rel=1e-3)
         assert after["accuracy"] == pytest.approx(before["accuracy"], abs=0.005)
-    for record in load_corpus(CORPUS, raw=False)[::60]:
+    same_versions = shipped.card["versions"]["scikit-learn"] == metadata.version("scikit-learn")
+    for record in load_corpus(CORPUS)[::60]:
         for end in (2, 6):
-            one, other = (p.predict(record.snapshots[:end]) for p in (shipped, refitted))
-            assert one.p_low == pytest.approx(other.p_low, abs=1e-3)
+            history, curve = history_of(record)[:end], curve_of(record)
+            for given in (None, curve):
+                one, other = (p.predict(history, curve=given) for p in (shipped, refitted))
+                assert one == other or not same_versions
+                assert one.p_low == pytest.approx(other.p_low, abs=1e-2)
 
 
 def test_scores_beat_the_majority_inside_the_first_epoch() -> None:
@@ -76,15 +95,16 @@ def test_scores_beat_the_majority_inside_the_first_epoch() -> None:
     first = card["scores"][0]
     assert first["time"] == 0.0625
     assert first["accuracy"] > first["majority"] + 0.1
-    assert len(card["calibration"]["good_maxima"]) == card["runs"] - card["low"]
-    assert Policy.of(nd.load_predictor("lenet5-digits")).calibrated_threshold is not None
+    for kind in ("weights", "fused"):
+        assert len(card["calibration"][kind]["good_maxima"][0]) == card["runs"] - card["low"]
+        assert Policy.of(nd.load_predictor("lenet5-digits")).calibrated(kind) is not None
 
 
 def fit(learning_rate: float, epochs: int, **settings: object) -> nd.GraphDynamicsCallback:
     """Trains LeNet on digits as the demo does, with the shipped predictor watching."""
     data, config = load_digits_data(), demo_configurations(1, 77)[0]
     test = TensorDataset(data.normalise(data.test_images), data.test_labels)
-    callback = nd.GraphDynamicsCallback(strict=True)
+    callback = nd.GraphDynamicsCallback("lenet5-digits", strict=True)
     torch.manual_seed(77)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=epochs, callbacks=[callback], logger=False, enable_checkpointing=False,
@@ -141,7 +161,8 @@ def test_other_networks_are_left_alone() -> None:
 def test_held_out_stops_keep_the_budget_on_the_corpus() -> None:
     """The calibrated threshold stops at most the promised share of the good runs it was calibrated on."""
     card = nd.load_predictor("lenet5-digits").card
-    threshold = Policy.of(nd.load_predictor("lenet5-digits")).calibrated_threshold
-    maxima = np.array(card["calibration"]["good_maxima"])
-    assert threshold is not None
-    assert (maxima > threshold).mean() <= 0.05
+    for kind in ("weights", "fused"):
+        threshold = Policy.of(nd.load_predictor("lenet5-digits")).calibrated(kind)
+        maxima = np.array(card["calibration"][kind]["good_maxima"][0])
+        assert threshold is not None
+        assert (maxima > threshold).mean() <= 0.05

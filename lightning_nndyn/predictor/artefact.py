@@ -19,7 +19,7 @@ from lightning_nndyn.errors import ArtefactError, NNDynWarning
 from lightning_nndyn.predictor.archive import dumps, unknown_types
 from lightning_nndyn.signature import SIGNATURE_VERSION
 
-FORMAT = 1
+FORMAT = 2
 """Version of the card's keys and the archive's layout."""
 
 _LIBRARIES = ("numpy", "scikit-learn", "skops", "torch", "lightning-nndyn")
@@ -140,6 +140,8 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
 
 
 def _warn_of_versions(archive: Path, card: dict[str, Any]) -> None:
+    if card.get("classifier") == "forest":  # arrays of numbers: nothing of scikit-learn's is in it
+        return
     theirs, ours = (card.get("versions") or {}).get("scikit-learn"), metadata.version("scikit-learn")
     if theirs != ours:
         warnings.warn(

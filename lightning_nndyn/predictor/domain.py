@@ -32,7 +32,7 @@ class Training:
 
 
 def domain_of(
-    first: Sequence[Snapshot], columns: Sequence[int], training: Training | None = None
+    first: Sequence[Snapshot], columns: Sequence[int], trainings: Sequence[Training] = ()
 ) -> dict[str, Any]:
     """Ranges of graph size and of the signature before training, over the runs of a corpus.
 
@@ -43,23 +43,22 @@ def domain_of(
     Args:
         first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
         columns: indices of the statistics in use.
-        training: what these runs have in common. Two thirds to one and a half times as many steps in an epoch
-            are in the domain.
+        trainings: how these runs were trained. Two thirds of the fewest to one and a half times the most
+            steps in an epoch are in the domain.
     """
-    training = training or Training()
     statistics = statistics_matrix(first)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     return {
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
-        "steps_per_epoch": _around(training.steps_per_epoch),
-        "optimizer": training.optimizer,
+        "steps_per_epoch": _around([t.steps_per_epoch for t in trainings if t.steps_per_epoch is not None]),
+        "optimizers": sorted({t.optimizer for t in trainings if t.optimizer is not None}),
         "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
     }
 
 
-def _around(steps: float | None) -> list[float] | None:
-    return None if steps is None else [steps / _STEPS_FACTOR, steps * _STEPS_FACTOR]
+def _around(steps: Sequence[float]) -> list[float] | None:
+    return [min(steps) / _STEPS_FACTOR, max(steps) * _STEPS_FACTOR] if steps else None
 
 
 def _range(values: Array) -> list[float]:
@@ -86,9 +85,10 @@ def outside(domain: dict[str, Any], first: Snapshot, training: Training | None =
 
 
 def _outside_optimizers(domain: dict[str, Any], optimizer: str | None) -> str:
-    if optimizer is None or domain["optimizer"] in (None, optimizer):
+    known = domain["optimizers"]
+    if optimizer is None or not known or optimizer in known:
         return ""
-    return f"it is trained by {optimizer}, the corpus by {domain['optimizer']}"
+    return f"it is trained by {optimizer}, the corpus by {' or '.join(known)}"
 
 
 def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str:

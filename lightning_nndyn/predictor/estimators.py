@@ -45,17 +45,20 @@ def fit_platt(values: Array, low: Mask) -> Platt:
         values: shape [n], larger for low runs.
         low: shape [n], the true class.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     share = (low.sum() + 1) / (len(low) + 2)
     target = np.where(low, (low.sum() + 1) / (low.sum() + 2), 1 / ((~low).sum() + 2))
     spread = float(values.std()) or 1.0
     # A soft target t is one sample of each class, with the weights t and 1 - t.
-    fitted = LogisticRegression(C=1e10, tol=1e-10, max_iter=1000).fit(
-        np.tile(values / spread, 2)[:, None],
-        np.repeat([1, 0], len(values)),
-        sample_weight=np.concatenate([target, 1 - target]),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # where rounding ends the descent, it has arrived
+        fitted = LogisticRegression(C=1e10, tol=1e-10, max_iter=1000).fit(
+            np.tile(values / spread, 2)[:, None],
+            np.repeat([1, 0], len(values)),
+            sample_weight=np.concatenate([target, 1 - target]),
+        )
     if fitted.coef_[0, 0] <= 0:
         return Platt(0.0, float(np.log(share / (1 - share))))
     return Platt(float(fitted.coef_[0, 0]) / spread, float(fitted.intercept_[0]))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.predictor.curve import Curve
 from lightning_nndyn.predictor.features import Array, Mask, broken_epoch, tabulate
 from lightning_nndyn.signature import Snapshot
 
@@ -17,34 +20,123 @@ MIN_PER_CLASS = FOLDS
 """Fewest runs of either class a model is fitted to: one a fold."""
 
 
+MIN_POPULATIONS = 3
+"""Fewest populations of which some can be held out, and the others still tell what they have in common."""
+
+
 class Runs:
-    """A corpus in memory: snapshots by epoch, final accuracies, classes and folds of its runs."""
+    """A corpus in memory: snapshots by epoch, curves, final accuracies, classes and folds of its runs.
+
+    Args:
+        histories: the snapshots of each run.
+        accuracies: final accuracies, fractions.
+        bar: below which a run is low.
+        curves: what each run has logged; None where that is not known.
+        groups: runs of one group are never on both sides of a split.
+        populations: what each run's accuracy is compared with: the runs of one network on one data set.
+        seed: of the folds.
+
+    Attributes:
+        apart: whether whole populations are held out, as there are enough of them to learn from the others.
+    """
 
     def __init__(
         self,
         histories: Sequence[Sequence[Snapshot]],
         accuracies: Sequence[float],
-        low_threshold: float,
-        groups: Sequence[Hashable] | None,
-        seed: int,
+        bar: Bar,
+        *,
+        curves: Sequence[Curve | None] | None = None,
+        groups: Sequence[Hashable] | None = None,
+        populations: Sequence[str] | None = None,
+        seed: int = 0,
     ) -> None:
         self.tables = [tabulate(history) for history in histories]
-        self.accuracies = _checked(accuracies, len(self.tables))
-        self.low: Mask = self.accuracies < low_threshold
+        count = len(self.tables)
+        self.accuracies = _checked(accuracies, count)
+        self.curves = list(curves) if curves is not None else [None] * count
+        self.populations = np.array(populations if populations is not None else [""] * count)
+        for name, given in (("curves", self.curves), ("populations", self.populations)):
+            if len(given) != count:
+                raise PredictorError(f"got {count} histories and {len(given)} {name}; give one for each")
+        self.relative = relative_accuracies(self.accuracies, self.populations, self._guesses())
+        self.low: Mask = bar.low(self.accuracies, self.relative)
         self.broken = [broken_epoch(table) for table in self.tables]
+        self.apart = len(set(self.populations)) >= MIN_POPULATIONS
         self.folds = _folds(self.low, groups, seed)
+        if self.apart:
+            self.folds = _folds_of_populations(self.low, self.populations, seed)
 
     def times(self, max_epoch: float) -> list[float]:
         """All epochs after 0 at which some run was read, up to `max_epoch`, ascending."""
         return sorted({epoch for table in self.tables for epoch in table if 0 < epoch <= max_epoch})
 
-    def usable(self, times: Sequence[float]) -> list[int]:
-        """Indices of the runs that were read at all of `times` and had not diverged by the last of them."""
+    def usable(self, times: Sequence[float], fused: bool = False) -> list[int]:
+        """Indices of the runs that were read at all of `times` and had not diverged by the last of them.
+
+        With `fused`, their curves must reach that far as well.
+        """
         return [
             i
-            for i, (table, broken) in enumerate(zip(self.tables, self.broken, strict=True))
-            if all(time in table for time in times) and (broken is None or broken > times[-1])
+            for i, (table, broken, curve) in enumerate(
+                zip(self.tables, self.broken, self.curves, strict=True)
+            )
+            if all(time in table for time in times)
+            and (broken is None or broken > times[-1])
+            and (not fused or (curve is not None and curve.known(times)))
         ]
+
+    def _guesses(self) -> Array:
+        return np.array([0.0 if curve is None else 1 / curve.classes for curve in self.curves])
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a run must reach to be good: an accuracy, or a share of the best of its kind.
+
+    Raises:
+        PredictorError: not exactly one is given, or it is not within (0, 1).
+    """
+
+    accuracy: float | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {"low_threshold": self.accuracy, "low_share": self.share}
+        known = {name: value for name, value in given.items() if value is not None}
+        if len(known) != 1:
+            raise PredictorError(
+                "pass low_threshold, an accuracy, or low_share, a share of the best one: one of them"
+            )
+        for name, value in known.items():
+            if not 0 < value < 1:
+                raise PredictorError(f"{name}={value} is not a fraction in (0, 1), such as 0.4")
+
+    def low(self, accuracies: Array, relative: Array) -> Mask:
+        """Which runs stay below it."""
+        return relative < self.share if self.share is not None else accuracies < float(self.accuracy or 0)
+
+    def __str__(self) -> str:
+        """In words, after "low is "."""
+        if self.share is not None:
+            return f"below {self.share:.0%} of the best"
+        return f"below {self.accuracy:.0%}"
+
+
+def relative_accuracies(accuracies: Array, populations: NDArray[Any], guesses: Array) -> Array:
+    """Accuracies as shares of what can be reached: 0 for guessing, 1 for the best run of the same population.
+
+    Args:
+        accuracies: fractions, shape [n].
+        populations: of one network on one data set each, shape [n].
+        guesses: what guessing gives, shape [n].
+    """
+    relative = np.empty(len(accuracies))
+    for population in np.unique(populations):
+        own = populations == population
+        span = np.maximum(accuracies[own].max() - guesses[own], 1e-9)
+        relative[own] = (accuracies[own] - guesses[own]) / span
+    return np.clip(relative, 0, 1)
 
 
 def _checked(accuracies: Sequence[float], runs: int) -> Array:
@@ -69,6 +161,17 @@ def _folds(low: Mask, groups: Sequence[Hashable] | None, seed: int) -> NDArray[n
     else:
         numbers = _numbered(groups, len(low))
         splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(low, low, numbers)
+    for fold, (_, held) in enumerate(splits):
+        folds[held] = fold
+    return folds
+
+
+def _folds_of_populations(low: Mask, populations: NDArray[Any], seed: int) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    count = min(FOLDS, len(set(populations)))
+    folds = np.zeros(len(low), dtype=np.int64)
+    splits = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(low, low, populations)
     for fold, (_, held) in enumerate(splits):
         folds[held] = fold
     return folds

@@ -6,8 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_nndyn.predictor.features import Array, Mask
+
+_FEWEST = 10
 
 
 def held_out_scores(low: Mask, p_low: Array, accuracies: Array, predicted: Array) -> dict[str, Any]:
@@ -32,6 +35,23 @@ def held_out_scores(low: Mask, p_low: Array, accuracies: Array, predicted: Array
         "r2": _r2(accuracies, predicted),
         "spearman": _spearman(accuracies, predicted),
     }
+
+
+def rank_within(truth: Array, predicted: Array, populations: NDArray[np.str_]) -> float:
+    """Mean rank correlation within populations, by their size; those of less than ten runs do not count.
+
+    Args:
+        truth: shape [n].
+        predicted: shape [n].
+        populations: of each run, shape [n].
+    """
+    total, count = 0.0, 0
+    for population in np.unique(populations):
+        own = populations == population
+        correlation = _spearman(truth[own], predicted[own]) if own.sum() >= _FEWEST else None
+        if correlation is not None:
+            total, count = total + correlation * own.sum(), count + own.sum()
+    return total / count if count else 0.0
 
 
 def _r2(truth: Array, predicted: Array) -> float | None:

@@ -24,7 +24,7 @@ BANDS = ("all", "trainable")
 """Runs that are scored together."""
 
 FOLDS = 5
-_LEAST_RUNS = 20
+LEAST_RUNS = 20
 _ABSENT = -60.0  # in place of a number that a run does not have: outside the range of all inputs
 
 
@@ -34,10 +34,12 @@ class Row:
 
     Attributes:
         corpus: where the runs come from.
-        band: "all", or "trainable" for the runs that did not diverge and learned something.
-        method: what predicts.
+        band: "all", or "trainable" for the runs that did not diverge and learned something; "without X" for
+            runs on X, "from NAME" for runs of another corpus than the training runs.
+        method: what predicts; of feature curves, whose they are: "mean-of-high", ...
         t: time of decision, in epochs.
-        metric: "mae" (a fraction), "r2", "spearman", "accuracy" (of low or not) or "auc".
+        metric: "mae" (a fraction), "r2", "spearman", "accuracy" (of low or not), "auc", "importance of X" (a
+            share of runs), or of feature curves a statistic's name.
         value: the number; None where it is not defined.
         low: lower end of its 95 % interval.
         high: upper end.
@@ -95,7 +97,7 @@ def compare(
     tasks = [
         (study, METHODS[method], time, repeats, seed)
         for time in times
-        if len(study.at(time)) >= _LEAST_RUNS
+        if len(study.at(time)) >= LEAST_RUNS
         for method in chosen
     ]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
@@ -126,10 +128,16 @@ def _score(study: Study, method: Method, time: float, repeats: int, seed: int) -
     metrics = RANK_METRICS if method.kind == "rank" else PREDICTION_METRICS
     return [
         row
-        for band, wanted in zip(BANDS, (np.ones(len(places), bool), study.trainable[places]), strict=True)
-        if wanted.sum() >= _LEAST_RUNS
+        for band, wanted in banded(study, places)
         for row in _rows(study, band, method, time, places[wanted], predicted[wanted], metrics, seed)
     ]
+
+
+def banded(study: Study, places: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each band with at least 20 of the runs at `places`, and which of these are in it; shape [n]."""
+    for band, wanted in zip(BANDS, (np.ones(len(places), bool), study.trainable[places]), strict=True):
+        if wanted.sum() >= LEAST_RUNS:
+            yield band, wanted
 
 
 def _rows(

@@ -7,13 +7,20 @@ from pathlib import Path
 
 from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row, compare
-from lightning_nndyn.evaluation.results import draw, report, write_rows
+from lightning_nndyn.evaluation.paper import PAPER_METHODS, paper_rows, unseen_rows
+from lightning_nndyn.evaluation.paper_figures import draw_paper
+from lightning_nndyn.evaluation.paper_inputs import without_raw_material
+from lightning_nndyn.evaluation.paper_printed import subject_of
+from lightning_nndyn.evaluation.paper_tables import Subjects, chapters, paper_report
+from lightning_nndyn.evaluation.results import DRAWN, draw, report, tables, write_rows
 from lightning_nndyn.evaluation.study import Study
 from lightning_nndyn.evaluation.transfer import transfer
+from lightning_nndyn.evaluation.trust import trust_rows
+from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
 
 _BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
-_DRAWN = ("mae", "spearman")
 
 
 def evaluate(
@@ -30,17 +37,19 @@ def evaluate(
     """Compare methods on corpora and write what came out; the same arguments give the same files.
 
     Within each corpus, and where it has several data sets, optimizers or kinds of network, also on those that
-    were held out.
+    were held out. Beside that, what the paper tabulates and draws, by its own means; and, where no methods
+    are named, whether predictors keep what they promise.
 
     Writes `results.json` (the rows), `results.md` (its tables; text around the two marks in an existing file
-    stays), and `figures/CORPUS-BAND-METRIC.png`.
+    stays), each table as `tables/NAME.csv`, and figures as `figures/CORPUS-BAND-METRIC.png` and
+    `figures/CORPUS-paper-KIND.png`.
 
     Args:
         corpora: corpus folders or parquet files.
         output: folder to write to.
-        methods: names from `METHODS`; None for all.
+        methods: names from `METHODS` and `PAPER_METHODS`; None for all.
         times: of decision, in epochs.
-        repeats: of the cross-validation.
+        repeats: of the cross-validation; the paper's methods get one.
         seed: of folds, learners and intervals.
         jobs: processes.
         said: called with a line about each corpus before its runs are worked through.
@@ -50,29 +59,52 @@ def evaluate(
         PredictorError: a method is unknown, or a corpus has no runs.
         MissingExtraError: pyarrow (for parquet) or matplotlib is not installed.
     """
-    for method in methods or ():
-        if method not in METHODS:
-            raise PredictorError(f"no method {method!r}: choose from {', '.join(METHODS)}")
+    compared = _compared(methods)
     rows: list[Row] = []
+    beside: list[Row] = []
+    studies: list[Study] = []
     for corpus in corpora:
         study = Study.load(corpus)
         said(f"{study.name}: {len(study.records)} runs, {int(study.trainable.sum())} of them trainable")
-        rows += compare(study, methods=methods, times=times, repeats=repeats, seed=seed, jobs=jobs)
-        rows += transfer(study, methods=methods, seed=seed, jobs=jobs)
-    _write(rows, Path(output))
-    return rows
+        rows += compare(study, methods=compared, times=times, repeats=repeats, seed=seed, jobs=jobs)
+        rows += transfer(study, methods=compared, seed=seed, jobs=jobs)
+        studies.append(without_raw_material(study))
+        beside += paper_rows(studies[-1], methods=methods, times=times, seed=seed, jobs=jobs)
+    beside += unseen_rows(studies, methods=methods, times=times, seed=seed, jobs=jobs)
+    if methods is None:
+        said("what the predictors promise")
+        collections = [Collection.load([corpus]) for corpus in corpora]
+        beside += trust_rows(collections, seed=seed, jobs=jobs)
+    _write(rows, beside, {study.name: subject_of(study) for study in studies}, Path(output))
+    return [*rows, *beside]
 
 
-def _write(rows: Sequence[Row], folder: Path) -> None:
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    write_rows(rows, folder / "results.json")
+def _compared(methods: Sequence[str] | None) -> list[str] | None:
+    """The methods that are compared; None for all."""
+    for method in methods or ():
+        if method not in METHODS and method not in PAPER_METHODS:
+            raise PredictorError(f"no method {method!r}: choose from {', '.join((*METHODS, *PAPER_METHODS))}")
+    return None if methods is None else [method for method in methods if method in METHODS]
+
+
+def _write(rows: Sequence[Row], beside: Sequence[Row], subjects: Subjects, folder: Path) -> None:
+    """Write all files, of the comparison's rows and of those beside the paper's tables and figures."""
+    for name in ("figures", "tables"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_rows([*rows, *beside], folder / "results.json")
+    papers = chapters([*rows, *beside], subjects)
     page = folder / "results.md"
-    text = with_tables(page.read_text() if page.exists() else "", report(rows))
+    trust = trust_chapters(beside)
+    told = "\n\n".join(filter(None, (report(rows), trust_report(trust), paper_report(papers))))
+    text = with_tables(page.read_text() if page.exists() else "", told)
     write_atomically(page, text.encode())
-    drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in _DRAWN}
+    for table in (*tables(rows), *(table for chapter in (*trust, *papers) for table in chapter.tables)):
+        write_atomically(folder / "tables" / f"{table.name}.csv", table.csv().encode())
+    drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in DRAWN}
     for corpus, band, metric in sorted(drawn):
-        draw(rows, corpus, band, metric, figures / f"{corpus}-{band}-{metric}.png")
+        draw(rows, corpus, band, metric, folder / "figures" / f"{corpus}-{band}-{metric}.png")
+    draw_paper(beside, folder / "figures")
+    draw_reliability(beside, folder / "figures")
 
 
 def with_tables(page: str, tables: str) -> str:

@@ -1,58 +1,56 @@
-"""Fits a predictor to a corpus."""
+"""Fits a predictor to a corpus, or to several."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus import load_corpus
-from lightning_nndyn.corpus.access import corpus_manifest
-from lightning_nndyn.corpus.status import low_threshold as threshold_on
-from lightning_nndyn.corpus.status import training_images
-from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Predictor, Training
+from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.predictor import Predictor
+
+LOW_SHARE = 0.5
+"""Share of the best accuracy below which a run is low, where corpora have no accuracy in common."""
 
 
-def fit_predictor(corpus: Path | str, *, low_threshold: float | None = None, **settings: Any) -> Predictor:
-    """Fits a predictor to the best test accuracy of a corpus's runs.
+def fit_predictor(
+    corpora: Path | str | Sequence[Path | str],
+    *,
+    name: str | None = None,
+    low_threshold: float | None = None,
+    low_share: float | None = None,
+    **settings: Any,
+) -> Predictor:
+    """Fits a predictor to the best test accuracy of the runs of one corpus or several.
 
     Args:
-        corpus: a corpus folder, or a parquet file that was exported from one.
+        corpora: corpus folders, or parquet files that were exported from them.
+        name: what to call it; None takes the corpora's names.
         low_threshold: accuracy below which a run is low, a fraction; None takes the preset's.
+        low_share: instead of it, a share of the best accuracy on the same network and data. With several
+            corpora, or one with several data sets, 0.5 unless either is given.
         settings: further arguments of `Predictor`.
 
     Returns:
         The predictor; its card holds cross-validated scores and the calibration.
 
     Raises:
-        CorpusError: if the corpus cannot be read.
-        MissingExtraError: if the corpus is a parquet file and pyarrow is not installed.
-        PredictorError: if it has no runs or too few, or a setting is unknown.
+        CorpusError: if a corpus cannot be read.
+        MissingExtraError: if a corpus is a parquet file and pyarrow is not installed.
+        PredictorError: if one has no runs or too few, or a setting is unknown.
     """
-    manifest = corpus_manifest(corpus)
-    name = manifest["settings"]["name"]
-    records = [record for record in load_corpus(corpus, raw=False) if not record.failed]
-    if not records:
-        raise PredictorError(f"corpus {name!r} has no runs yet: train some with nndyn corpus train")
-    if low_threshold is None:
-        low_threshold = _threshold(manifest["settings"])
-    predictor = Predictor(low_threshold=low_threshold, **settings)
-    return predictor.fit(
-        [record.snapshots for record in records],
-        [record.best_accuracy for record in records],
-        corpus=name,
-        training=Training(
-            steps_per_epoch=math.ceil(training_images(manifest) / manifest["settings"]["batch_size"]),
-            optimizer=records[0].config["optimizer"],
-        ),
-    )
+    collection = Collection.load([corpora] if isinstance(corpora, (str, Path)) else corpora, name)
+    return collection.fit(new_predictor(collection, low_threshold, low_share, **settings))
 
 
-def _threshold(settings: dict[str, Any]) -> float:
-    datasets = settings["datasets"]
-    if len(datasets) > 1:
-        raise PredictorError(
-            f"corpus {settings['name']!r} has several data sets ({', '.join(datasets)}): pass low_threshold"
-        )
-    return threshold_on(settings, datasets[0])
+def new_predictor(
+    collection: Collection,
+    low_threshold: float | None = None,
+    low_share: float | None = None,
+    **settings: Any,
+) -> Predictor:
+    """One that is not fitted yet, with the bar that suits the runs unless one is given."""
+    if low_threshold is None and low_share is None:
+        only = list(collection.thresholds.values())
+        low_threshold, low_share = (only[0], None) if len(only) == 1 else (None, LOW_SHARE)
+    return Predictor(low_threshold=low_threshold, low_share=low_share, **settings)

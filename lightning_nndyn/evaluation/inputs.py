@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
+from lightning_nndyn.evaluation.material import distances
 from lightning_nndyn.predictor.features import Features, tabulate
 from lightning_nndyn.predictor.movement import graph_movement
 from lightning_nndyn.signature import Snapshot
@@ -16,7 +17,7 @@ from lightning_nndyn.signature import Snapshot
 Row = Sequence[float]
 Inputs = Callable[[RunRecord, float], Row]
 
-_NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("distance")
+_DISTANCE = WEIGHT_STATISTICS.index("distance")
 _STD = WEIGHT_STATISTICS.index("std")
 _LARGEST_LOSS = 20.0  # nats; a run about to diverge has any number
 _RECENT = 3  # snapshots whose losses are read
@@ -108,15 +109,6 @@ INPUTS: dict[str, Inputs] = {
     "fused-hyperparameters": fused_with_hyperparameters,
 }
 """Inputs of the methods that are learned with `learners.Learner`."""
-
-
-def distances(record: RunRecord) -> list[list[float]]:
-    """For each snapshot and layer: how far its weights are from the first ones, in units of their norm."""
-    norms = [values[_NORM] for values in record.weights[0].values()]
-    return [
-        [values[_DISTANCE] / norm for values, norm in zip(layers.values(), norms, strict=True)]
-        for layers in record.weights
-    ]
 
 
 def _table(record: RunRecord, time: float) -> tuple[dict[float, Snapshot], list[float]]:

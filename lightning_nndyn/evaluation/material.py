@@ -1,0 +1,52 @@
+"""What a predictor reads of a recorded run, in the form in which a run in training gives it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from lightning_nndyn.corpus import RunRecord
+from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
+from lightning_nndyn.predictor import Curve, Training
+from lightning_nndyn.signature import Snapshot
+
+_NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("distance")
+
+
+def history_of(record: RunRecord) -> list[Snapshot]:
+    """The run's snapshots, with the distances of its weights from the first ones."""
+    return [
+        replace(snapshot, distances=tuple(far))
+        for snapshot, far in zip(record.snapshots, distances(record), strict=True)
+    ]
+
+
+def distances(record: RunRecord) -> list[list[float]]:
+    """For each snapshot and layer: how far its weights are from the first ones, in units of their norm."""
+    norms = [values[_NORM] for values in record.weights[0].values()]
+    return [
+        [values[_DISTANCE] / norm for values, norm in zip(layers.values(), norms, strict=True)]
+        for layers in record.weights
+    ]
+
+
+def curve_of(record: RunRecord) -> Curve:
+    """Its training losses and test accuracies."""
+    pairs = zip(record.snapshots, record.losses, strict=True)
+    return Curve(
+        losses={snapshot.epoch: loss for snapshot, loss in pairs if snapshot.epoch > 0},
+        accuracies=record.curve["test_accuracy"],
+        classes=classes_of(record),
+    )
+
+
+def classes_of(record: RunRecord) -> int:
+    """How many classes it tells apart."""
+    return int(record.config["network_options"]["num_classes"])
+
+
+def training_of(record: RunRecord, images: int) -> Training:
+    """How it was trained; `images` are those that its data set has to train on."""
+    used = min(record.config["images"] or images, images)
+    steps = math.ceil(used / record.config["batch_size"])
+    return Training(steps_per_epoch=steps, optimizer=record.config["optimizer"])

@@ -1,0 +1,304 @@
+"""Whether predictors keep what they promise: on runs, networks, data and optimizers that they never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.compare import Row, folds
+from lightning_nndyn.evaluation.fitting import LOW_SHARE, new_predictor
+from lightning_nndyn.evaluation.scores import Score
+from lightning_nndyn.policy import Policy
+from lightning_nndyn.predictor import Predictor, Verdict
+
+METHODS = {"weights": "graph-v2", "fused": "fused"}
+"""Names of the methods, by the kind of models that the predictors use."""
+
+UNIVERSAL = "universal"
+RATE = 0.05
+BRIER, RELIABILITY, BINS = "brier", "low_share_at_p_", 5
+"""Metrics of probabilities; the latter with the middle of a bin, of which there are so many."""
+
+_SPLITS = 200
+_FEWEST = 30
+_INTERVAL = (2.5, 97.5)
+_OWN = 30
+_DRAWS = 5
+
+
+class Course(NamedTuple):
+    """What a predictor said of a run, time after time, and what became of the run."""
+
+    verdicts: Sequence[Verdict]
+    accuracy: float
+    relative: float
+    low: bool
+
+
+def trust_rows(collections: Sequence[Collection], *, seed: int = 0, jobs: int = 1) -> Iterator[Row]:
+    """All measurements of this module.
+
+    - false and true stop rates over 200 random splits of each corpus, see `split_rows`;
+    - the same, and how much is told to be strange, where a population or an optimizer was left out of a
+      predictor over all corpora, see `stranger_rows`;
+    - predictors of 30 runs of one's own against that over all other corpora, see `own_rows`.
+
+    Args:
+        collections: one for each corpus.
+        seed: of splits, folds and forests.
+        jobs: processes.
+    """
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    for rows in parallel(joblib.delayed(_listed)(split_rows, one, seed) for one in collections):
+        yield from rows
+    union = joined(collections)
+    for rows in parallel(
+        joblib.delayed(_listed)(stranger_rows, union, out, name, seed) for name, out in left_out(union)
+    ):
+        yield from rows
+    for rows in parallel(joblib.delayed(_listed)(own_rows, union, one, seed) for one in collections):
+        yield from rows
+
+
+def _listed(function: Callable[..., Iterator[Row]], *arguments: object) -> list[Row]:
+    return list(function(*arguments))
+
+
+def joined(collections: Sequence[Collection]) -> Collection:
+    """All runs in one."""
+    return Collection(
+        UNIVERSAL,
+        [one for each in collections for one in each.records],
+        [one for each in collections for one in each.histories],
+        [one for each in collections for one in each.curves],
+        np.concatenate([each.accuracies for each in collections]),
+        [one for each in collections for one in each.configurations],
+        np.concatenate([each.populations for each in collections]),
+        [one for each in collections for one in each.trainings],
+        np.concatenate([each.relative for each in collections]),
+        {name: value for each in collections for name, value in each.thresholds.items()},
+    )
+
+
+# -- random splits
+
+
+def split_rows(collection: Collection, seed: int = 0) -> Iterator[Row]:
+    """Stop rates of runs that neither models nor calibration have seen, over 200 random splits.
+
+    Every run is judged by a predictor that was fitted to four fifths of the others. Then the good runs are
+    dealt out two hundred times into those that set the threshold and those that it is tried on.
+    """
+    random = np.random.default_rng(seed)
+    for kind, courses in _unseen(collection, seed).items():
+        rates: dict[str, list[float]] = {}
+        for _ in range(_SPLITS):
+            for metric, rate in _split(courses, random):
+                rates.setdefault(metric, []).append(rate)
+        for metric, values in rates.items():
+            yield _row(collection.name, "all", METHODS[kind], metric, values, len(courses))
+        for time in (0.25, 1.0):
+            yield from _probabilities(courses, collection.name, METHODS[kind], time)
+
+
+def _probabilities(courses: Sequence[Course], corpus: str, method: str, time: float) -> Iterator[Row]:
+    """How true the probabilities of ending low are that were given at a time."""
+    said = [
+        (verdict.p_low, course.low)
+        for course in courses
+        for verdict in course.verdicts
+        if verdict.epoch == time
+    ]
+    given, low = np.array(said, dtype=np.float64).T
+    yield _mean(corpus, "all", method, time, BRIER, (given - low) ** 2)
+    yield _mean(corpus, "all", method, time, f"{BRIER}_of_share", (low.mean() - low) ** 2)
+    for step in range(BINS):
+        among = np.minimum((given * BINS).astype(int), BINS - 1) == step
+        if among.any():
+            metric = f"{RELIABILITY}{(step + 0.5) / BINS:g}"
+            yield _share(corpus, "all", method, time, metric, low[among] > 0)
+
+
+def _unseen(collection: Collection, seed: int) -> dict[str, list[Course]]:
+    """Courses of all runs, each by a predictor that was fitted without its configuration."""
+    courses: dict[str, list[Course]] = {kind: [] for kind in METHODS}
+    numbers = np.unique(collection.configurations, return_inverse=True)[1]
+    for test in folds(numbers, seed):
+        train = np.setdiff1d(np.arange(len(numbers)), test)
+        predictor = collection.take(train).fit(new_predictor(collection, seed=seed))
+        for kind, found in courses.items():
+            found += follow(predictor, collection.take(test), kind)
+    return courses
+
+
+def _split(courses: Sequence[Course], random: np.random.Generator) -> Iterator[tuple[str, float]]:
+    good = [course for course in courses if not course.low]
+    dealt = random.permutation(len(good))
+    known, new = ([good[place] for place in part] for part in np.array_split(dealt, 2))
+    bar = Policy({"any": [[_largest(course) for course in known]]}, RATE).calibrated("any")
+    if bar is None or not new:
+        return
+    yield "false_stop_rate", float(np.mean([_largest(course) > bar for course in new]))
+    low = [course for course in courses if course.low]
+    if low:
+        yield "true_stop_rate", float(np.mean([_largest(course) > bar for course in low]))
+
+
+def _largest(course: Course) -> float:
+    return max(
+        (verdict.risk if not verdict.diverged else 1e6 for verdict in course.verdicts), default=-np.inf
+    )
+
+
+def follow(predictor: Predictor, collection: Collection, kind: str) -> list[Course]:
+    """What a predictor says of each run at each of its times."""
+    relative = collection.relative
+    share, threshold = predictor.low_share, predictor.low_threshold
+    low = relative < share if share is not None else collection.accuracies < (threshold or 0)
+    return [
+        Course(_verdicts(predictor, collection, place, kind), accuracy, relative[place], bool(low[place]))
+        for place, accuracy in enumerate(collection.accuracies.tolist())
+    ]
+
+
+def _verdicts(predictor: Predictor, collection: Collection, place: int, kind: str) -> list[Verdict]:
+    history, training = collection.histories[place], collection.trainings[place]
+    curve = collection.curves[place] if kind == "fused" else None
+    found: list[Verdict] = []
+    for end in range(2, len(history) + 1):
+        if history[end - 1].epoch > predictor.times[-1]:
+            break
+        try:
+            verdict = predictor.predict(history[:end], curve=curve, training=training)
+        except PredictorError:  # a time that it does not know
+            continue
+        if verdict.diverged or not found or verdict.epoch > found[-1].epoch:
+            found.append(verdict)
+        if verdict.diverged:
+            break
+    return found
+
+
+# -- strangers
+
+
+def left_out(union: Collection) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """What is left out in turn: each population, data set and optimizer that leaves enough of others."""
+    traits = {
+        "": union.populations,
+        "data set ": np.array([record.config["dataset"] for record in union.records]),
+        "optimizer ": np.array([training.optimizer or "" for training in union.trainings]),
+    }
+    for kind, values in traits.items():
+        for value in np.unique(values):
+            out = values == value
+            if len(np.unique(values)) > 1 and min(out.sum(), (~out).sum()) >= _FEWEST:
+                yield f"without {kind}{value}", out
+
+
+def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: int = 0) -> Iterator[Row]:
+    """A predictor over all other runs, on those that were left out.
+
+    How many it takes for strangers after a quarter epoch and after one, how much it errs on those and on the
+    others, and how many it stops: of the good ones by mistake, of the low ones rightly.
+    """
+    try:
+        predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE, seed=seed))
+    except PredictorError:
+        return
+    policy, tested = Policy.of(predictor), union.take(out)
+    for kind, method in METHODS.items():
+        courses = follow(predictor, tested, kind)
+        for time in (0.25, 1.0):
+            yield from _strangers(courses, band, method, time)
+        stops = np.array([policy.decide(course.verdicts).stop for course in courses])
+        low = np.array([course.low for course in courses])
+        for metric, among in (("false_stop_rate", ~low), ("true_stop_rate", low)):
+            if among.any():
+                yield _share(UNIVERSAL, band, method, predictor.times[-1], metric, stops[among])
+
+
+def _strangers(courses: Sequence[Course], band: str, method: str, time: float) -> Iterator[Row]:
+    said = [(verdict, course) for course in courses for verdict in course.verdicts if verdict.epoch == time]
+    if not said:
+        return
+    strange = np.array([not verdict.in_domain for verdict, _ in said])
+    yield _share(UNIVERSAL, band, method, time, "flagged_share", strange)
+    errors = np.array([abs((verdict.relative_accuracy or 0) - course.relative) for verdict, course in said])
+    for metric, among in (("mae_relative_known", ~strange), ("mae_relative_flagged", strange)):
+        if among.any():
+            yield _mean(UNIVERSAL, band, method, time, metric, errors[among])
+
+
+# -- few runs of one's own
+
+
+def own_rows(union: Collection, own: Collection, seed: int = 0) -> Iterator[Row]:
+    """Thirty runs of a sweep against all that other corpora teach, on the rest of the sweep."""
+    elsewhere = ~np.isin(union.populations, np.unique(own.populations))
+    if elsewhere.sum() < _FEWEST or len(own.records) < 2 * _OWN:
+        return
+    universal = union.take(elsewhere).fit(Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=3))
+    random = np.random.default_rng(seed)
+    errors: dict[tuple[str, float, str], list[float]] = {}
+    for draw in range(_DRAWS):
+        order = random.permutation(len(own.records))
+        rest = own.take(order[_OWN:])
+        try:
+            mine = own.take(order[:_OWN]).fit(Predictor(low_share=LOW_SHARE, seed=seed + draw, max_epoch=3))
+        except PredictorError:
+            continue
+        for name, predictor in (("own-30", mine), ("universal", universal)):
+            for time, metric, value in _ranked(follow(predictor, rest, "fused")):
+                errors.setdefault((name, time, metric), []).append(value)
+    for (name, time, metric), values in errors.items():
+        yield _row(own.name, "own sweep", name, metric, values, len(own.records) - _OWN, time)
+
+
+def _ranked(courses: Sequence[Course]) -> Iterator[tuple[float, str, float]]:
+    from scipy.stats import spearmanr
+
+    for time in (0.25, 1.0, 3.0):
+        said = [
+            (verdict.relative_accuracy or 0.0, course.relative)
+            for course in courses
+            for verdict in course.verdicts
+            if verdict.epoch == time and not verdict.diverged
+        ]
+        predicted, truth = np.array(said).T
+        yield time, "mae_relative", float(np.abs(predicted - truth).mean())
+        if np.ptp(predicted) > 0:
+            yield time, "spearman", float(spearmanr(predicted, truth).statistic)
+
+
+# -- rows
+
+
+def _row(
+    corpus: str, band: str, method: str, metric: str, values: Sequence[float], runs: int, time: float = 5.0
+) -> Row:
+    low, high = np.percentile(values, _INTERVAL)
+    return Row.of(
+        corpus, band, method, time, metric, Score(float(np.mean(values)), float(low), float(high)), runs
+    )
+
+
+def _share(corpus: str, band: str, method: str, time: float, metric: str, hits: NDArray[np.bool_]) -> Row:
+    """A share, with the exact binomial interval of Clopper and Pearson."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95)
+    score = Score(float(hits.mean()), float(interval.low), float(interval.high))
+    return Row.of(corpus, band, method, time, metric, score, len(hits))
+
+
+def _mean(corpus: str, band: str, method: str, time: float, metric: str, values: NDArray[np.float64]) -> Row:
+    half = 1.96 * float(values.std()) / np.sqrt(len(values))
+    score = Score(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    return Row.of(corpus, band, method, time, metric, score, len(values))

@@ -1,0 +1,157 @@
+"""What is measured of the promises: on made-up runs whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_predictor_forest import runs
+
+from lightning_nndyn.evaluation import trust
+from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.compare import Row
+from lightning_nndyn.evaluation.trust import Course, joined, left_out, own_rows, split_rows, stranger_rows
+from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
+from lightning_nndyn.predictor import Training, Verdict, model
+from lightning_nndyn.predictor.runs import relative_accuracies
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_forests() -> Iterator[None]:
+    """What is measured here does not depend on how good the forests are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "TREES", 8)
+        patch.setattr(trust, "_DRAWS", 2)
+        yield
+
+
+def made_up(name: str, seed: int, count: int = 100, dataset: str = "digits") -> Collection:
+    histories, accuracies, curves = runs(seed, count)
+    populations = np.full(count, f"{name} on {dataset}")
+    truth = np.array(accuracies)
+    return Collection(
+        name=name,
+        records=[SimpleNamespace(config={"dataset": dataset})] * count,  # type: ignore[list-item]
+        histories=histories,
+        curves=curves,
+        accuracies=truth,
+        configurations=[f"{name} {place}" for place in range(count)],
+        populations=populations,
+        trainings=[Training(30, "sgd")] * count,
+        relative=relative_accuracies(truth, populations, np.full(count, 0.1)),
+        thresholds={str(populations[0]): 0.5},
+    )
+
+
+@cache
+def three() -> tuple[Collection, ...]:
+    return tuple(made_up(name, seed, dataset=name) for seed, name in enumerate(("one", "two", "three")))
+
+
+def course(risk: float, low: bool = False, diverged: bool = False) -> Course:
+    return Course([Verdict(0.5, 0.5, 1.0, True, risk=risk, diverged=diverged)], 0.5, 0.5, low)
+
+
+def test_splits_measure_the_rate_that_was_asked_for() -> None:
+    """Where risks are exchangeable, one in twenty new good runs is above the threshold, on average."""
+    random = np.random.default_rng(0)
+    good = [course(risk) for risk in random.normal(size=79)]
+    low = [course(10.0, low=True), course(-10.0, low=True), course(0.0, low=True, diverged=True)]
+    rates: dict[str, list[float]] = {}
+    for _ in range(400):
+        for metric, rate in trust._split([*good, *low], random):
+            rates.setdefault(metric, []).append(rate)
+    assert np.mean(rates["false_stop_rate"]) == pytest.approx(0.05, abs=0.015)
+    assert set(rates["true_stop_rate"]) == {2 / 3}
+
+
+def test_too_few_good_runs_measure_nothing() -> None:
+    assert not list(trust._split([course(0.0)] * 20, np.random.default_rng(0)))
+
+
+@cache
+def splits() -> tuple[Row, ...]:
+    return tuple(split_rows(three()[0], seed=0))
+
+
+def test_rates_of_a_corpus_keep_the_promise_and_stop_low_runs() -> None:
+    rate = {(row.method, row.metric): row.value for row in splits()}
+    for method in ("graph-v2", "fused"):
+        assert (rate[method, "false_stop_rate"] or 0) <= 0.1
+        assert (rate[method, "brier"] or 1) < (rate[method, "brier_of_share"] or 0)
+    assert (rate["fused", "true_stop_rate"] or 0) > 0.5
+
+
+def test_probabilities_are_counted_in_bins() -> None:
+    found = [row for row in splits() if row.metric.startswith("low_share_at_p_") and row.t == 1]
+    for method in ("graph-v2", "fused"):
+        own = [row for row in found if row.method == method]
+        assert sum(row.runs for row in own) == 100
+        assert {row.metric.removeprefix("low_share_at_p_") for row in own} <= {
+            "0.1",
+            "0.3",
+            "0.5",
+            "0.7",
+            "0.9",
+        }
+
+
+def test_each_population_data_set_and_optimizer_is_left_out_once() -> None:
+    union = joined(three())
+    bands = dict(left_out(union))
+    assert set(bands) == {
+        f"without {kind}{name}" for name in ("one", "two", "three") for kind in ("data set ", f"{name} on ")
+    }
+    for band, out in bands.items():
+        assert out.sum() == 100 and set(union.populations[out]) == {
+            f"{band.split()[-1]} on {band.split()[-1]}"
+        }
+
+
+def test_strangers_are_judged_by_a_predictor_that_never_saw_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    union = joined(three())
+    seen: list[set[str]] = []
+    fit = Collection.fit
+
+    def spied(self: Collection, predictor: Any) -> Any:
+        seen.append(set(self.populations))
+        return fit(self, predictor)
+
+    monkeypatch.setattr(Collection, "fit", spied)
+    out = union.populations == "two on two"
+    rows = list(stranger_rows(union, out, "without two on two"))
+    assert seen == [{"one on one", "three on three"}]
+    rate = {(row.method, row.t, row.metric): row for row in rows}
+    for method in ("graph-v2", "fused"):
+        assert rate[method, 1.0, "flagged_share"].runs == 100
+        assert (rate[method, 1.0, "flagged_share"].value or 0) < 0.3  # the runs are of one kind in truth
+        assert rate[method, 3.0, "false_stop_rate"].runs + rate[method, 3.0, "true_stop_rate"].runs == 100
+        assert (rate[method, 3.0, "false_stop_rate"].value or 0) < 0.2
+
+
+def test_own_runs_are_held_against_what_others_teach() -> None:
+    rows = list(own_rows(joined(three()), three()[2], seed=0))
+    assert {row.method for row in rows} == {"own-30", "universal"}
+    assert {row.runs for row in rows} == {70} and {row.band for row in rows} == {"own sweep"}
+    ranks = {(row.method, row.t): row.value or 0 for row in rows if row.metric == "spearman"}
+    assert ranks["own-30", 3.0] > 0.5
+
+
+def test_readers_get_tables_and_a_picture(tmp_path: Path) -> None:
+    union = joined(three())
+    rows = [
+        *splits(),
+        *stranger_rows(union, union.populations == "one on one", "without one on one"),
+        *own_rows(union, three()[0]),
+    ]
+    text = trust_report(trust_chapters(rows))
+    for title in ("Good runs that were stopped", "never seen", "Thirty runs", "Probabilities"):
+        assert title in text
+    draw_reliability(rows, tmp_path)
+    assert (tmp_path / "one-reliability.png").stat().st_size > 5000
+    assert trust_report(trust_chapters([])) == ""

@@ -17,7 +17,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types contract pytest format test-scatter test-oldest test-wheel constraints corpora-table \
-	clean
+	predictors clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,13 @@ corpora-table: $(VENV)/test.installed  ## Write the table in docs/corpora.md ane
 	$(BIN)/nndyn corpus status --markdown \
 		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) > "$$table"; \
 	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/corpora.md
+
+predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a corpus and one over all.
+	set -e; for corpus in $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)); do \
+		$(BIN)/nndyn fit "$$corpus" "pretrained_predictors/$$(basename "$$corpus" .parquet)"; \
+	done; \
+	$(BIN)/nndyn fit --name universal $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)) \
+		pretrained_predictors/universal
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

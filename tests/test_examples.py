@@ -29,7 +29,7 @@ def test_trainer_yaml_with_an_override() -> None:
     cli = LightningCLI(L.LightningModule, run=False, args=arguments, save_config_callback=None)
     (callback,) = (c for c in cli.trainer.callbacks if isinstance(c, nd.GraphDynamicsCallback))
     assert (callback.predictor, callback.action) == ("lenet5-digits", "observe")
-    assert list(callback.snapshots or ()) == [0.0625, 0.25, 1, 2, 3, 4, 5]
+    assert list(callback.snapshots or ()) == [0.0625, 0.125, 0.25, 0.5, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)

@@ -17,8 +17,8 @@ from lightning_nndyn.demo.configurations import demo_configurations
 from lightning_nndyn.demo.outcome import Outcome, Summary, table_of, write_csv
 from lightning_nndyn.demo.picture import draw
 from lightning_nndyn.demo.training import Trained, has_tensorboard, train
-from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.predictor import load_predictor
+from lightning_nndyn.errors import MissingExtraError, PredictorError
+from lightning_nndyn.predictor import Predictor, load_predictor
 
 
 def run_demo(
@@ -45,7 +45,7 @@ def run_demo(
         ArtefactError: if the predictor cannot be loaded.
     """
     console = Console(soft_wrap=True, highlight=False)
-    bar = load_predictor(predictor).low_threshold
+    bar = _bar(load_predictor(predictor))
     folder = _fresh(Path(output))
     data, configs = load_digits_data(), demo_configurations(runs, seed)
     started = time.monotonic()
@@ -74,6 +74,16 @@ def run_demo(
     )
     _write(console, folder, outcomes, bar)
     return summary
+
+
+def _bar(predictor: Predictor) -> float:
+    """The accuracy below which a run is low."""
+    if predictor.low_threshold is None:
+        raise PredictorError(
+            f"the predictor of {predictor.card['corpus']} calls a run low by its share of the best accuracy; "
+            "the demo needs one with an accuracy, such as lenet5-digits"
+        )
+    return predictor.low_threshold
 
 
 def _with_truth(

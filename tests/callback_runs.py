@@ -33,6 +33,11 @@ def watcher(given: Any = _FITTED, **settings: Any) -> GraphDynamicsCallback:
     return GraphDynamicsCallback(given, **{"threshold": 0.5, "strict": True, **settings})
 
 
+def curve_reader(**settings: Any) -> GraphDynamicsCallback:
+    """A watcher that judges by the curve as well."""
+    return watcher(predictor(curves=True), **{"monitor": "val_accuracy", "action": "observe", **settings})
+
+
 def times(callback: GraphDynamicsCallback) -> list[float]:
     return [snapshot.epoch for snapshot in callback.history]
 

@@ -19,6 +19,7 @@ from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
 Digits = module_class(L)
 FOLDER = Path(sys.argv[1])
 FITTED = Predictor.load(FOLDER / "digits")
+CURVES = Predictor.load(FOLDER / "curves")
 
 
 class OnOneProcess(Predictor):
@@ -41,6 +42,16 @@ class OnOneProcess(Predictor):
 class Cutting(Digits):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         return -1 if batch_idx == 5 else None
+
+
+class Apart(Digits):
+    """Each process validates for itself, and tells nobody."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(validate=True, **settings)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_accuracy", 0.5 + 0.2 * self.global_rank + 0.1 * self.current_epoch)
 
 
 class OnlyHere(GraphDynamicsCallback):
@@ -90,8 +101,10 @@ def run(name: str, callback: Any, *more: Any, kind: Any = Digits, lr: float = GO
         "warnings": [str(warning.message) for warning in found],
         "weights": [float(parameter.double().sum()) for parameter in model.parameters()],
         "error": error,
+        "losses": model.losses,
     }
-    (FOLDER / f"{name}.{trainer.global_rank}.json").write_text(json.dumps(result))
+    text = json.dumps(result, default=torch.Tensor.tolist)
+    (FOLDER / f"{name}.{trainer.global_rank}.json").write_text(text)
 
 
 def main() -> None:
@@ -103,6 +116,11 @@ def main() -> None:
     run("one stops at the end", watcher(OnOneProcess({1.0: 1.0})))
     run("one fails", watcher(OnOneProcess({0.25: None}), action="observe"), *monitors("one fails"))
     run("one has no predictor", watcher(kind=OnlyHere), *monitors("one has no predictor"))
+    run(
+        "curves", watcher(CURVES, monitor="val_accuracy", action="observe", record=FOLDER / "own"), kind=Apart
+    )
+    audit = watcher(CURVES, monitor="val_accuracy", audit_share=0.999_999, record=FOLDER / "audit")
+    run("audited", audit, kind=Apart, lr=DOOMED, default_root_dir=FOLDER / "ledger")
     run("one fails, strict", watcher(OnOneProcess({0.25: None}), strict=True))
 
 

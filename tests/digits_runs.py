@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import ceil
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_nndyn.models import lenet5
-from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor import Curve, Predictor
 from lightning_nndyn.signature import DEFAULT_TIMES, Snapshot, SnapshotTaker, batch_of
 from lightning_nndyn.tracing import rolled_graph
 
@@ -77,30 +78,52 @@ def module_class(pl: Any) -> Any:
     return Digits
 
 
-def history_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], float]:
-    """A run without Lightning: its snapshots and final accuracy."""
+def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], Curve]:
+    """A run without Lightning: its snapshots, its losses and its accuracies on the test images."""
     net = network(seed)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
     batches = loader(seed=seed)
     due = {batch_of(time, len(batches)): time for time in DEFAULT_TIMES}
-    taker = SnapshotTaker(rolled_graph(net, torch.zeros(1, 1, 8, 8)))
-    history = [taker.take(0.0)]
+    taker = SnapshotTaker(rolled_graph(net, torch.zeros(1, 1, 8, 8)), per_layer=True)
+    history, curve, accuracies = [taker.take(0.0)], {}, []
     for epoch in range(epochs):
+        losses: list[float] = []
         for count, (x, y) in enumerate(batches, start=1):
             optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
             optimizer.step()
-            if epoch == 0 and count in due:
-                history.append(taker.take(due[count]))
-        history.append(taker.take(epoch + 1.0))
-    x, y = digits()[1].tensors
-    return history, float((net(x).argmax(1) == y).float().mean())
+            losses.append(loss.item())
+            times = [due[count]] if epoch == 0 and count in due else []
+            for time in times + [epoch + 1.0] * (count == len(batches)):
+                history.append(taker.take(time))
+                lately = losses[-ceil(len(batches) / 16) :]
+                curve[time] = (sum(losses) / len(losses), sum(lately) / len(lately))
+        x, y = digits()[1].tensors
+        accuracies.append(float((net(x).argmax(1) == y).float().mean()))
+    return history, Curve(curve, accuracies, 10)
+
+
+def history_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], float]:
+    """A run without Lightning: its snapshots and final accuracy."""
+    history, curve = run_of(lr, seed, epochs)
+    return history, curve.accuracies[-1]
 
 
 @cache
-def predictor() -> Predictor:
-    """Fitted to real runs, half of them with learning rates that lead nowhere."""
+def _runs() -> list[tuple[list[Snapshot], Curve]]:
+    """Half of them with learning rates that lead nowhere."""
     good, doomed = torch.linspace(0.02, 0.08, 12), torch.logspace(-6, -4, 12)
-    runs = [history_of(lr, seed=100 + i) for i, lr in enumerate([*good.tolist(), *doomed.tolist()])]
-    histories, accuracies = zip(*runs, strict=True)
-    return Predictor(low_threshold=0.3).fit(histories, accuracies, corpus="24 runs on digits")
+    return [run_of(lr, seed=100 + i) for i, lr in enumerate([*good.tolist(), *doomed.tolist()])]
+
+
+@cache
+def predictor(curves: bool = False) -> Predictor:
+    """Fitted to real runs; with `curves` it has models that read losses and accuracies as well."""
+    histories, logged = zip(*_runs(), strict=True)
+    return Predictor(low_threshold=0.3).fit(
+        histories,
+        [curve.accuracies[-1] for curve in logged],
+        corpus="24 runs on digits",
+        curves=logged if curves else None,
+    )

@@ -16,10 +16,12 @@ import pytest
 import torch
 from digits_runs import predictor
 
+from lightning_nndyn.callback.audit import read_ended
 from lightning_nndyn.signature import DEFAULT_TIMES
 
 SCRIPT = Path(__file__).with_name("ddp_script.py")
 BATCHES = 30  # on each process
+OWN = ("metrics", "epoch_losses")
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -32,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes have left their results. A deadlock ends in the timeout, and so do both of them."""
     folder = tmp_path_factory.mktemp("ddp")
     predictor().save(folder / "digits")
+    predictor(curves=True).save(folder / "curves")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     command = [sys.executable, str(SCRIPT), str(folder)]
     with (folder / "output.txt").open("w") as output:
@@ -55,14 +58,42 @@ def times(result: dict[str, Any]) -> list[float]:
     return [snapshot["epoch"] for snapshot in result["record"]["history"]]
 
 
-@pytest.mark.parametrize("name", ["doomed", "good", "cut short"])
+@pytest.mark.parametrize("name", ["doomed", "good", "cut short", "curves", "audited"])
 def test_both_processes_have_one_record_and_one_end(folder: Path, name: str) -> None:
     first, second = results(folder, name)
     assert first["error"] is None and second["error"] is None
-    assert first["record"] == second["record"]
+    # The first keeps the record, and each has losses of its own.
+    own = (
+        {name: value for name, value in result["record"].items() if name not in OWN}
+        for result in (first, second)
+    )
+    assert next(own) == next(own)
     assert first["steps"] == second["steps"]
-    assert first["metrics"] == second["metrics"]
+    shared = first["metrics"].keys() - ({"val_accuracy"} if name in ("curves", "audited") else set())
+    assert {key: first["metrics"][key] for key in shared} == {key: second["metrics"][key] for key in shared}
     assert first["weights"] == second["weights"]
+
+
+def test_losses_and_accuracies_are_the_means_of_both(folder: Path) -> None:
+    first, second = results(folder, "curves")
+    losses = [[sum(result["losses"][:BATCHES]) / BATCHES for result in (first, second)]]
+    recorded = {time: so_far for time, so_far, _ in first["record"]["losses"]}
+    assert losses[0][0] != losses[0][1]
+    assert recorded[1.0] == pytest.approx(sum(losses[0]) / 2, rel=1e-5)
+    lately = [sum(result["losses"][BATCHES - 2 : BATCHES]) / 2 for result in (first, second)]
+    assert first["record"]["losses"][4][2] == pytest.approx(sum(lately) / 2, rel=1e-5)
+    assert first["record"]["accuracies"] == pytest.approx([0.6, 0.7])  # 0.5 and 0.7, 0.6 and 0.8
+    assert [verdict["kind"] for verdict in first["record"]["verdicts"]] == ["fused"] * 6
+    (file,) = (folder / "own").iterdir()  # one of them writes
+    assert json.loads(file.read_text())["status"] == "finished"
+
+
+def test_an_audited_run_finishes_on_both(folder: Path) -> None:
+    first, second = results(folder, "audited")
+    assert first["steps"] == second["steps"] == 2 * BATCHES and first["record"]["decision"]["stop"]
+    assert "as an audit" in first["record"]["spared"] == second["record"]["spared"]
+    (ended,) = read_ended(folder / "ledger")
+    assert ended.condemned and ended.run == first["record"]["run"]
 
 
 def test_a_doomed_run_is_stopped_on_both(folder: Path) -> None:
@@ -70,7 +101,9 @@ def test_a_doomed_run_is_stopped_on_both(folder: Path) -> None:
     assert first["record"]["decision"]["stop"] and first["steps"] == 2  # a sixteenth of 30 batches
     assert "predicted final accuracy" in first["record"]["decision"]["reason"]
     output = (folder / "output.txt").read_text()
-    assert output.count(first["record"]["decision"]["reason"]) == 1  # printed by one of them
+    assert (
+        output.count(f"stops this run: {first['record']['decision']['reason']}") == 1
+    )  # printed by one of them
 
 
 def test_a_good_run_is_monitored_and_logged_without_warnings(folder: Path) -> None:

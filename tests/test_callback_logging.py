@@ -67,8 +67,10 @@ def test_loggers_get_every_snapshot_once_at_its_step(tmp_path: Path, every: int,
     for i, (row, verdict) in enumerate(zip(logged, verdicts, strict=True), start=1):
         assert float(row["nndyn/predicted_accuracy"]) == pytest.approx(verdict.predicted_accuracy, abs=1e-6)
         assert float(row["nndyn/p_low"]) == pytest.approx(verdict.p_low, abs=1e-6)
-        assert float(row["nndyn/in_domain"]) == verdict.in_domain == 1
-        assert float(row["nndyn/stop"]) == any(verdict.p_low > 0.5 for verdict in verdicts[:i])
+        assert float(row["nndyn/in_domain"]) == verdict.in_domain
+        assert float(row["nndyn/risk"]) == pytest.approx(verdict.risk, abs=1e-5)
+        stops = [verdict.p_low > 0.5 and verdict.in_domain for verdict in verdicts[:i]]
+        assert float(row["nndyn/stop"]) == any(stops)
 
 
 def test_signature_is_logged_where_asked_for(tmp_path: Path) -> None:

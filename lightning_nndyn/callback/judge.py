@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.policy import Policy
-from lightning_nndyn.predictor import Predictor, Training, load_predictor
+from lightning_nndyn.predictor import Predictor, load_predictor
+from lightning_nndyn.predictor.fitting import FUSED, WEIGHTS
 
 
 @dataclass
@@ -20,11 +22,14 @@ class Judge:
     predictor: Predictor
     policy: Policy
     refusal: PredictorError | None = None  # why there is no verdict yet
-    training: Training | None = None  # how the run is trained, once that is known
 
     @classmethod
     def of(
-        cls, predictor: str | Path | Predictor, max_false_stop_rate: float, threshold: float | None
+        cls,
+        predictor: str | Path | Predictor,
+        max_false_stop_rate: float,
+        threshold: float | None,
+        confidence: float | None = None,
     ) -> Judge:
         """Loads the predictor where a name or a path is given.
 
@@ -34,12 +39,39 @@ class Judge:
         loaded = predictor if isinstance(predictor, Predictor) else load_predictor(predictor)
         if not loaded.times:
             raise PredictorError("the predictor is not fitted: call its fit(), or name a shipped one")
-        return cls(loaded, Policy.of(loaded, max_false_stop_rate=max_false_stop_rate, threshold=threshold))
+        policy = Policy.of(
+            loaded, max_false_stop_rate=max_false_stop_rate, threshold=threshold, confidence=confidence
+        )
+        return cls(loaded, policy)
+
+    def choose_kind(self, record: Record, monitored: bool) -> str:
+        """Settles which models judge the run, by what is known first, and for good.
+
+        The promise about good runs is one of each kind of models.
+
+        Args:
+            record: the run's record.
+            monitored: whether the run's curve is to be read.
+
+        Returns:
+            What there is to warn of; empty if nothing.
+        """
+        if record.kind or not record.history[-1].finite:
+            return ""
+        record.kind = WEIGHTS
+        if not monitored or not self.predictor.reads_curves:
+            return ""
+        if not math.isfinite(record.losses[record.time][1]):
+            return "the training step returns no finite loss: the run is judged by its weights alone"
+        if record.curve().known((record.time,)):
+            record.kind = FUSED
+        return ""
 
     def hear(self, record: Record) -> None:
-        """Adds a verdict to the record, if its last snapshot tells the predictor anything new."""
+        """Adds a verdict to the record, if there is anything new for the predictor to read."""
+        curve = record.curve() if record.kind == FUSED else None
         try:
-            verdict = self.predictor.predict(record.history, training=self.training)
+            verdict = self.predictor.predict(record.history, curve=curve, training=record.training)
         except PredictorError as error:  # the first time that it knows has not come
             self.refusal = error
             return
@@ -73,7 +105,8 @@ class Judge:
         """Whether this run will not be stopped for its prediction, whatever it is."""
         if not record.verdicts or record.decision.stop:
             return False
-        return not record.verdicts[-1].in_domain or self.policy.calibrated_threshold is None
+        last = record.verdicts[-1]
+        return not last.in_domain or self.policy.powerless(last.kind)
 
 
 def name_of(predictor: str | Path | Predictor | None) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from lightning_nndyn.policy import Decision
-from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor import Curve, Training, Verdict
 from lightning_nndyn.signature import Snapshot
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _UNDECIDED = Decision(stop=False, reason="no verdict yet", epoch=0.0)
 
 
@@ -22,11 +26,30 @@ class Record:
         history: snapshots, snapshot 0 first.
         verdicts: the predictor's, earliest first.
         decision: the latest; one to stop is the last.
+        losses: for each snapshot's time the mean training loss of its epoch so far, and of its last
+            sixteenth; NaN where there was none.
+        accuracies: validation accuracy after each epoch; NaN where there was none.
+        classes: how many the network tells apart.
+        kind: of the models that judge this run; empty until the first verdict.
+        metrics: for each metric of the Trainer its latest value after each epoch.
+        spared: why the run is not stopped, whatever is decided; empty if it may be.
+        run: the run's name, of its record on disk.
+        training: how it is trained.
+        first_weights: what distances are measured from, see `SnapshotTaker`.
     """
 
     history: list[Snapshot] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     decision: Decision = _UNDECIDED
+    losses: dict[float, tuple[float, float]] = field(default_factory=dict)
+    accuracies: list[float] = field(default_factory=list)
+    classes: int = 2
+    kind: str = ""
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
+    spared: str = ""
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    training: Training = field(default_factory=Training)
+    first_weights: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
     def from_start(self) -> bool:
@@ -38,14 +61,34 @@ class Record:
         """Time of the last snapshot in epochs; -1 before the first."""
         return self.history[-1].epoch if self.history else -1.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Numbers, strings, lists and dicts only: a checkpoint loads with ``weights_only=True``."""
+    def curve(self) -> Curve:
+        """What the run has logged; epochs without validation lie on the line between those around them.
+
+        The line begins at guessing before training. After the last validation there is none: what comes next
+        is not known, and an accuracy that stays as it was would look like a run that learns no more.
+        """
+        return Curve(self.losses, _between(self.accuracies, 1 / self.classes), self.classes)
+
+    def plain(self) -> dict[str, Any]:
+        """All but the weights, as JSON-able values; None for what is not finite in a curve."""
         return {
-            "version": _STATE_VERSION,
             "history": [snapshot.to_dict() for snapshot in self.history],
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "decision": asdict(self.decision),
+            "losses": [[time, *map(_finite, pair)] for time, pair in self.losses.items()],
+            "accuracies": [_finite(accuracy) for accuracy in self.accuracies],
+            "classes": self.classes,
+            "kind": self.kind,
+            "metrics": {name: list(values) for name, values in self.metrics.items()},
+            "spared": self.spared,
+            "run": self.run,
+            **asdict(self.training),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers, strings, tensors, lists and dicts only: a checkpoint loads with ``weights_only=True``."""
+        first = [weight.detach().cpu() for weight in self.first_weights]
+        return {"version": _STATE_VERSION, **self.plain(), "first_weights": first}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Record:
@@ -59,8 +102,39 @@ class Record:
                 f"the checkpoint's record of this run has version {state.get('version')}, this release reads "
                 f"version {_STATE_VERSION}: resume with the release that wrote it, or train from the start"
             )
+        return cls.from_plain(state)
+
+    @classmethod
+    def from_plain(cls, state: Mapping[str, Any]) -> Record:
+        """The inverse of `plain`, and of `state_dict`."""
         return cls(
-            [Snapshot.from_dict(snapshot) for snapshot in state["history"]],
-            [Verdict(**verdict) for verdict in state["verdicts"]],
-            Decision(**state["decision"]),
+            history=[Snapshot.from_dict(snapshot) for snapshot in state["history"]],
+            verdicts=[Verdict(**verdict) for verdict in state["verdicts"]],
+            decision=Decision(**state["decision"]),
+            losses={time: (_number(mean), _number(late)) for time, mean, late in state["losses"]},
+            accuracies=[_number(accuracy) for accuracy in state["accuracies"]],
+            metrics={name: list(values) for name, values in state["metrics"].items()},
+            training=Training(state["steps_per_epoch"], state["optimizer"]),
+            first_weights=list(state.get("first_weights", ())),
+            **{name: state[name] for name in ("classes", "kind", "spared", "run")},
         )
+
+
+def _between(accuracies: Sequence[float], guess: float) -> list[float]:
+    """The same with gaps filled by straight lines, but for one at the end."""
+    filled, known, level = list(accuracies), -1, guess
+    for place, accuracy in enumerate(accuracies):
+        if math.isnan(accuracy):
+            continue
+        for gap in range(known + 1, place):
+            filled[gap] = level + (accuracy - level) * (gap - known) / (place - known)
+        known, level = place, accuracy
+    return filled
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.signature import Snapshot, SnapshotTaker
@@ -59,11 +59,13 @@ class Watch:
         layers: names of the chain's layers, where the model cannot be traced.
 
     Attributes:
+        first_weights: of a resumed run, what distances are measured from; empty for one that begins.
         start_due: whether snapshot 0 is still to be read, which is before any weight changes.
     """
 
     def __init__(self, layers: Sequence[str] | None = None) -> None:
         self.start_due = False
+        self.first_weights: list[Tensor] = []
         self._layers = layers
         self._tracer: _CarefulTracer | None = None
         self._taker: SnapshotTaker | None = None
@@ -128,7 +130,14 @@ class Watch:
             return None
         self.start_due = False
         with _undisturbed(self._taker.graph.device):
-            return self._taker.take(time)
+            snapshot = self._taker.take(time)
+        self.first_weights = self._taker.first_weights
+        return snapshot
+
+    @property
+    def outputs(self) -> int:
+        """Neurons of the last layer, 0 before the layers are known."""
+        return 0 if self._taker is None else self._taker.graph.layer_sizes[-1]
 
     def moved(self, model: nn.Module) -> bool:
         """Whether any weight has been written to since the first batch began."""
@@ -143,7 +152,7 @@ class Watch:
         if tracer.failure is not None:
             raise tracer.failure
         with _undisturbed(torch.device("cpu")):
-            self._taker = SnapshotTaker(tracer.graph())
+            self._taker = SnapshotTaker(tracer.graph(), per_layer=True, first_weights=self.first_weights)
 
     def _leave(self) -> None:
         tracer, self._tracer = self._tracer, None

@@ -43,7 +43,7 @@ class Curve:
         return (
             len(ended) == int(times[-1])
             and all(math.isfinite(accuracy) for accuracy in ended)
-            and all(time in self.losses and math.isfinite(self.losses[time][1]) for time in times)
+            and all(math.isfinite(loss) for time in times for loss in self.losses.get(time, (math.nan,)))
         )
 
 

@@ -1,0 +1,69 @@
+"""What lives as long as one call of ``trainer.fit``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+
+from lightning_nndyn.callback.judge import Judge
+from lightning_nndyn.callback.keeper import Keeper
+from lightning_nndyn.callback.schedule import Schedule
+from lightning_nndyn.callback.watch import Watch
+from lightning_nndyn.errors import NNDynWarning
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+@dataclass
+class Fit:
+    """The callback's parts at work on one run, how far they are, and what went wrong."""
+
+    watch: Watch
+    schedule: Schedule = field(default_factory=Schedule)
+    judge: Judge | None = None
+    keeper: Keeper = field(default_factory=lambda: Keeper(None, {}))
+    visited: float = 0.0  # the last time at which a snapshot was due
+    epochs: int = 0  # that have ended
+    unheard: bool = False  # whether a snapshot waits for its epoch's validation to be judged
+    logged: tuple[int, int] = (0, 0)  # how many snapshots and verdicts
+    postponed: tuple[float, ...] = ()  # times that passed before the first step
+    error: Exception | None = None  # what put the callback out of work on this process
+    said: set[str] = field(default_factory=set)
+
+    def attempt(self, trainer: Trainer, work: Callable[[Fit], None], strict: bool) -> None:
+        """Does a piece of our own work, unless one has failed; a failure must not harm the training."""
+        if self.error is not None:
+            return
+        try:
+            work(self)
+        except Exception as error:
+            self.error = error
+            self.watch.close()
+            if strict and trainer.world_size > 1:
+                return  # raised where processes meet next, on all of them: none is left waiting
+            if strict:
+                raise
+            where = f" on process {trainer.global_rank}" if trainer.world_size > 1 else ""
+            warnings.warn(
+                f"GraphDynamicsCallback gives up{where} and training goes on without it: "
+                f"{type(error).__name__}: {error} (strict=True raises instead)",
+                NNDynWarning,
+                stacklevel=2,
+            )
+
+    def say(self, topic: str, message: str) -> None:
+        """Prints a message, once for each topic."""
+        if topic not in self.said:
+            self.said.add(topic)
+            rank_zero_info(f"GraphDynamicsCallback: {message}")
+
+    def warn(self, topic: str, message: str) -> None:
+        """Warns, once for each topic; of nothing where the message is empty."""
+        if message and topic not in self.said:
+            self.said.add(topic)
+            rank_zero_warn(f"GraphDynamicsCallback: {message}", category=NNDynWarning)

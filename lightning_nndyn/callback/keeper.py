@@ -1,0 +1,102 @@
+"""Keeps a run's record on disk while it is trained, and tells other runs how it has ended."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_nndyn.callback.audit import Ended, append_ended
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.run_file import plain_number, write_run
+from lightning_nndyn.errors import NNDynWarning
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+FINISHED, STOPPED, INTERRUPTED, RUNNING = "finished", "stopped", "interrupted", "running"
+
+
+@dataclass
+class Keeper:
+    """Writes `nndyn-RUN.json` after each epoch and at the end; where that fails, it warns once and lets be.
+
+    Attributes:
+        folder: where the record goes; None for nowhere, as on all processes but the first.
+        facts: what the run is: JSON-able.
+        ledger: folder of the audit's ledger; None without an audit.
+        share: probability with which this run was let finish, should it be condemned.
+        monitor: the metric that is the validation accuracy; "" if there is none.
+    """
+
+    folder: Path | None
+    facts: Mapping[str, Any]
+    ledger: Path | None = None
+    share: float = 1.0
+    monitor: str = ""
+
+    def note(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics' latest values for those after so many epochs."""
+        found = {
+            name: plain_number(value) for name, value in metrics.items() if not name.startswith("nndyn/")
+        }
+        for name in {**record.metrics, **found}:
+            row = record.metrics.setdefault(name, [])
+            row[epochs:] = []  # of an epoch that was trained before
+            row += [None] * (epochs - len(row))
+            row[-1] = found.get(name, row[-1])
+
+    def end(self, record: Record, status: str, condemned: bool = False) -> None:
+        """Writes how the run has ended, and enters it in the ledger if it was judged and nobody stopped it.
+
+        Args:
+            record: the run's record.
+            status: how it has ended.
+            condemned: whether it has gone on although it was to be stopped.
+        """
+        self.write(record, status)
+        values = [value for value in record.metrics.get(self.monitor, ()) if value is not None]
+        if self.ledger is None or status != FINISHED or not values or not record.verdicts:
+            return
+        ended = Ended(max(values), record.classes, condemned, self.share, record.run)
+        if not self._works(lambda folder: append_ended(folder, ended), self.ledger):
+            self.ledger = None
+
+    def write(self, record: Record, status: str) -> None:
+        """Writes the record as it is."""
+        if self.folder is None or not record.history:
+            return
+        content = {**record.plain(), "status": status, **self.facts}
+        if not self._works(
+            lambda folder: write_run(folder / f"nndyn-{record.run}.json", content), self.folder
+        ):
+            self.folder = None
+
+    def _works(self, work: Callable[[Path], None], folder: Path) -> bool:
+        try:
+            work(folder)
+        except Exception as error:  # whatever it is: training must not suffer from it
+            warnings.warn(
+                f"GraphDynamicsCallback cannot write to {str(folder)!r} ({type(error).__name__}: {error}): "
+                "this run's record is not kept; training, predictions and decisions go on",
+                NNDynWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
+
+
+def record_folder(trainer: Trainer, record: bool | str | Path, log_folder: str | None) -> Path | None:
+    """Where a run's record goes; None for nowhere, as with a log folder that is no folder of this machine.
+
+    Args:
+        trainer: whose run it is.
+        record: what the user has said: whether, or where.
+        log_folder: the Trainer's.
+    """
+    if isinstance(record, (str, Path)):
+        return Path(record)
+    kept = record and trainer.loggers and not trainer.barebones
+    return Path(log_folder) if kept and log_folder and "://" not in log_folder else None

@@ -1,0 +1,64 @@
+"""The record of a run on disk: what a predictor of one's own is fitted to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.errors import PredictorError
+
+FORMAT = 1
+PATTERN = "nndyn-*.json"
+"""Names of run records."""
+
+
+def write_run(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a run's record; it appears whole or not at all, and replaces an older one of the run.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w") as file:
+            json.dump({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Reads what `write_run` wrote.
+
+    Raises:
+        PredictorError: if the file cannot be read, or is of another format.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        found = content["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PredictorError(f"{path} is not a readable record of a run ({error!r}): delete it") from error
+    if found != FORMAT:
+        raise PredictorError(f"{path} has format {found}, this release reads {FORMAT}")
+    return content
+
+
+def find_runs(folder: Path | str) -> Iterator[Path]:
+    """All records under a folder, in the order of their names."""
+    return iter(sorted(Path(folder).rglob(PATTERN)))
+
+
+def plain_number(value: Any) -> float | None:
+    """A metric as a JSON number; None for what is not finite or not a number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,136 @@
+"""What the callback asks of a Trainer, and tells it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.predictor import Training
+from lightning_nndyn.signature import STATISTICS
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+def training_of(trainer: Trainer) -> Training:
+    """How the run is trained."""
+    optimizers = {type(optimizer).__name__.lower() for optimizer in trainer.optimizers}
+    return Training(_steps_per_epoch(trainer), " and ".join(sorted(optimizers)) or None)
+
+
+def _steps_per_epoch(trainer: Trainer) -> float | None:
+    """Optimizer steps in an epoch; None where it has no length, or the model makes the steps itself."""
+    batches = trainer.num_training_batches
+    if not math.isfinite(batches) or not trainer.lightning_module.automatic_optimization:
+        return None
+    return math.ceil(batches / trainer.accumulate_grad_batches)
+
+
+def loss_parts(trainer: Trainer) -> int:
+    """By how many Lightning has divided the loss that it hands on."""
+    return trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+
+
+def held_back(trainer: Trainer, epochs: int) -> str:
+    """Why a run of so many finished epochs may not be stopped yet; empty if it may."""
+    if epochs < (trainer.min_epochs or 0):
+        return f"min_epochs={trainer.min_epochs} is not reached"
+    if trainer.global_step < (trainer.min_steps or 0):
+        return f"min_steps={trainer.min_steps} is not reached"
+    return ""
+
+
+def broken_off(trainer: Trainer) -> bool:
+    """Whether the Trainer has ended the run before the epoch's last batch."""
+    stopped = trainer.should_stop or (0 <= trainer.max_steps <= trainer.global_step)
+    return stopped and not trainer.is_last_batch
+
+
+def at_full_length(trainer: Trainer) -> bool:
+    """Whether a run that ends now has had all the epochs, or steps, that it was to have."""
+    epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch
+    return epochs or 0 <= trainer.max_steps <= trainer.global_step
+
+
+def validates(trainer: Trainer) -> bool:
+    """Whether a validation should have come by the end of this epoch."""
+    every = trainer.check_val_every_n_epoch
+    return not trainer.enable_validation or (every is not None and trainer.current_epoch + 1 >= every)
+
+
+def mean_over_processes(trainer: Trainer, value: float) -> float:
+    """The mean over those processes that have a value; NaN where none has. All of them must call this."""
+    known = math.isfinite(value)
+    pair = torch.tensor([value if known else 0.0, float(known)], device=trainer.strategy.root_device)
+    total, count = trainer.strategy.reduce(pair, reduce_op="mean").tolist()
+    return total / count if count else math.nan
+
+
+def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any) -> str:
+    """Puts down the epoch's validation accuracy; processes may each have validated a share of their own.
+
+    Args:
+        trainer: whose epoch it is.
+        record: where the accuracy is put.
+        monitor: name of the metric.
+        logged: its value; None where there is none.
+
+    Returns:
+        What is to be said as long as there has been no accuracy; else empty.
+    """
+    value = mean_over_processes(trainer, math.nan if logged is None else float(logged))
+    accuracies, epoch = record.accuracies, trainer.current_epoch
+    accuracies[epoch:] = []  # of an epoch that is validated, or trained, again
+    accuracies += [math.nan] * (epoch - len(accuracies))
+    accuracies.append(value if 0 <= value <= 1 else math.nan)
+    if any(math.isfinite(accuracy) for accuracy in accuracies):
+        return ""
+    found = f"is {value:g}" if math.isfinite(value) else "was not logged by validation"
+    names = ", ".join(sorted(name for name in trainer.callback_metrics if not name.startswith("nndyn/")))
+    return (
+        f"monitor={monitor!r} {found}; give a metric that is an accuracy between 0 and 1 (logged: "
+        f"{names or 'none'}). Until it is there, runs are judged in their first epoch only"
+    )
+
+
+def logged_values(record: Record, snapshots: int, verdicts: int, statistics: bool) -> dict[str, float]:
+    """What to log of a record, after so many snapshots and verdicts; `statistics` of the weights too."""
+    values: dict[str, float] = {}
+    if len(record.verdicts) > verdicts:
+        last = record.verdicts[-1]
+        values["nndyn/predicted_accuracy"] = last.predicted_accuracy
+        values["nndyn/p_low"] = last.p_low
+        values["nndyn/stop"] = float(record.decision.stop)
+        values["nndyn/in_domain"] = float(last.in_domain)
+        values["nndyn/risk"] = last.risk
+        if last.relative_accuracy is not None:
+            values["nndyn/relative_accuracy"] = last.relative_accuracy
+    if len(record.history) > snapshots and statistics:
+        found = zip(STATISTICS, record.history[-1].statistics, strict=True)
+        values |= {f"nndyn/{name}": value for name, value in found}
+    return values
+
+
+def log(trainer: Trainer, pl_module: LightningModule, values: Mapping[str, float], in_batch: bool) -> None:
+    """Logs values to those who monitor, and to the loggers."""
+    # `self.log` is for callbacks that monitor, and early enough for those that look after validation. To
+    # loggers it would skip snapshots between two multiples of `log_every_n_steps`, and repeat old ones at the
+    # multiples. Outside of a batch only epoch values may be logged: their maximum is what each process has.
+    pl_module.log_dict(
+        dict(values),
+        on_step=in_batch,
+        on_epoch=not in_batch,
+        logger=False,
+        batch_size=1,
+        reduce_fx="max",
+        sync_dist=not in_batch,
+    )
+    # The x axis of all that Lightning logs; it counts a batch once its hooks have run.
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped - (not in_batch)
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=step)
+        logger.save()

@@ -22,7 +22,14 @@ def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "graph", "fit", *(f"corpus {name}" for name in "train status verify export import".split())],
+    [
+        "demo",
+        "graph",
+        "fit",
+        "predict",
+        "evaluate",
+        *(f"corpus {name}" for name in "train status verify export import".split()),
+    ],
 )
 def test_each_help_shows_an_example(command: str) -> None:
     result = runner.invoke(app, [*command.split(), "--help"])

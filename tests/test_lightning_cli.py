@@ -75,7 +75,7 @@ def test_every_argument_from_yaml_and_a_doomed_run_is_stopped(package: str, tmp_
 def test_defaults_and_null(package: str, tmp_path: Path) -> None:
     config = written(tmp_path, "    - class_path: lightning_nndyn.GraphDynamicsCallback\n")
     callback = ours(run_nothing(package, config))
-    assert callback.predictor == "lenet5-digits" and callback.snapshots is None
+    assert callback.predictor == "universal" and callback.snapshots is None
     assert callback.action == "stop" and callback.layers is None and not callback.strict
 
     config = written(

@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         graph_movement(history[:1], distances[:1])
     with pytest.raises(PredictorError, match="got 2 snapshots and 1 rows"):
         graph_movement(history, distances[:1])
-    with pytest.raises(PredictorError, match="epoch 1 has no material per layer"):
+    with pytest.raises(PredictorError, match="epoch 1 has no numbers per layer"):
         graph_movement([history[0], replace(history[1], layers={})], distances)
     broken = replace(history[1], statistics=(math.nan,) * 10)
     with pytest.raises(PredictorError, match="epoch 1 is not finite"):

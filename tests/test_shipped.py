@@ -150,7 +150,8 @@ def test_another_optimizer_is_another_domain(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_other_networks_are_left_alone() -> None:
     predictor = nd.load_predictor("lenet5-digits")
-    taker = nd.SnapshotTaker(nd.rolled_graph(nd.models.lenet5()))  # three channels instead of one
+    graph = nd.rolled_graph(nd.models.lenet5())  # three channels instead of one
+    taker = nd.SnapshotTaker(graph, per_layer=True)
     verdict = predictor.predict([taker.take(0.0), taker.take(0.0625)])
     assert not verdict.in_domain
     assert "num_nodes" in verdict.note

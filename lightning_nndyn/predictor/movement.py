@@ -59,7 +59,7 @@ def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[flo
         float64, shape [len(movement_names())], each within -50..50.
 
     Raises:
-        PredictorError: a snapshot is missing, not finite, or has no material per layer.
+        PredictorError: a snapshot is missing, not finite, or has no numbers per layer.
     """
     _check(history, distances)
     first, last, now = history[0], history[-2], history[-1]
@@ -111,7 +111,8 @@ def _check(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) ->
         )
     for snapshot in history:
         if not (snapshot.finite and snapshot.layers):
-            why = "has no material per layer" if snapshot.finite else "is not finite"
+            why = "has no numbers per layer" if snapshot.finite else "is not finite"
             raise PredictorError(
-                f"the snapshot at epoch {snapshot.epoch:g} {why}: the graph cannot be compared"
+                f"the snapshot at epoch {snapshot.epoch:g} {why}: take snapshots of finite weights with "
+                "SnapshotTaker(graph, per_layer=True)"
             )

@@ -16,6 +16,7 @@ from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.networks import network_options
 from lightning_nndyn.corpus.record import CURVES, WEIGHT_STATISTICS, patience_epoch
 from lightning_nndyn.corpus.weights import WeightStatistics
+from lightning_nndyn.signature import SIGNATURE_VERSION
 
 PRESET = get_preset("lenet5-digits").scaled(epochs=8)
 
@@ -44,7 +45,7 @@ def test_a_run_learns_and_is_recorded_whole(record: RunRecord) -> None:
     assert record.curve["learning_rate"] == [0.1] * 8
     assert record.reason == "all epochs trained" and record.diverged_epoch is None
     assert record.departures == PRESET.departures()
-    assert record.versions["signature"] == "1"
+    assert record.versions["signature"] == str(SIGNATURE_VERSION)
     assert 0 < sum(record.curve["seconds"]) <= record.seconds
 
 

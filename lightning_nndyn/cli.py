@@ -425,7 +425,7 @@ def _scored_cells(file: Path, verdict: Any, why: str) -> list[str]:
 @app.command("evaluate")
 def evaluate_corpora(
     corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
-    output: Annotated[Path, typer.Option(help="Folder for results.json, results.md, tables, figures.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figures.")] = Path(
         "nndyn-results"
     ),
     method: Annotated[

@@ -151,9 +151,7 @@ class SnapshotTaker:
         self._vector = vector
         return self._snapshot(epoch, numbers, solver.iterations)
 
-    def _read(
-        self, solver: PrincipalVector, degree: Tensor, distances: Tensor
-    ) -> tuple[Tensor, list[float]]:
+    def _read(self, solver: PrincipalVector, degree: Tensor, distances: Tensor) -> tuple[Tensor, list[float]]:
         """All numbers of a snapshot in one copy to the host."""
         vector, eigenvalue, residual = solver.result()
         features = (degree, vector)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,16 @@ from lightning_nndyn.corpus import RunRecord, load_corpus
 from lightning_nndyn.corpus.access import corpus_manifest
 from lightning_nndyn.corpus.status import low_threshold as threshold_on
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.material import classes_of, curve_of, history_of, training_of
+from lightning_nndyn.evaluation.material import (
+    classes_of,
+    configuration_of,
+    curve_of,
+    history_of,
+    training_of,
+)
 from lightning_nndyn.predictor import Curve, Predictor, Training
 from lightning_nndyn.predictor.runs import relative_accuracies
 from lightning_nndyn.signature import Snapshot
-
-_SAME_RUN = ("seed", "index", "sampling", "preset")  # what may differ between runs of one configuration
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Collection:
             histories=[history_of(record) for record in records],
             curves=[curve_of(record) for record in records],
             accuracies=accuracies,
-            configurations=[_configuration(record) for record in records],
+            configurations=[configuration_of(record) for record in records],
             populations=np.array(populations),
             trainings=trainings,
             relative=relative_accuracies(accuracies, np.array(populations), guesses),
@@ -129,7 +132,3 @@ def _finished(corpus: Path | str, name: str) -> list[RunRecord]:
     if not records:
         raise PredictorError(f"corpus {name!r} has no runs yet: train some with nndyn corpus train")
     return records
-
-
-def _configuration(record: RunRecord) -> str:
-    return json.dumps({name: value for name, value in record.config.items() if name not in _SAME_RUN})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
 from lightning_nndyn.predictor import Curve, Training
 from lightning_nndyn.signature import Snapshot
 
+_SAME_RUN = ("seed", "index", "sampling", "preset")  # what may differ between runs of one configuration
 _NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("distance")
 
 
@@ -43,6 +45,11 @@ def curve_of(record: RunRecord) -> Curve:
 def classes_of(record: RunRecord) -> int:
     """How many classes it tells apart."""
     return int(record.config["network_options"]["num_classes"])
+
+
+def configuration_of(record: RunRecord) -> str:
+    """Equal for runs that differ in their seed alone."""
+    return json.dumps({name: value for name, value in record.config.items() if name not in _SAME_RUN})
 
 
 def training_of(record: RunRecord, images: int) -> Training:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +16,9 @@ from lightning_nndyn.corpus.access import corpus_manifest
 from lightning_nndyn.corpus.status import is_trainable
 from lightning_nndyn.corpus.status import low_threshold as threshold_on
 from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.evaluation.material import configuration_of
 
 Array = NDArray[np.float64]
-
-_SAME_RUN = ("seed", "index", "sampling", "preset")  # what may differ between runs of one configuration
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,7 @@ class Study:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """A number for each configuration: runs that differ in their seed alone share it; shape [n]."""
-        keys = [
-            json.dumps({name: value for name, value in record.config.items() if name not in _SAME_RUN})
-            for record in self.records
-        ]
+        keys = [configuration_of(record) for record in self.records]
         numbers = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         return np.array([numbers[key] for key in keys])
 

@@ -12,8 +12,10 @@ from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.compare import METHODS, Method, Row, by_formula, table
 from lightning_nndyn.evaluation.inputs import INPUTS
 from lightning_nndyn.evaluation.learners import Learner
+from lightning_nndyn.evaluation.material import classes_of
 from lightning_nndyn.evaluation.scores import Outcome, scored, spearman
 from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.predictor.runs import relative_accuracies as shares_of_best
 
 TIMES = (1 / 16, 1 / 4, 1.0, 2.0)
 """Times of decision, in epochs."""
@@ -65,14 +67,8 @@ def transfer(
 
 def relative_accuracies(study: Study) -> Array:
     """Of each run the share of what can be reached on its data set: 0 for guessing, 1 for the best run."""
-    datasets = study.datasets
-    relative = np.empty(len(datasets))
-    for dataset in np.unique(datasets):
-        own = datasets == dataset
-        guess = 1 / study.records[int(np.flatnonzero(own)[0])].config["network_options"]["num_classes"]
-        span = max(float(study.accuracies[own].max()) - guess, 1e-9)
-        relative[own] = (study.accuracies[own] - guess) / span
-    return np.clip(relative, 0, 1)
+    guesses = np.array([1 / classes_of(record) for record in study.records])
+    return shares_of_best(study.accuracies, study.datasets, guesses)
 
 
 def _splits(study: Study) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
-TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml
+TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models
 # These must not be skipped for want of a package: what cannot be imported fails.
-TEST_REQUIRES := torchvision,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,networkx,scipy
+TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,networkx,scipy
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1

@@ -53,7 +53,7 @@ def numpy_blocks(graph: RolledGraph) -> list[np.ndarray]:
     """The edge weights [targets, sources] of each block, with numpy from the raw weights."""
     blocks = []
     for block in graph.blocks:
-        weight = block.weight.slices().numpy()
+        weight = block.weight.slices().flatten(0, 1).numpy()
         sources = graph.layer_sizes[block.source]
         weight = weight.reshape(len(weight), sources, -1)
         blocks.append(np.sqrt(np.einsum("ock,ock->oc", weight, weight)))

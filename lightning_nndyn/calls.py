@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
@@ -13,6 +13,7 @@ from lightning_nndyn.blocks import LayerWeight
 from lightning_nndyn.graph import RolledGraph
 from lightning_nndyn.provenance import Provenance
 from lightning_nndyn.reach import Reach, everywhere, wirings
+from lightning_nndyn.spread import shapes_only
 from lightning_nndyn.stamps import Stamps
 from lightning_nndyn.weight_names import Weight, WeightNames
 
@@ -52,12 +53,14 @@ class Call:
         module: the name of the module that owns its weight.
         size: number of nodes.
         ports: its products; none for an embedding, whose channels are inputs of the graph.
+        kind: see `lightning_nndyn.kinds`.
     """
 
     name: str
     module: str
     size: int
     ports: Sequence[Port] = ()
+    kind: str = ""
 
 
 class Recorder(Protocol):
@@ -76,17 +79,20 @@ class Recorder(Protocol):
         """A product whose input, of ``size`` along ``axis``, has the given provenance."""
 
     def call(
-        self, name: str, module: str, size: int, ports: Sequence[Port], axis: int, out: Tensor
+        self, name: str, module: str, size: int, ports: Sequence[Port], axis: int, out: Tensor, kind: str
     ) -> Provenance:
         """Notes a layer call; returns the provenance of its output, with channels along ``axis``."""
 
 
-def build_graph(calls: Mapping[int, Call], left_out: Mapping[str, str]) -> RolledGraph:
+def build_graph(
+    calls: Mapping[int, Call], left_out: Mapping[str, str], kinds: Collection[str] = ()
+) -> RolledGraph:
     """The rolled graph of a data flow.
 
     Args:
         calls: the layer calls by number, in the order in which they were made.
         left_out: what is not in the graph, with the reason.
+        kinds: of what is no layer call, such as attention between the layers.
     """
     inputs = _Inputs(calls)
     place = {number: len(inputs.sizes) + index for index, number in enumerate(calls)}
@@ -101,7 +107,8 @@ def build_graph(calls: Mapping[int, Call], left_out: Mapping[str, str]) -> Rolle
                 joints.append((sources, place[number]))
     names = [*inputs.names, *(call.name for call in calls.values())]
     sizes = [*inputs.sizes, *(call.size for call in calls.values())]
-    return RolledGraph(sizes, weights, left_out, joints=joints, layer_names=names)
+    found = {*kinds, *(call.kind for call in calls.values())}
+    return RolledGraph(sizes, weights, left_out, joints=joints, layer_names=names, kinds=found)
 
 
 def _weights(
@@ -111,12 +118,13 @@ def _weights(
     alike: dict[object, list[int]] = {}
     for source, reach in feeding.items():
         alike.setdefault((sizes[source], reach.key), []).append(source)
-    plain = LayerWeight(call.name, port.read, port.groups, port.transposed)
+    plain = LayerWeight(call.name, port.read, port.groups, port.transposed, kind=call.kind)
     found = []
     for sources in alike.values():
         channels = sizes[sources[0]]
         for wiring in wirings(feeding[sources[0]], channels, port.size, port.groups, call.size):
-            here = None if wiring is None else wiring.to(port.read().device)
+            with shapes_only():
+                here = None if wiring is None else wiring.to(port.read().device)
             found.append((sources, replace(plain, wiring=here)))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -49,6 +50,8 @@ def weighted_degree(graph: RolledGraph) -> Tensor:
         NonFiniteWeightsError: if a weight, or a norm of weights, is NaN or infinite.
     """
     degree = degrees(graph)
+    if graph.exchange is not None:
+        graph.exchange.settle()
     if not bool(degree.isfinite().all()):
         raise NonFiniteWeightsError(_non_finite_message(graph))
     return degree
@@ -57,14 +60,23 @@ def weighted_degree(graph: RolledGraph) -> Tensor:
 def degrees(graph: RolledGraph) -> Tensor:
     """`weighted_degree` without the check, and so without waiting for the device."""
     degree = torch.zeros(graph.num_nodes, dtype=graph.dtype, device=graph.device)
+    if graph.exchange is None:
+        _add_degrees(graph, degree)
+        return degree
+    graph.exchange.attempt(partial(_add_degrees, graph, degree), degree)
+    return graph.exchange.total(degree)
+
+
+def _add_degrees(graph: RolledGraph, degree: Tensor) -> None:
     parts = list(graph.layers(degree))
     for stream in graph.streams:
-        block, given = stream.block, stream.block.values.sum(1)
+        block, values = stream.block, stream.block.values
+        if block.is_elsewhere:
+            continue
         for source in stream.sources:
-            add_back(parts[source], given, block.source_places)
-        received = block.values.sum(2) * len(stream.sources)
-        add_back(parts[block.target], received, block.target_places)
-    return degree
+            add_back(parts[source], values.sum(1), block.source_places)
+        received = values.sum(2) * len(stream.sources)
+        add_back(block.at_target(parts[block.target]), received, block.target_places)
 
 
 def _non_finite_message(graph: RolledGraph) -> str:
@@ -139,5 +151,6 @@ def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Pro
         # (benchmarks/signature.py). On a GPU launching kernels dominates, unless blocks are large: one kernel
         # a step against one a block.
         launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 50_000_000
-        method = "csr" if graph.device.type == "cuda" and launches_dominate else "blocks"
+        whole = graph.exchange is None
+        method = "csr" if whole and graph.device.type == "cuda" and launches_dominate else "blocks"
     return CsrProducts(graph, dtype) if method == "csr" else BlockProducts(graph, dtype)

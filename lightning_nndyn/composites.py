@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_nndyn.calls import Port, Recorder
+from lightning_nndyn.kinds import ATTENTION
 from lightning_nndyn.provenance import Provenance
 from lightning_nndyn.weight_names import Weight
 
@@ -38,12 +39,13 @@ def attention(
         x = given[part]
         port = flow.port_of(weight, flow.stamps[x], -1, x.shape[-1])
         name = f"{owner}.{part[0]}" if owner else part[0]
-        made.append(flow.call(name, weight.module, width, [port], -1, x))
+        made.append(flow.call(name, weight.module, width, [port], -1, x, ATTENTION))
     planes = [*_by_head(made[0], heads), *_by_head(made[1], heads), made[2].planes[0].reshape(-1)]
     port = flow.port_of(last, Provenance(tuple(planes)), 0, width)
     first, *rest = [tensor for tensor in out if tensor is not None]
     mixed = Provenance((), made[0].sources | made[1].sources)
-    return [flow.call(last.layer, last.module, width, [port], -1, first), *(mixed for _ in rest)]
+    made_last = flow.call(last.layer, last.module, width, [port], -1, first, ATTENTION)
+    return [made_last, *(mixed for _ in rest)]
 
 
 def _projections(flow: Recorder, given: Mapping[str, Any]) -> list[Weight] | None:
@@ -69,7 +71,7 @@ def _by_head(made: Provenance, heads: int) -> list[Tensor]:
 
 
 def recurrent(
-    gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    kind: str, gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
 ) -> list[Provenance] | None:
     """`nn.LSTM`, `nn.GRU` and `nn.RNN`: a hidden unit is a node, and its gates' weights make one slice.
 
@@ -98,14 +100,14 @@ def recurrent(
             initial = _select(flow.stamps[start], index)
             ports += _state_port(flow, within, gates, initial, units)
             name = into.parameter.replace("weight_ih_", "")
-            outputs.append(flow.call(name, into.module, units, ports, -1, out[0]))
+            outputs.append(flow.call(name, into.module, units, ports, -1, out[0], kind))
         states += outputs
         reads, size = _joined(outputs, out[0].dim()), directions * units
     return [reads, *(_stacked(states, start.dim()) for _ in range(len(list(_flat(out))) - 1))]
 
 
 def cell(
-    gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    kind: str, gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
 ) -> list[Provenance] | None:
     """`nn.LSTMCell` and its kin: each call is a node layer, fed by its input and by the state before."""
     x, state, into, within = args[0], _first(args[1]), *map(flow.weights.find, args[2:4])
@@ -114,7 +116,8 @@ def cell(
     first = _first(out)
     ports = [_gated(flow, into, gates, flow.stamps[x], x.shape[-1])]
     ports += _state_port(flow, within, gates, flow.stamps[state], state.shape[-1])
-    made = flow.call(into.module or into.parameter, into.module, first.shape[-1], ports, -1, first)
+    name = into.module or into.parameter
+    made = flow.call(name, into.module, first.shape[-1], ports, -1, first, kind)
     return [made for _ in _flat(out)]
 
 
@@ -170,12 +173,12 @@ def _stacked(parts: Sequence[Provenance], axes: int) -> Provenance:
 
 COMPOSITES: Mapping[str, Callable[..., list[Provenance] | None]] = {
     "multi_head_attention_forward": attention,
-    "lstm": partial(recurrent, 4),
-    "gru": partial(recurrent, 3),
-    "rnn_tanh": partial(recurrent, 1),
-    "rnn_relu": partial(recurrent, 1),
-    "lstm_cell": partial(cell, 4),
-    "gru_cell": partial(cell, 3),
-    "rnn_tanh_cell": partial(cell, 1),
-    "rnn_relu_cell": partial(cell, 1),
+    "lstm": partial(recurrent, "lstm", 4),
+    "gru": partial(recurrent, "gru", 3),
+    "rnn_tanh": partial(recurrent, "rnn", 1),
+    "rnn_relu": partial(recurrent, "rnn", 1),
+    "lstm_cell": partial(cell, "lstm", 4),
+    "gru_cell": partial(cell, "gru", 3),
+    "rnn_tanh_cell": partial(cell, "rnn", 1),
+    "rnn_relu_cell": partial(cell, "rnn", 1),
 }

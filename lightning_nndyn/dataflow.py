@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.calls import Call, Coordinates, Origin, Port, build_graph, unknown_layout
 from lightning_nndyn.carry import blend, carries, carry, opaque
+from lightning_nndyn.compiled import named_modules
 from lightning_nndyn.composites import COMPOSITES
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.kinds import ATTENTION, EMBEDDING, LINEAR, product_kind
 from lightning_nndyn.left_out import reasons
 from lightning_nndyn.provenance import NOTHING, Provenance
 from lightning_nndyn.reach import Reach, reaches
 from lightning_nndyn.registry import LayerKind, kind_of
+from lightning_nndyn.spread import refuse_parallel
 from lightning_nndyn.stamps import Stamps
 from lightning_nndyn.weight_names import Weight, WeightNames
 
@@ -37,6 +40,11 @@ _WITH_WEIGHTS = frozenset(
     """bilinear bmm baddbmm einsum tensordot inner conv_tbc mv addmv chain_matmul matmul mm addmm __matmul__
     __rmatmul__ _grouped_mm grouped_mm""".split()
 )
+
+
+_ATTENTION = frozenset(
+    "matmul mm __matmul__ bmm baddbmm addbmm einsum scaled_dot_product_attention".split()
+)  # of activations
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,23 @@ class DataFlow:
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._failure: Exception | None = None
+        self._attends = False  # whether activations were multiplied by activations
         self.weights = WeightNames(model, self._stack)
         self.stamps = Stamps([*model.parameters(), *model.buffers()], self._arrival)
 
     def attach(self) -> None:
         """Installs hooks on all modules, which tell whose forward is running."""
-        for name, module in self._model.named_modules():
+        for name, module in named_modules(self._model):
             self._handles.append(module.register_forward_pre_hook(partial(self._enter, name)))
             self._handles.append(
                 module.register_forward_hook(self._leave, always_call=True, with_kwargs=True)
             )
+
+        self._handles += self.weights.readers.on_unflatten(self._learn)
+
+    def _learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
+        self.stamps.own(tensor)  # which keeps it, and so its identity
+        self.weights.learn(module, attribute, tensor)
 
     def detach(self) -> None:
         """Removes the hooks."""
@@ -87,11 +102,15 @@ class DataFlow:
         self._closed = 0
 
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         self._stack.append((name, module))
         self._entered.add(name)
         self._closed += kind_of(module) is not None
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         name, _ = self._stack[-1]
         kind = kind_of(module)
         self._closed -= kind is not None
@@ -111,7 +130,8 @@ class DataFlow:
         """A module of a class that `register_layer` was told about is one layer call."""
         weight = Weight(f"{name}.weight" if name else "weight", partial(kind.read, module))
         port = self.port(weight, x, kind.axis, groups=kind.groups_of(module), transposed=kind.transposed)
-        self.stamps[out] = self.call(weight.layer, name, out.shape[kind.axis], [port], kind.axis, out)
+        size, of = out.shape[kind.axis], type(module).__name__
+        self.stamps[out] = self.call(weight.layer, name, size, [port], kind.axis, out, of)
 
     def _see_through(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         """What comes out of a module unseen, from compiled or scripted code, was made of what went in."""
@@ -148,6 +168,7 @@ class DataFlow:
         self.weights.follow(func, args, kwargs, out)
         found = self._layer(name, args, kwargs, out)
         if found is None:
+            self._attends = self._attends or (name in _ATTENTION and self._mixes(args, kwargs))
             found = carry(func, args, kwargs, out, self.stamps.__getitem__)
         given = list(pv.tensors_in((args, kwargs)))
         for tensor, provenance in zip(pv.tensors_in(out), found, strict=True):
@@ -155,6 +176,11 @@ class DataFlow:
                 self.stamps.overwrite(tensor, provenance)
             else:
                 self.stamps[tensor] = provenance
+
+    def _mixes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether two of an operation's tensors were made by layers."""
+        made = [self.stamps[tensor].sources & self._calls.keys() for tensor in pv.tensors_in((args, kwargs))]
+        return len([sources for sources in made if sources]) > 1
 
     def _layer(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
@@ -180,7 +206,8 @@ class DataFlow:
             return None
         rest = [NOTHING for _ in pv.tensors_in(out)][1:]
         first = next(pv.tensors_in(out))
-        return [self.call(weight.layer, weight.module, first.shape[-1], [], -1, first), *rest]
+        made = self.call(weight.layer, weight.module, first.shape[-1], [], -1, first, EMBEDDING)
+        return [made, *rest]
 
     def _named_product(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor
@@ -193,8 +220,10 @@ class DataFlow:
         weight = self.weights.find(tensor) or self.weights.computed(tensor)
         if weight is None:
             return [opaque([(t, self.stamps[t]) for t in (x, tensor)])]
+        refuse_parallel(tensor, weight.layer)
         port = self.port(weight, x, axis, groups=groups, transposed=name.startswith("conv_transpose"))
-        made = self.call(weight.layer, weight.module, out.shape[axis], [port], axis, out)
+        kind = product_kind(name, groups, x.shape[axis])
+        made = self.call(weight.layer, weight.module, out.shape[axis], [port], axis, out, kind)
         return [self._plus(made, bias, out)]
 
     def _matrix_product(
@@ -205,7 +234,7 @@ class DataFlow:
             weight = self.weights.find(tensor)
             if weight is not None and tensor.dim() == 2 and x.dim() >= -axis:
                 port = self.port(weight, x, axis, transposed=transposed)
-                made = self.call(weight.layer, weight.module, out.shape[axis], [port], axis, out)
+                made = self.call(weight.layer, weight.module, out.shape[axis], [port], axis, out, LINEAR)
                 return [self._plus(made, args[0] if name == "addmm" else None, out)]
         return self._pass_on(name, args, kwargs, out)
 
@@ -271,7 +300,7 @@ class DataFlow:
         return dict(_entries(tensor, axes, size) for tensor, axes in tensors.items())
 
     def call(
-        self, name: str, module: str, size: int, ports: Sequence[Port], axis: int, out: Tensor
+        self, name: str, module: str, size: int, ports: Sequence[Port], axis: int, out: Tensor, kind: str
     ) -> Provenance:
         """Notes a layer call.
 
@@ -279,7 +308,7 @@ class DataFlow:
             The provenance of its output, with ``size`` channels along ``axis``.
         """
         number = self._number()
-        self._calls[number] = Call(name, module, size, ports)
+        self._calls[number] = Call(name, module, size, ports, kind)
         return pv.output_of(number, size, axis, out.dim())
 
     # -- the graph
@@ -302,7 +331,8 @@ class DataFlow:
             )
         kept = {call.module for call in self._calls.values()}
         read = {call.name for call in self._calls.values()} | self._accepted
-        return build_graph(self._calls, reasons(self._model, kept, read, self._refused, self._entered))
+        left_out = reasons(self._model, kept, read, self._refused, self._entered)
+        return build_graph(self._calls, left_out, [ATTENTION] if self._attends else [])
 
 
 def _entries(

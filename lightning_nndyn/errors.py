@@ -27,6 +27,10 @@ class CorpusError(NNDynError):
     """A corpus of training runs, or its data set, cannot be read or written."""
 
 
+class ReportError(NNDynError):
+    """There is nothing to report on, or the page cannot be written."""
+
+
 class MissingExtraError(NNDynError, ImportError):
     """An optional dependency is not installed."""
 

@@ -11,8 +11,9 @@ This module takes tensors, not modules: `lightning_nndyn.tracing` finds out whic
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from lightning_nndyn.blocks import Block, LayerWeight, arranged, slice_norms
 from lightning_nndyn.errors import TracingError
+from lightning_nndyn.exchange import Exchange
+from lightning_nndyn.spread import shapes_only
 
 if TYPE_CHECKING:
     import networkx
@@ -50,6 +53,7 @@ class RolledGraph:
         joints: for each weight the node layers that it leads from and the one that it leads to; None for a
             chain.
         layer_names: the name of each node layer; None takes the weights' names behind ``"input"``.
+        kinds: of layers besides those whose weights are read: of embeddings, of attention without weights.
 
     Raises:
         TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several
@@ -64,6 +68,9 @@ class RolledGraph:
             called again appears as ``"name#2"``.
         is_chain: whether every node layer feeds the next one and no other.
         left_out: parametric layers that are not in the graph, with the reason.
+        exchange: with the processes that have the rest of the edges, where weights are spread over processes
+            (FSDP); `refresh` and all centralities are collective operations then. None if all edges are here.
+        kinds: of its layers, sorted, see `lightning_nndyn.kinds`; empty if unknown.
     """
 
     def __init__(
@@ -74,25 +81,39 @@ class RolledGraph:
         *,
         joints: Sequence[tuple[Sequence[int], int]] | None = None,
         layer_names: Sequence[str] | None = None,
+        kinds: Collection[str] = (),
     ) -> None:
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         self.layer_names = _unique(layer_names or ["input", *(weight.name for weight in weights)])
         self.left_out = dict(left_out or {})
+        self.kinds = tuple(sorted({*kinds, *(weight.kind for weight in weights)} - {""}))
         self.is_chain = joints is None
         if joints is None:
             joints = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
-        shapes = [
-            _block_shape(weight, self.layer_sizes[sources[0]], self.layer_sizes[target])
-            for weight, (sources, target) in zip(weights, joints, strict=True)
-        ]
-        first = weights[0].read()
-        _check_devices(weights, first.device)
+        with shapes_only() as spread:
+            shapes = [
+                _block_shape(weight, self.layer_sizes[sources[0]], self.layer_sizes[target])
+                for weight, (sources, target) in zip(weights, joints, strict=True)
+            ]
+            first = weights[0].read()
+            _check_devices(weights, first.device)
+        self._num_edges = sum(
+            _numel(shape) * len(sources) for shape, (sources, _) in zip(shapes, joints, strict=True)
+        )
+        self.exchange = Exchange() if spread else None
+        rows: Sequence[range | None] = [None] * len(weights)
+        if self.exchange is not None:
+            rows = self.exchange.shares(weights, shapes)
+            shapes = [_cut(shape, len(mine)) for shape, mine in zip(shapes, rows, strict=True)]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
         self._buffer = torch.empty(sum(map(_numel, shapes)), dtype=dtype, device=first.device)
         pieces = self._buffer.split([_numel(shape) for shape in shapes])
+        scratch: dict[str, Tensor] = {}  # one for all blocks: they are read one at a time
         self.streams = tuple(
-            Stream(Block(sources[0], target, piece.view(shape), weight), tuple(sources))
-            for (sources, target), piece, shape, weight in zip(joints, pieces, shapes, weights, strict=True)
+            Stream(Block(sources[0], target, piece.view(shape), weight, mine, scratch), tuple(sources))
+            for (sources, target), piece, shape, weight, mine in zip(
+                joints, pieces, shapes, weights, rows, strict=True
+            )
         )
         self.blocks = tuple(
             stream.block if source == stream.block.source else replace(stream.block, source=source)
@@ -100,7 +121,10 @@ class RolledGraph:
             for source in stream.sources
         )
         self._csr: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-        self.refresh()
+        if self.exchange is None:
+            self.refresh()
+        else:
+            self._buffer.zero_()
 
     @property
     def num_nodes(self) -> int:
@@ -110,7 +134,12 @@ class RolledGraph:
     @property
     def num_edges(self) -> int:
         """Number of undirected edges, |E| in Table 5; an edge of weight zero counts."""
-        return sum(block.values.numel() for block in self.blocks)
+        return self._num_edges
+
+    @property
+    def depth(self) -> int:
+        """Number of node layers that weights lead to: all but inputs and embeddings."""
+        return len({stream.block.target for stream in self.streams})
 
     @property
     def device(self) -> torch.device:
@@ -139,17 +168,35 @@ class RolledGraph:
     def refresh(self) -> RolledGraph:
         """Reads the weights again, in place and without tracing. Returns the graph itself.
 
-        A chain takes no new memory; otherwise one layer's squares at a time.
+        Layers are read one at a time and in pieces: some MiB of scratch memory do for all of them.
         """
+        if self.exchange is not None:
+            self.exchange.check_alike(self.layer_names, self.layer_sizes, self.device)
         for stream in self.streams:
-            stream.block.refresh()
+            self._refresh(stream.block)
         if self._csr is not None:
             _, _, values, order = self._csr
             torch.index_select(self._buffer, 0, order, out=values)
         return self
 
+    def _refresh(self, block: Block) -> None:
+        if self.exchange is None:
+            block.refresh()
+        else:  # all processes read, whatever one of them makes of it
+            slices = block.weight.slices(block.rows)
+            self.exchange.attempt(partial(block.fill, slices), block.values)
+
     def edge_index(self) -> Tensor:
-        """Source and target node of each edge, LongTensor[2, E], in the order of `edge_weight`."""
+        """Source and target node of each edge, LongTensor[2, E], in the order of `edge_weight`.
+
+        Raises:
+            TracingError: if other processes have some of the edges.
+        """
+        if self.exchange is not None:
+            raise TracingError(
+                "the graph's edges are spread over processes, as the weights are: its degrees, eigenvector "
+                "and snapshots can be had, a list of its edges cannot; build it of the whole model instead"
+            )
         return torch.cat([self._block_index(block) for block in self.blocks], dim=1)
 
     @property
@@ -256,9 +303,15 @@ def _numel(shape: Sequence[int]) -> int:
     return shape[0] * shape[1] * shape[2]
 
 
+def _cut(shape: tuple[int, int, int], rows: int) -> tuple[int, int, int]:
+    """The shape of a block of so many rows instead of all."""
+    groups, targets, sources = shape
+    return shape if rows == groups * targets else (1, rows, sources)
+
+
 def _block_shape(weight: LayerWeight, sources: int, targets: int) -> tuple[int, int, int]:
     """Shape of a block's values, [groups, targets / groups, sources / groups]."""
-    out, inputs, _ = weight.slices().shape
+    out, inputs = weight.shape
     groups = weight.groups
     if out != targets:
         raise TracingError(f"layer {weight.name!r} has {out} outputs, its node layer {targets} nodes")

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor, nn
 
+from lightning_nndyn.compiled import named_modules
+
 NEVER_CALLED = "never called in the traced forward pass"
 FACTOR = "one factor or summand for each channel: it joins none"
 UNSEEN = (
@@ -34,7 +36,7 @@ def reasons(
     found = {name: why for name, why in refused.items() if name not in read and not name.startswith(inner)}
     named = {refusal.rpartition(".")[0] for refusal in found} | set(found)
     used = {id(p) for name in kept for p in model.get_submodule(name).parameters()}
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         own = list(module.parameters(recurse=False))
         is_used = name in kept or (own and all(id(p) in used for p in own))  # the latter: tied, parametrised
         if not is_used and name not in named:

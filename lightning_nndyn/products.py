@@ -8,6 +8,8 @@ product whatever the number of layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,7 +50,9 @@ class BlockProducts(Products):
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         super().__init__(graph, dtype)
         # The graph's own memory, unless the products want more digits than it has.
-        self._streams = [(stream, stream.block.values.to(dtype)) for stream in graph.streams]
+        here = [stream for stream in graph.streams if not stream.block.is_elsewhere]
+        self._streams = [(stream, stream.block.values.to(dtype)) for stream in here]
+        self._exchange = graph.exchange
 
     def refresh(self) -> None:
         """Follows the graph's `refresh`, in place."""
@@ -58,31 +62,42 @@ class BlockProducts(Products):
 
     def forward(self, vector: Tensor) -> Tensor:
         """``L @ vector``, Tensor[V]."""
+        return self._total(self._add_forward, vector)
+
+    def backward(self, vector: Tensor) -> Tensor:
+        """``L.T @ vector``, Tensor[V]."""
+        return self._total(self._add_backward, vector)
+
+    def _total(self, add: Callable[[Tensor, Tensor], None], vector: Tensor) -> Tensor:
+        """What the edges here make of the vector, and those of other processes."""
         result = torch.zeros_like(vector)
+        if self._exchange is None:
+            add(vector, result)
+            return result
+        self._exchange.attempt(partial(add, vector, result), result)
+        return self._exchange.total(result)
+
+    def _add_forward(self, vector: Tensor, result: Tensor) -> None:
         given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
         for stream, values in self._streams:
             vector = sum((given[source] for source in stream.sources[1:]), given[stream.sources[0]])
             block = stream.block
             if _is_dense(block):
-                made[block.target].addmv_(values[0], vector)
+                block.at_target(made[block.target]).addmv_(values[0], vector)
             else:
                 part = _product(values, arranged(vector, block.source_places, len(values)))
                 add_back(made[block.target], part, block.target_places)
-        return result
 
-    def backward(self, vector: Tensor) -> Tensor:
-        """``L.T @ vector``, Tensor[V]."""
-        result = torch.zeros_like(vector)
+    def _add_backward(self, vector: Tensor, result: Tensor) -> None:
         given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
         for stream, values in self._streams:
-            block, vector = stream.block, given[stream.block.target]
+            block, vector = stream.block, stream.block.at_target(given[stream.block.target])
             if len(stream.sources) == 1 and _is_dense(block):
                 made[block.source].addmv_(values.transpose(1, 2)[0], vector)
                 continue
             part = _product(values.transpose(1, 2), arranged(vector, block.target_places, len(values)))
             for source in stream.sources:
                 add_back(made[source], part, block.source_places)
-        return result
 
 
 def _is_dense(block: Block) -> bool:

@@ -147,10 +147,12 @@ def _whole(channels: Tensor, size: int, groups: int) -> Iterator[_Bundle]:
 def _bundles(reach: Reach, depth: int) -> Iterator[_Bundle]:
     assert reach.positions is not None
     groups = reach.positions // depth
-    for group in torch.unique(groups).tolist():
-        here = groups == group
-        channels, counts = torch.unique_consecutive(reach.channels[here], return_counts=True)
-        places = (reach.positions[here] % depth).split(counts.tolist())
+    order = torch.argsort(groups, stable=True)
+    found, sizes = torch.unique_consecutive(groups[order], return_counts=True)
+    pairs = (tensor[order].split(sizes.tolist()) for tensor in (reach.channels, reach.positions))
+    for group, sources, positions in zip(found.tolist(), *pairs, strict=True):
+        channels, counts = torch.unique_consecutive(sources, return_counts=True)
+        places = (positions % depth).split(counts.tolist())
         known: dict[bytes, int] = {}
         members: list[int] = []
         classes: list[Tensor] = []

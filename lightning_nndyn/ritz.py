@@ -22,6 +22,7 @@ from lightning_nndyn.products import Products
 
 _MAX_VECTORS = 12  # kept before a restart with the best vector
 _MAX_SMALL = 400  # order of the small matrix at which fewer are kept
+_MANY_NODES = 1 << 13  # from which on vectors are taken one at a time, and nodes so many at a time
 _SQUARINGS = 26  # 2 ** 26 powers separate Ritz values that differ by 1e-7
 
 
@@ -94,7 +95,19 @@ class PrincipalVector:
 
     def _layer_dots(self, vectors: Tensor, other: Tensor) -> Tensor:
         """Inner products of [n, V] vectors with another, layer by layer: float64 [layers, n]."""
-        return segment_sum((vectors.double() * other.double()).T.contiguous(), self._sizes)
+        other = other.double()
+        if other.numel() < _MANY_NODES:
+            return segment_sum((vectors.double() * other).T.contiguous(), self._sizes)
+        return torch.stack([segment_sum(vector.double() * other, self._sizes) for vector in vectors], dim=1)
+
+    def _combined(self, *weighed: tuple[Tensor, Tensor]) -> Tensor:
+        """Sums of vectors [n, V] whose pieces are weighed layer by layer [layers, n]: Tensor[V]."""
+        parts = []
+        for first in range(0, self._layer.numel(), _MANY_NODES):
+            nodes = slice(first, first + _MANY_NODES)
+            products = [share[self._layer[nodes]] * vectors[:, nodes].T for share, vectors in weighed]
+            parts.append(sum(products[1:], products[0]).sum(1))
+        return torch.cat(parts)
 
     def _per_layer_unit(self, vector: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         """Scales each layer's piece to unit length; pieces not longer than ``floor`` become zero."""
@@ -118,7 +131,7 @@ class PrincipalVector:
         before = self._layer_dots(vector[None], vector)[:, 0].sqrt()
         for _ in range(2):
             parts = self._layer_dots(basis, vector).to(vector.dtype)
-            vector = vector - (parts[self._layer] * basis.T).sum(1)
+            vector = vector - self._combined((parts, basis))
         # In exact arithmetic the residual is orthogonal to the basis already. Where little is left of it the
         # layer has no more directions, and what is left is rounding.
         return self._per_layer_unit(vector, floor=0.1 * before)
@@ -127,14 +140,14 @@ class PrincipalVector:
         """Finds the best vector of the subspace, its value and its residual."""
         weights, self._value = self._small_eigenpair()
         share = weights.to(self._basis.dtype)
-        basis, ahead, behind = (t[: self._count].T for t in (self._basis, self._ahead, self._behind))
-        self._vector = (share[self._layer] * basis).sum(1)
+        basis, ahead, behind = (t[: self._count] for t in (self._basis, self._ahead, self._behind))
+        self._vector = self._combined((share, basis))
         if not self._chain:
-            self._residual = ahead @ share[0] - self._value.to(share.dtype) * self._vector
+            self._residual = ahead.T @ share[0] - self._value.to(share.dtype) * self._vector
             return
         none = share.new_zeros(1, self._count)
         from_before, from_behind = torch.cat((none, share[:-1])), torch.cat((share[1:], none))
-        image = (from_before[self._layer] * ahead + from_behind[self._layer] * behind).sum(1)
+        image = self._combined((from_before, ahead), (from_behind, behind))
         self._residual = image - self._value.to(image.dtype) * self._vector
 
     def _small_eigenpair(self) -> tuple[Tensor, Tensor]:

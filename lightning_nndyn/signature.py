@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -55,6 +55,9 @@ class Snapshot:
         distances: for each of the graph's streams (in a chain: each node layer but the input), how far the
             weights are from those of the first snapshot, in units of their norm (`WeightDistances`); comes
             with ``layers``.
+        topology: of the graph, ``"chain"`` or ``"dataflow"``.
+        kinds: of the graph's layers, sorted, see `lightning_nndyn.kinds`; empty if unknown.
+        depth: number of node layers that weights lead to; 0 if unknown.
     """
 
     epoch: float
@@ -66,6 +69,9 @@ class Snapshot:
     num_edges: int
     layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     distances: tuple[float, ...] = ()
+    topology: str = "chain"
+    kinds: tuple[str, ...] = ()
+    depth: int = 0
 
     @property
     def finite(self) -> bool:
@@ -78,14 +84,21 @@ class Snapshot:
         plain["statistics"] = list(self.statistics)
         plain["layers"] = {name: list(row) for name, row in self.layers.items()}
         plain["distances"] = list(self.distances)
+        plain["kinds"] = list(self.kinds)
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Snapshot:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; also of what it gave before it told topology, kinds and depth."""
         layers = {name: tuple(row) for name, row in plain["layers"].items()}
-        rows = {name: tuple(plain.get(name, ())) for name in ("statistics", "distances")}
-        return cls(**{**plain, **rows, "layers": layers})
+        rows = {name: tuple(plain.get(name, ())) for name in ("statistics", "distances", "kinds")}
+        depth = chain_depth(layers)  # then there were only chains
+        return cls(**{"depth": depth, **plain, **rows, "layers": layers})
+
+
+def chain_depth(layers: Collection[str]) -> int:
+    """The depth of a chain with these node layers: all but the input; 0 if they are not known."""
+    return max(len(layers) - 1, 0)
 
 
 class SnapshotTaker:
@@ -115,8 +128,8 @@ class SnapshotTaker:
         self._products = products_for(graph, tol)
         self._vector: Tensor | None = None
         self._steps = _COLD_STEPS
-        weights = [stream.block.weight for stream in graph.streams]
-        self._distances = WeightDistances(weights, first_weights) if per_layer else None
+        self._exchange = graph.exchange
+        self._distances = _distances(graph, first_weights) if per_layer else None
 
     @property
     def first_weights(self) -> list[Tensor]:
@@ -127,17 +140,27 @@ class SnapshotTaker:
         """Reads the weights now.
 
         Weights that are NaN or infinite give a snapshot with NaN statistics, not an error: a diverged run is
-        something to learn from.
+        something to learn from. A collective operation where weights are spread over processes.
         """
+        try:
+            return self._take(epoch)
+        finally:
+            if self._exchange is not None:
+                self._exchange.settle()
+
+    def _take(self, epoch: float) -> Snapshot:
         graph = self.graph.refresh()
         self._products.refresh()
         degree = degrees(graph)
+        finite = degree.isfinite().all()
+        if self._exchange is not None:  # processes that share the work must decide alike when to end it
+            finite = self._exchange.agreed(finite.float())
         look = _waits_cheaply(graph.device)
-        if look and not bool(degree.isfinite().all()):
+        if (look or self._exchange is not None) and not bool(finite):
             return self._diverged(epoch)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read()
         solver = PrincipalVector(self._products, degree, self._vector)
-        if look:
+        if look and self._exchange is None:
             iterate(solver, self._tol, _MAX_ITERATIONS)
         else:
             solver.extend(self._steps)
@@ -162,7 +185,8 @@ class SnapshotTaker:
         if self._per_layer:
             parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
             parts += [self._norms(), distances]
-        return vector, _to_host(torch.cat(parts))
+        numbers = torch.cat(parts)
+        return vector, _to_host(numbers if self._exchange is None else self._exchange.agreed(numbers))
 
     def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
         _, eigenvalue, residual = numbers[:3]
@@ -179,7 +203,7 @@ class SnapshotTaker:
         norms = torch.zeros(len(self.graph.layer_sizes), dtype=torch.float64, device=self.graph.device)
         for stream in self.graph.streams:
             norms[stream.block.target] += torch.linalg.vector_norm(stream.block.values).double() ** 2
-        return norms.sqrt()
+        return (norms if self._exchange is None else self._exchange.total(norms)).sqrt()
 
     def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
         names, width = self.graph.layer_names, len(LAYER_STATISTICS)
@@ -196,8 +220,17 @@ class SnapshotTaker:
     def _make(
         self, epoch: float, statistics: tuple[float, ...], eigenvalue: float, residual: float, iterations: int
     ) -> Snapshot:
-        nodes, edges = self.graph.num_nodes, self.graph.num_edges
-        return Snapshot(epoch, statistics, eigenvalue, residual, iterations, nodes, edges)
+        graph = self.graph
+        return Snapshot(
+            epoch, statistics, eigenvalue, residual, iterations, graph.num_nodes, graph.num_edges,
+            topology="chain" if graph.is_chain else "dataflow", kinds=graph.kinds, depth=graph.depth,
+        )  # fmt: skip
+
+
+def _distances(graph: RolledGraph, first: Sequence[Tensor] | None) -> WeightDistances:
+    blocks = [stream.block for stream in graph.streams]
+    rows = [block.rows for block in blocks]
+    return WeightDistances([b.weight for b in blocks], first, rows=rows, exchange=graph.exchange)
 
 
 def _waits_cheaply(device: torch.device) -> bool:

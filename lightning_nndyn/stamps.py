@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn import provenance as pv
@@ -33,9 +33,15 @@ class Stamps:
         self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._clock = 0
 
+    def own(self, tensor: Tensor) -> None:
+        """Takes one more tensor for the model's own."""
+        if id(tensor) not in self._own_ids:
+            self._own.append(tensor)
+            self._own_ids.add(id(tensor))
+
     def __getitem__(self, tensor: Tensor) -> Provenance:
         """Who made the tensor's entries."""
-        if id(tensor) in self._own_ids:
+        if id(tensor) in self._own_ids or isinstance(tensor, nn.Parameter):
             return NOTHING
         found, time = self._known.get(tensor, (None, -1))
         base = tensor._base

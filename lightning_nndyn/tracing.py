@@ -10,8 +10,8 @@ skips and projections beside it add nothing (section 3.1). The whole data-flow g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -24,10 +24,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.blocks import LayerWeight
+from lightning_nndyn.compiled import named_modules, plain_name, uncompiled
 from lightning_nndyn.dataflow import DataFlow
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.kinds import EMBEDDING, module_kind, product_kind
 from lightning_nndyn.registry import LayerKind, kind_of
+from lightning_nndyn.spread import Readers, is_flat, refuse_parallel, shapes_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +48,9 @@ _UNSUPPORTED = frozenset(
     chain_matmul""".split()
 )
 _TRANSPOSES = frozenset("t transpose swapaxes swapdims permute adjoint".split())
+_BASE: Any = vars(torch._C.TensorBase)["_base"].__get__  # shows a tensor, and makes none
 _WAY_OUT = "name the chain's layers yourself: layers=['first', ..., 'last']"
+_WAYS_OUT = f"take the graph of the whole data flow: topology='dataflow'; or {_WAY_OUT}"
 
 
 @dataclass
@@ -84,7 +89,7 @@ class LayerTracer(TorchFunctionMode):
         self, model: nn.Module, layers: Sequence[str] | None = None, *, topology: Topology = "chain"
     ) -> None:
         super().__init__()
-        _check_topology(topology, layers)
+        check_topology(topology, layers)
         self._flow = DataFlow(model) if topology == "dataflow" else None
         self._closed = 0  # registered layers running
         self._model = model
@@ -92,13 +97,20 @@ class LayerTracer(TorchFunctionMode):
         self._calls: list[_Call] = []
         self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._transposed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self._names = {id(p): name for name, p in model.named_parameters(remove_duplicate=False)}
+        self._names = _names(model)
+        self._modules = dict(named_modules(model))
         self._stack: list[tuple[str, nn.Module]] = []
         self._handles: list[RemovableHandle] = []
         self._embeddings: dict[str, str] = {}
+        self._uncompiled = ExitStack()
+        self._readers = Readers(model)
+        self._kept: list[Tensor] = []  # in the place of weights that FSDP keeps flat: their identity counts
 
     def __enter__(self) -> LayerTracer:
-        """Installs the hooks and starts watching."""
+        """Installs the hooks and starts watching; compiled parts of the model run uncompiled meanwhile."""
+        if self._layers is not None:
+            return self
+        self._uncompiled = uncompiled(self._model)
         if self._flow is not None:
             self._flow.attach()
             super().__enter__()  # type: ignore[no-untyped-call]
@@ -106,11 +118,16 @@ class LayerTracer(TorchFunctionMode):
         for name, module in _traced_modules(self._model):
             self._handles.append(module.register_forward_pre_hook(partial(self._enter_module, name)))
             self._handles.append(module.register_forward_hook(self._leave_module, always_call=True))
+        self._handles += self._readers.on_unflatten(self._learn)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exc: Any) -> None:
         """Stops watching and removes the hooks."""
+        if self._layers is not None:
+            return
+        self._uncompiled.close()
+        self._kept.clear()
         super().__exit__(*exc)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
@@ -120,11 +137,20 @@ class LayerTracer(TorchFunctionMode):
         self._stack.clear()
         self._closed = 0
 
+    def _learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
+        owner = next(name for name, known in self._modules.items() if known is module)
+        self._names[id(tensor)] = f"{owner}.{attribute}" if owner else attribute
+        self._kept.append(tensor)
+
     def _enter_module(self, name: str, module: nn.Module, args: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         self._stack.append((name, module))
         self._closed += kind_of(module) is not None
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         name, _ = self._stack.pop()
         kind = kind_of(module)
         if kind is None:
@@ -137,10 +163,11 @@ class LayerTracer(TorchFunctionMode):
 
     def _registered_call(self, name: str, module: nn.Module, kind: LayerKind, x: Tensor, out: Tensor) -> None:
         """Notes a call of a layer that `register_layer` was told about."""
+        of = type(module).__name__
         layer = LayerWeight(
-            name or "weight", partial(kind.read, module), kind.groups_of(module), kind.transposed
+            name or "weight", partial(kind.read, module), kind.groups_of(module), kind.transposed, kind=of
         )
-        call = _Call(layer.name, layer, type(module).__name__, x.shape[kind.axis], out.shape[kind.axis])
+        call = _Call(layer.name, layer, of, x.shape[kind.axis], out.shape[kind.axis])
         self._stamp(out, self._noted(call, self._provenance(x), kind.axis, out.dim()))
 
     def _noted(self, call: _Call, read: pv.Provenance, axis: int, ndim: int) -> pv.Provenance:
@@ -159,6 +186,8 @@ class LayerTracer(TorchFunctionMode):
         """Runs the operation and notes where its outputs come from."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if torch.compiler.is_compiling() or func == _BASE:
+            return out
         if self._flow is not None:
             self._flow.note(func, args, kwargs, out)
         elif not self._closed:
@@ -236,6 +265,9 @@ class LayerTracer(TorchFunctionMode):
 
     def _weight_name(self, weight: Tensor) -> str | None:
         name = self._names.get(id(weight))
+        if name is None and isinstance(weight, nn.Parameter):  # FSDP puts whole ones in their places
+            self._names.update(_names(self._model))
+            name = self._names.get(id(weight))
         return self._transposed.get(weight) if name is None else name
 
     def _product(
@@ -247,24 +279,26 @@ class LayerTracer(TorchFunctionMode):
         name, read, turned = self._locate(weight)
         if read is None:
             return self._computed_weight(x)
-        outputs = out.shape[axis]
-        layer = LayerWeight(name, read, groups, transposed=first != turned)
-        call = _Call(name, layer, operation, x.shape[axis], outputs)
+        inputs, outputs = x.shape[axis], out.shape[axis]
+        kind = product_kind(operation, groups, inputs)
+        layer = LayerWeight(name, read, groups, transposed=first != turned, kind=kind)
+        call = _Call(name, layer, operation, inputs, outputs)
         return [self._noted(call, self._provenance(x), axis, out.dim())]
 
     def _locate(self, weight: Tensor) -> tuple[str, Callable[[], Tensor] | None, bool]:
         """The layer's name, how to read its weight again, and whether the operation saw it transposed."""
         parameter = self._weight_name(weight)
         if parameter is not None:
+            refuse_parallel(weight, parameter)
             owner, _, attribute = parameter.rpartition(".")
-            module = self._model.get_submodule(owner)
+            module = self._modules[owner]
             name = owner if attribute == "weight" and owner else parameter
-            return name, partial(getattr, module, attribute), id(weight) not in self._names
+            return name, self._readers.of(module, attribute), id(weight) not in self._names
         if self._stack:  # a weight computed on the fly (parametrisation, sharding): ask its module for it
             name, module = self._stack[-1]
             now = getattr(module, "weight", None)
             if isinstance(now, Tensor) and now.shape == weight.shape:
-                return name, partial(getattr, module, "weight"), False
+                return name, self._readers.of(module, "weight"), False
         return "", None, False
 
     def _computed_weight(self, x: Tensor) -> list[pv.Provenance]:
@@ -298,7 +332,7 @@ class LayerTracer(TorchFunctionMode):
         if self._flow is not None:
             return self._flow.graph()
         if self._layers is not None:
-            return _chain_by_name(self._model, self._layers)
+            return _chain_by_name(self._model, self._layers, self._readers)
         if not self._calls:
             raise TracingError(
                 f"no convolution or linear layer of {type(self._model).__name__} was called in the forward "
@@ -310,12 +344,13 @@ class LayerTracer(TorchFunctionMode):
             if call.weight is None:
                 raise TracingError(
                     f"layer {call.name!r} ({call.kind}) lies on the main path and has no place in a rolled "
-                    f"graph of convolutions and linear layers; {_WAY_OUT}"
+                    f"graph of convolutions and linear layers; {_WAYS_OUT}"
                 )
         assert calls[0].weight is not None
         weights = [calls[0].weight, *(self._edge(source, target) for source, target in pairwise(path))]
         sizes = [calls[0].inputs, *(call.outputs for call in calls)]
-        return RolledGraph(sizes, weights, self._left_out(calls))
+        kinds = [EMBEDDING] if self._embeddings else []
+        return RolledGraph(sizes, weights, self._left_out(calls), kinds=kinds)
 
     def _main_path(self) -> list[int]:
         """The longest chain of calls; on a tie the earliest source and the latest end."""
@@ -340,18 +375,17 @@ class LayerTracer(TorchFunctionMode):
         if vector is None:
             raise TracingError(
                 f"layer {made.name!r} feeds {call.name!r}, but an operation between them hides which of its "
-                f"{made.outputs} channels goes where; {_WAY_OUT}"
+                f"{made.outputs} channels goes where; {_WAYS_OUT}"
             )
         columns = pv.channels_of(source, vector)
         even = call.inputs % made.outputs == 0 and torch.equal(
             columns, torch.arange(call.inputs) // (call.inputs // made.outputs)
         )
         weight = call.weight
-        if not even:
-            weight = LayerWeight(
-                weight.name, weight.read, weight.groups, weight.transposed, columns.to(weight.read().device)
-            )
-        return weight
+        if even:
+            return weight
+        with shapes_only():
+            return replace(weight, columns=columns.to(weight.read().device))
 
     def _left_out(self, chain: Sequence[_Call]) -> dict[str, str]:
         kept = {call.name for call in chain}
@@ -397,9 +431,9 @@ def rolled_graph(
             message names the layer and the way out.
         ValueError: if ``topology`` is unknown, or ``layers`` are named for another than the chain.
     """
-    _check_topology(topology, layers)
+    check_topology(topology, layers)
     if layers is not None:
-        return _chain_by_name(model, layers)
+        return _chain_by_name(model, layers, Readers(model))
     candidates = [example_input] if example_input is not None else _candidate_inputs(model)
     failure: Exception | None = None
     for candidate in candidates:
@@ -418,7 +452,8 @@ def rolled_graph(
     ) from failure
 
 
-def _check_topology(topology: str, layers: Sequence[str] | None) -> None:
+def check_topology(topology: str, layers: Sequence[str] | None) -> None:
+    """Raise ValueError if it is unknown, or layers are named for another than the chain."""
     if topology not in ("chain", "dataflow"):
         raise ValueError(f"topology={topology!r} is unknown: take 'chain' or 'dataflow'")
     if layers is not None and topology != "chain":
@@ -474,18 +509,19 @@ def _candidate_inputs(model: nn.Module) -> list[Any]:
 
 
 def _layer_modules(model: nn.Module) -> list[tuple[str, Any]]:
-    return [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd))]
+    return [(name, m) for name, m in named_modules(model) if isinstance(m, (nn.Linear, _ConvNd))]
 
 
 def _traced_modules(model: nn.Module) -> list[tuple[str, Any]]:
     """With the layers that `register_layer` was told about."""
     layers = dict(_layer_modules(model))
-    return [(n, m) for n, m in model.named_modules() if n in layers or kind_of(m) is not None]
+    return [(n, m) for n, m in named_modules(model) if n in layers or kind_of(m) is not None]
 
 
-def _chain_by_name(model: nn.Module, layers: Sequence[str]) -> RolledGraph:
+def _chain_by_name(model: nn.Module, layers: Sequence[str], readers: Readers) -> RolledGraph:
     """The chain of the named layers, joined by their sizes alone."""
     modules = dict(_layer_modules(model))
+    layers = [plain_name(name) for name in layers]
     if not layers:
         raise TracingError("layers=[] names no layer: name at least one convolution or linear layer")
     for name in layers:
@@ -498,14 +534,21 @@ def _chain_by_name(model: nn.Module, layers: Sequence[str]) -> RolledGraph:
     for name in layers:
         module = modules[name]
         transposed = isinstance(module, _ConvTransposeNd)
-        read = partial(getattr, module, "weight")
-        weights.append(LayerWeight(name, read, getattr(module, "groups", 1), transposed))
+        read = readers.of(module, "weight")
+        groups, kind = getattr(module, "groups", 1), module_kind(module)
+        weights.append(LayerWeight(name, read, groups, transposed, kind=kind))
     first = modules[layers[0]]
     inputs = first.in_features if isinstance(first, nn.Linear) else first.in_channels
     chain = [modules[name] for name in layers]
     outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in chain]
     left_out = {name: "not named in layers=" for name in modules if name not in layers}
     return RolledGraph([inputs, *outputs], weights, left_out)
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    """The name of each parameter, by its identity."""
+    named = model.named_parameters(remove_duplicate=False)
+    return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
 
 
 def _owner(parameter: str) -> str:

@@ -133,6 +133,11 @@ class SignedBlock(NamedTuple):
     weight: Convolution
     source_places: Tensor | None = None
     target_places: Tensor | None = None
+    is_elsewhere: bool = False
+
+    def at_target(self, vector: Tensor) -> Tensor:
+        """All of a vector over the target layer's nodes."""
+        return vector
 
 
 class SignedStream(NamedTuple):
@@ -156,11 +161,13 @@ class SignedSubgraph:
 
     dtype = torch.float64
     is_chain = True
+    exchange = None
+    kinds: tuple[str, ...] = ()  # unknown: they are no rolled graph's
 
     def __init__(self, graph: UnrolledGraph, sign: int) -> None:
         self._graph, self._sign = graph, sign
         self.layer_names, self.layer_sizes = graph.layer_names, graph.layer_sizes
-        self.num_nodes = graph.num_nodes
+        self.num_nodes, self.depth = graph.num_nodes, len(graph.layers)
         blocks = enumerate(zip(graph.matrices(sign), graph.layers, strict=True))
         self.blocks = tuple(SignedBlock(i, i + 1, values, layer) for i, (values, layer) in blocks)
         self.streams = tuple(SignedStream(block, (block.source,)) for block in self.blocks)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn import provenance as pv
+from lightning_nndyn.compiled import named_modules, plain_name
+from lightning_nndyn.spread import Readers, is_flat
 
 _SAME_VALUES = frozenset("to contiguous clone detach float type type_as requires_grad_ __get__ data".split())
 _VIEWS = pv.MOVEMENTS | {"_unsafe_view"} | _SAME_VALUES
@@ -40,14 +42,17 @@ class WeightNames:
     Args:
         model: the module.
         stack: names and modules whose forward is running, innermost last; kept up by the caller.
+
+    Attributes:
+        readers: of the weights.
     """
 
     def __init__(self, model: nn.Module, stack: Sequence[tuple[str, nn.Module]]) -> None:
         self._model, self._stack = model, stack
-        self._names = {
-            id(parameter): name
-            for name, parameter in reversed(list(model.named_parameters(remove_duplicate=False)))
-        }
+        self._modules = dict(named_modules(model))
+        self._owners = {id(module): name for name, module in self._modules.items()}
+        self.readers = Readers(model)
+        self._names = self._named()
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def find(self, tensor: Any) -> Weight | None:
@@ -55,14 +60,26 @@ class WeightNames:
         if not isinstance(tensor, Tensor):
             return None
         name = self._names.get(id(tensor))
+        if name is None and isinstance(tensor, nn.Parameter):  # FSDP puts whole ones in their places
+            self._names |= self._named()
+            name = self._names.get(id(tensor))
         if name is None:
             view: Weight | None = self._views.get(tensor)
             return view
         owner, _, attribute = self._named_here(tensor, name).rpartition(".")
         return Weight(
             f"{owner}.{attribute}" if owner else attribute,
-            partial(getattr, self._model.get_submodule(owner), attribute),
+            self.readers.of(self._modules[owner], attribute),
         )
+
+    def _named(self) -> dict[int, str]:
+        named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
+        return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
+
+    def learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
+        """A tensor is in the place of a weight that FSDP keeps flat."""
+        owner = self._owners[id(module)]
+        self._names[id(tensor)] = f"{owner}.{attribute}" if owner else attribute
 
     def _named_here(self, tensor: Tensor, name: str) -> str:
         """A tied weight has several names: the one in the module that runs is meant."""
@@ -81,7 +98,7 @@ class WeightNames:
         now = getattr(module, "weight", None)
         if not isinstance(now, Tensor) or now.shape != weight.shape:
             return None
-        return Weight(f"{name}.weight" if name else "weight", partial(getattr, module, "weight"))
+        return Weight(f"{name}.weight" if name else "weight", self.readers.of(module, "weight"))
 
     def follow(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any

@@ -119,6 +119,10 @@ def main() -> None:
     run(
         "curves", watcher(CURVES, monitor="val_accuracy", action="observe", record=FOLDER / "own"), kind=Apart
     )
+    steps = {"snapshot_every_n_steps": 20, "monitor": "val_accuracy"}
+    check = {"val_check_interval": 20, "check_val_every_n_epoch": None}
+    run("by steps", watcher(CURVES, action="observe", **steps), *monitors("by steps"), kind=Apart, **check)
+    run("one stops after a stretch", watcher(OnOneProcess({2.0: 1.0}), **steps), kind=Apart, **check)
     audit = watcher(CURVES, monitor="val_accuracy", audit_share=0.999_999, record=FOLDER / "audit")
     run("audited", audit, kind=Apart, lr=DOOMED, default_root_dir=FOLDER / "ledger")
     run("one fails, strict", watcher(OnOneProcess({0.25: None}), strict=True))

@@ -30,6 +30,21 @@ def means(values: list[float], lately: int) -> list[float]:
     return [sum(values) / len(values), sum(values[-lately:]) / len(values[-lately:])]
 
 
+@pytest.mark.parametrize("batches", [400, 2000])
+def test_what_is_summed_up_in_between_does_not_show(batches: int) -> None:
+    """However many losses are put aside when somebody asks, or a checkpoint is saved."""
+    often, once, losses = LossMeter(batches), LossMeter(batches), torch.rand(333)
+    for count, loss in enumerate(losses, start=1):
+        often.add(loss / 4, parts=4)
+        once.add(loss / 4, parts=4)
+        if count % 7 == 0:
+            state = often.state()
+            often.restore(state, torch.device("cpu"))
+    found = often.read(torch.device("cpu"))
+    assert torch.equal(found, once.read(torch.device("cpu")))
+    assert found.tolist() == pytest.approx(means(losses.tolist(), batches // 16), rel=1e-6)
+
+
 @pytest.mark.parametrize("batches", [3, 32, 100, math.inf])
 def test_the_meter_gives_plain_means(batches: float) -> None:
     meter = LossMeter(batches)
@@ -65,7 +80,7 @@ def test_the_meter_keeps_its_own_copy_without_gradient() -> None:
 def test_adding_a_loss_waits_for_nothing() -> None:
     """A tensor on the meta device has no value: whoever asks for it gets an error."""
     meter = LossMeter(32)
-    for _ in range(40):
+    for _ in range(400):
         meter.add({"loss": torch.zeros((), device="meta")}, parts=4)
     with pytest.raises((NotImplementedError, RuntimeError)):
         meter.read(torch.device("cpu"))

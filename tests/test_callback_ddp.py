@@ -58,7 +58,7 @@ def times(result: dict[str, Any]) -> list[float]:
     return [snapshot["epoch"] for snapshot in result["record"]["history"]]
 
 
-@pytest.mark.parametrize("name", ["doomed", "good", "cut short", "curves", "audited"])
+@pytest.mark.parametrize("name", ["doomed", "good", "cut short", "curves", "audited", "by steps"])
 def test_both_processes_have_one_record_and_one_end(folder: Path, name: str) -> None:
     first, second = results(folder, name)
     assert first["error"] is None and second["error"] is None
@@ -69,7 +69,8 @@ def test_both_processes_have_one_record_and_one_end(folder: Path, name: str) -> 
     )
     assert next(own) == next(own)
     assert first["steps"] == second["steps"]
-    shared = first["metrics"].keys() - ({"val_accuracy"} if name in ("curves", "audited") else set())
+    apart = {"val_accuracy"} if name in ("curves", "audited", "by steps") else set()
+    shared = first["metrics"].keys() - apart
     assert {key: first["metrics"][key] for key in shared} == {key: second["metrics"][key] for key in shared}
     assert first["weights"] == second["weights"]
 
@@ -86,6 +87,15 @@ def test_losses_and_accuracies_are_the_means_of_both(folder: Path) -> None:
     assert [verdict["kind"] for verdict in first["record"]["verdicts"]] == ["fused"] * 6
     (file,) = (folder / "own").iterdir()  # one of them writes
     assert json.loads(file.read_text())["status"] == "finished"
+
+
+def test_stretches_of_steps_are_read_and_judged_alike(folder: Path) -> None:
+    first, second = results(folder, "by steps")
+    assert times(first) == [0.0, *DEFAULT_TIMES, 1.0, 2.0, 3.0] and first["steps"] == 2 * BATCHES
+    assert first["record"]["accuracies"] == pytest.approx([0.6, 0.7, 0.7])  # in epochs 0, 1 and 1
+    predicted = [verdict["predicted_accuracy"] for verdict in first["record"]["verdicts"][-3:]]
+    best = pytest.approx(sorted(predicted)[-2:], abs=1e-6)
+    assert first["saved"] == second["saved"] == best
 
 
 def test_an_audited_run_finishes_on_both(folder: Path) -> None:
@@ -127,7 +137,10 @@ def test_an_epoch_that_is_cut_short_is_monitored_too(folder: Path) -> None:
     assert not [w for w in first["warnings"] if "sync_dist" in w]
 
 
-@pytest.mark.parametrize(("name", "steps"), [("one stops", 8), ("one stops at the end", BATCHES)])
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("one stops", 8), ("one stops at the end", BATCHES), ("one stops after a stretch", 40)],
+)
 def test_where_one_process_wants_to_stop_both_do(folder: Path, name: str, steps: int) -> None:
     first, second = results(folder, name)
     assert first["steps"] == second["steps"] == steps

@@ -24,6 +24,7 @@ from lightning_nndyn.corpus import (
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.store import CorpusFolder
 from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
+from lightning_nndyn.evaluation.material import history_of
 
 TINY = GridPreset(
     "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),
@@ -292,11 +293,31 @@ def test_parquet_carries_its_version(corpus: Path, tmp_path: Path) -> None:
     file = tmp_path / "tiny.parquet"
     export_parquet(corpus, file)
     table = parquet.read_table(file)
-    assert table.schema.metadata[b"nndyn_parquet_version"] == b"1"
+    assert table.schema.metadata[b"nndyn_parquet_version"] == b"2"
     metadata = {**table.schema.metadata, b"nndyn_parquet_version": b"7"}
     parquet.write_table(table.replace_schema_metadata(metadata), file)
-    with pytest.raises(CorpusError, match="version 7"):
+    with pytest.raises(CorpusError, match="version 7, this package reads 1 and 2"):
         load_corpus(file)
+
+
+@pytest.mark.needs("pyarrow")
+def test_a_parquet_of_before_kinds_were_told_is_read(corpus: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    file = tmp_path / "tiny.parquet"
+    export_parquet(corpus, file)
+    now = load_corpus(file)
+    table = parquet.read_table(file)
+    metadata = {**table.schema.metadata, b"nndyn_parquet_version": b"1"}
+    old = table.drop_columns(["topology", "kinds", "depth"]).replace_schema_metadata(metadata)
+    parquet.write_table(old, file)
+    assert {one.kinds for record in now for one in record.snapshots} == {("conv2d", "linear")}
+    for raw in (True, False):
+        facts = {(s.topology, s.kinds, s.depth) for r in load_corpus(file, raw=raw) for s in r.snapshots}
+        assert facts == {("chain", (), 5)}
+    assert [history_of(record) for record in load_corpus(file) if record.diverged_epoch is None] == [
+        history_of(record) for record in now if record.diverged_epoch is None
+    ]
 
 
 @pytest.mark.needs("pyarrow")

@@ -54,6 +54,7 @@ def test_every_argument_from_yaml_and_a_doomed_run_is_stopped(package: str, tmp_
         predictor: {tmp_path / "digits.skops"}
         action: stop
         snapshots: [0.0625, 0.25, 1, 2]
+        snapshot_every_n_steps: 30
         max_false_stop_rate: 0.1
         threshold: 0.6
         log_signature: true
@@ -66,7 +67,7 @@ def test_every_argument_from_yaml_and_a_doomed_run_is_stopped(package: str, tmp_
     callback = ours(cli)
     assert callback.decision.stop and callback.decision.epoch == 0.0625
     assert cli.trainer.global_step == 2
-    assert callback.snapshots == (0.0625, 0.25, 1.0, 2.0)
+    assert callback.snapshots == (0.0625, 0.25, 1.0, 2.0) and callback.snapshot_every_n_steps == 30
     assert (callback.max_false_stop_rate, callback.threshold) == (0.1, 0.6)
     assert callback.layers == ["net.0", "net.3", "net.8", "net.11", "net.13"]
     assert "nndyn/degree_mean" in cli.trainer.callback_metrics

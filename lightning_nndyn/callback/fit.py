@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
+from lightning_nndyn.callback.clock import Clock
 from lightning_nndyn.callback.judge import Judge
 from lightning_nndyn.callback.keeper import Keeper
-from lightning_nndyn.callback.schedule import Schedule
 from lightning_nndyn.callback.watch import Watch
 from lightning_nndyn.errors import NNDynWarning
 
@@ -24,11 +24,12 @@ class Fit:
     """The callback's parts at work on one run, how far they are, and what went wrong."""
 
     watch: Watch
-    schedule: Schedule = field(default_factory=Schedule)
+    clock: Clock = field(default_factory=Clock)
     judge: Judge | None = None
     keeper: Keeper = field(default_factory=lambda: Keeper(None, {}))
-    visited: float = 0.0  # the last time at which a snapshot was due
-    epochs: int = 0  # that have ended
+    begun: bool = False  # whether there is anything to train
+    open: bool = False  # whether an epoch has ended and its validation is still to come
+    more_to_note: bool = False  # whether the model may still log something for the epoch that has ended
     unheard: bool = False  # whether a snapshot waits for its epoch's validation to be judged
     logged: tuple[int, int] = (0, 0)  # how many snapshots and verdicts
     postponed: tuple[float, ...] = ()  # times that passed before the first step

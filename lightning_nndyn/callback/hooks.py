@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_nndyn.callback.audit import SWITCHED_OFF, why_spared
+from lightning_nndyn.callback.clock import clock_of
+from lightning_nndyn.callback.course import Course
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.callback.judge import Judge, name_of
-from lightning_nndyn.callback.keeper import FINISHED, INTERRUPTED, RUNNING, STOPPED, Keeper, record_folder
+from lightning_nndyn.callback.keeper import FINISHED, INTERRUPTED, STOPPED, Keeper, record_folder
 from lightning_nndyn.callback.losses import LossMeter
-from lightning_nndyn.callback.namespaces import CallbackBase
+from lightning_nndyn.callback.reading import read_start
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.schedule import Schedule, check_times
+from lightning_nndyn.callback.schedule import check_length, check_times
 from lightning_nndyn.callback.trainer import (
     at_full_length,
-    broken_off,
-    held_back,
-    log,
-    logged_values,
     loss_parts,
     note_accuracy,
     training_of,
-    validates,
+    watched,
 )
 from lightning_nndyn.callback.watch import Watch
-from lightning_nndyn.errors import NNDynError
-from lightning_nndyn.policy import Decision, Policy
-from lightning_nndyn.predictor import Predictor, Verdict
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.policy import Policy
+from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.tracing import Topology, check_topology
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class GraphDynamicsCallback(CallbackBase):
+class GraphDynamicsCallback(Course):
     """Predicts a run's final accuracy from the graph of its weights, and stops it if there is little hope.
 
     The layers are found by watching the first training batch. The weights are read before the first step,
@@ -56,6 +53,12 @@ class GraphDynamicsCallback(CallbackBase):
     goes wrong in here warns once, and training goes on without the callback. It does nothing in
     ``fast_dev_run``, sanity checking, validation, test and prediction.
 
+    Of a compiled model (``torch.compile``) the watched batch runs uncompiled up to its backward pass, nothing
+    else does, and no frame is compiled that would not be anyway. Where the compiler rounds differently
+    (inductor), or draws other random numbers in the model (inductor's dropout), that one step does so too, and
+    the run is then as good as one of another seed; it also needs the memory of an uncompiled step. With
+    ``layers`` no batch is watched, and all of it stays compiled.
+
     Works with the Trainers of ``lightning`` and of ``pytorch_lightning``. In a LightningCLI file::
 
         trainer:
@@ -72,6 +75,12 @@ class GraphDynamicsCallback(CallbackBase):
         snapshots: times in epochs at which the weights are read: fractions of the first epoch, whole epochs
             after that. None for 1/16, 1/8, 1/4 and 1/2 of the first epoch and every epoch's end. Time 0 is
             always read.
+        snapshot_every_n_steps: how many optimizer steps, as ``trainer.global_step`` counts them, take the
+            place of an epoch in all that is read, judged and recorded: for data without length, a single long
+            epoch, ``max_steps``. The Trainer's own epochs then bring no reading. With ``monitor``, validate
+            as often (``val_check_interval``, in batches). Predictors know epochs of a certain length, and
+            take this for it. Where several optimizers step by themselves, each of their steps counts. None
+            reads by epochs.
         max_false_stop_rate: the share of good runs that may be stopped by mistake, as the predictor's corpus
             tells.
         confidence: with which that share is kept, such as 0.9; None keeps it on average.
@@ -87,6 +96,9 @@ class GraphDynamicsCallback(CallbackBase):
             it in.
         log_signature: whether to log each snapshot's statistics too (``nndyn/degree_mean``, ...).
         layers: names of the chain's layers, first to last, for a model that cannot be traced.
+        topology: of the graph: ``"chain"``, the main path of convolutions and linear layers, is what the
+            shipped predictors know; ``"dataflow"``, all layers and all that flows between them, is there for
+            any model. Record runs with ``predictor=None`` and fit a predictor of your own to them.
         strict: raise instead of warning when something goes wrong.
         verbose: whether to print why a run is stopped, or why it cannot be.
 
@@ -97,8 +109,9 @@ class GraphDynamicsCallback(CallbackBase):
             what would have been done; once it says stop, it stays.
 
     Raises:
-        ValueError: if ``action`` is unknown, a time in ``snapshots`` is neither fraction nor whole, or
-            ``audit_share`` is no share or has no ``monitor``.
+        ValueError: if ``action`` or ``topology`` is unknown, ``layers`` are named for another than the chain,
+            a time in ``snapshots`` is neither fraction nor whole, ``snapshot_every_n_steps`` is no whole
+            number of at least 1, or ``audit_share`` is no share or has no ``monitor``.
         PredictorError: if ``max_false_stop_rate``, ``confidence`` or ``threshold`` is out of its range.
     """
 
@@ -107,6 +120,7 @@ class GraphDynamicsCallback(CallbackBase):
         predictor: str | Path | Predictor | None = "universal",
         action: Literal["stop", "observe"] = "stop",
         snapshots: Sequence[float] | None = None,
+        snapshot_every_n_steps: int | None = None,
         monitor: str | None = None,
         max_false_stop_rate: float = 0.05,
         confidence: float | None = None,
@@ -115,11 +129,14 @@ class GraphDynamicsCallback(CallbackBase):
         record: bool | str | Path = True,
         log_signature: bool = False,
         layers: list[str] | None = None,
+        topology: Topology = "chain",
         strict: bool = False,
         verbose: bool = True,
     ) -> None:
+        super().__init__()
         if action not in ("stop", "observe"):
             raise ValueError(f"action={action!r} is unknown: take 'stop' or 'observe'")
+        check_topology(topology, layers)
         Policy({}, max_false_stop_rate, threshold, confidence=confidence)  # checks the three
         if not 0 <= audit_share < 1 or (audit_share and monitor is None):
             raise ValueError(
@@ -129,6 +146,7 @@ class GraphDynamicsCallback(CallbackBase):
         self.predictor = predictor
         self.action = action
         self.snapshots = check_times(snapshots)
+        self.snapshot_every_n_steps = check_length(snapshot_every_n_steps)
         self.max_false_stop_rate = max_false_stop_rate
         self.monitor = monitor
         self.confidence = confidence
@@ -137,35 +155,18 @@ class GraphDynamicsCallback(CallbackBase):
         self.record = record
         self.log_signature = log_signature
         self.layers = layers
+        self.topology: Topology = topology
         self.strict = strict
         self.verbose = verbose
-        self._record = Record()
-        self._losses = LossMeter()
         self._losses_before: Mapping[str, Any] | None = None  # of the epoch that a checkpoint was saved in
         self._unreadable: Exception | None = None  # why a checkpoint's record could not be loaded
-        self._fit: Fit | None = None
-
-    @property
-    def history(self) -> list[Snapshot]:
-        """The snapshots so far."""
-        return self._record.history
-
-    @property
-    def verdicts(self) -> list[Verdict]:
-        """The predictor's verdicts so far."""
-        return self._record.verdicts
-
-    @property
-    def decision(self) -> Decision:
-        """The latest decision."""
-        return self._record.decision
 
     # -- life cycle of a fit ---------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Loads the predictor."""
         if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._fit = Fit(Watch(self.layers))
+            self._fit = Fit(Watch(self.layers, self.topology))
             self._attempt(trainer, self._load)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -173,12 +174,11 @@ class GraphDynamicsCallback(CallbackBase):
         if self._fit is None:
             return
         fit = self._fit
-        # All processes keep to one schedule, or they would wait for each other at different batches.
-        batches = trainer.strategy.broadcast(trainer.num_training_batches)
-        fit.schedule = Schedule.of(self.snapshots, batches)
+        fit.begun, fit.clock = True, clock_of(trainer, self.snapshots, self.snapshot_every_n_steps)
         fit.watch.start_due = trainer.global_step == 0
-        self._losses, losses_before = LossMeter(batches), self._losses_before
-        self._losses_before = None
+        copies = not pl_module.automatic_optimization
+        self._losses = LossMeter(fit.clock.batches, copies)
+        losses_before, self._losses_before = self._losses_before, None
         if fit.watch.start_due:  # what an earlier fit has left is not this run's record
             self._record = Record()
         elif losses_before is not None:
@@ -199,18 +199,25 @@ class GraphDynamicsCallback(CallbackBase):
         fit = self._fit
         if fit is None:
             return
-        self._note_metrics(trainer, fit)
-        condemned = self.decision.stop and self.decision.epoch < trainer.current_epoch
+        if fit.more_to_note or fit.clock.begun > fit.clock.ended:
+            self._note_metrics(trainer, fit, fit.clock.begun)
+        self._end(trainer, fit)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the end of a run that was interrupted after its last checkpoint: nothing is left to train."""
+        fit = self._fit
+        if fit is not None and not fit.begun and self._record.from_start and at_full_length(trainer):
+            fit.clock = clock_of(trainer, self.snapshots, self.snapshot_every_n_steps)
+            self._open(trainer, fit)
+            self._end(trainer, fit)
+
+    def _end(self, trainer: Trainer, fit: Fit) -> None:
+        condemned = self.decision.stop and self.decision.epoch < fit.clock.time(trainer)
         if self._stops and not at_full_length(trainer):
             status = STOPPED
         else:
             status = INTERRUPTED if trainer.interrupted else FINISHED
         fit.keeper.end(self._record, status, condemned and not self._stops)
-
-    @property
-    def _stops(self) -> bool:
-        """Whether what was decided stops this run."""
-        return self.decision.stop and self.action == "stop" and not self._record.spared
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lets go of the model."""
@@ -223,7 +230,7 @@ class GraphDynamicsCallback(CallbackBase):
     def _begin(self, trainer: Trainer, fit: Fit) -> None:
         if self._unreadable is not None:
             raise self._unreadable
-        self._record.training = training_of(trainer)
+        self._record.training = training_of(trainer, self.snapshot_every_n_steps)
         if not fit.watch.start_due and not self._record.from_start:
             fit.judge = None
             fit.warn(
@@ -233,13 +240,15 @@ class GraphDynamicsCallback(CallbackBase):
             )
         record, fit.logged = self._record, (len(self.history), len(self.verdicts))
         fit.unheard = bool(record.losses) and (not self.verdicts or self.verdicts[-1].epoch < record.time)
+        fit.open = fit.unheard and fit.clock.by_steps and fit.clock.ending
         fit.watch.first_weights = record.first_weights
-        if fit.schedule.impossible:
-            times = ", ".join(f"{time:g}" for time in fit.schedule.impossible)
+        if fit.clock.impossible:
+            times = ", ".join(f"{time:g}" for time in fit.clock.impossible)
             fit.warn(
                 "length",
                 "the training data loader has no length, so the weights cannot be read after fractions of "
-                f"the first epoch ({times}), only at its end: Trainer(limit_train_batches=...) gives it one",
+                f"the first epoch ({times}), only at its end: snapshot_every_n_steps=N reads them by "
+                "optimizer steps, and Trainer(limit_train_batches=...) gives epochs a length",
             )
 
     def _open(self, trainer: Trainer, fit: Fit) -> None:
@@ -254,9 +263,15 @@ class GraphDynamicsCallback(CallbackBase):
             return
         always = self.action == "observe" or record.spared.startswith(SWITCHED_OFF)
         facts = {"monitor": self.monitor, "predictor": name_of(self.predictor), "action": self.action}
+        policy = {} if fit.judge is None else fit.judge.facts
         fit.keeper = Keeper(
             record_folder(trainer, self.record, log_folder),
-            {**facts, "max_epochs": trainer.max_epochs},
+            {
+                **facts,
+                "max_epochs": trainer.max_epochs,
+                "every_n_steps": self.snapshot_every_n_steps,
+                "policy": policy,
+            },
             Path(trainer.default_root_dir) if self.audit_share else None,
             1.0 if always else self.audit_share,
             self.monitor or "",
@@ -268,13 +283,6 @@ class GraphDynamicsCallback(CallbackBase):
             budget = self.max_false_stop_rate
             self._record.spared = why_spared(Path(trainer.default_root_dir), self.audit_share, budget, *bar)
 
-    def _close(self) -> None:
-        fit, self._fit = self._fit, None
-        if fit is not None:
-            fit.watch.close()
-        for name in ("log", "log_dict"):  # the Trainer gives callbacks these methods of the model
-            self.__dict__.pop(name, None)
-
     # -- the first batch and snapshot 0 ----------------------------------------------------------------------
 
     def on_train_batch_start(
@@ -282,16 +290,22 @@ class GraphDynamicsCallback(CallbackBase):
     ) -> None:
         """Starts to watch the first batch."""
         fit = self._fit
-        if fit is not None and batch_idx == 0:
+        if fit is None:
+            return
+        if batch_idx == 0 and not fit.clock.by_steps:
             self._losses.begin_epoch()
-        if fit is not None and fit.watch.idle:
-            self._attempt(trainer, lambda fit: fit.watch.begin_batch(pl_module))
+        if fit.open:  # no validation has come
+            self._end_epoch(trainer, fit, trainer.current_epoch, in_batch=False)
+        elif fit.more_to_note:
+            self._note_metrics(trainer, fit, fit.clock.ended)
+        if fit.watch.idle:
+            self._attempt(trainer, lambda fit: fit.watch.begin_batch(watched(trainer)))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Builds the graph from the forward pass that has just been made."""
         fit = self._fit
         if fit is not None and fit.watch.tracing:
-            self._attempt(trainer, partial(self._forward_done, pl_module))
+            self._forward_done(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -299,21 +313,18 @@ class GraphDynamicsCallback(CallbackBase):
         """Reads snapshot 0; with accumulated gradients the first step comes batches after the trace."""
         fit = self._fit
         if fit is not None and (fit.watch.start_due or fit.watch.tracing):
-            self._attempt(trainer, partial(self._forward_done, pl_module))
-            self._attempt(trainer, self._read_start)
+            self._forward_done(trainer, pl_module)
+            self._read_start(trainer)
 
-    def _forward_done(self, pl_module: LightningModule, fit: Fit) -> None:
+    def _forward_done(self, trainer: Trainer, pl_module: LightningModule) -> None:
         manual = not pl_module.automatic_optimization
-        fit.watch.forward_done(nested=manual)
+        self._attempt(trainer, lambda fit: fit.watch.forward_done(nested=manual))
         if manual:  # the next step may be one that Lightning does not see
-            self._read_start(fit)
+            self._read_start(trainer)
 
-    def _read_start(self, fit: Fit) -> None:
-        snapshot = fit.watch.read(0.0) if fit.watch.start_due else None
-        if snapshot is not None:
-            self.history.append(snapshot)
-            self._record.first_weights = fit.watch.first_weights
-            self._record.classes = max(2, fit.watch.outputs)
+    def _read_start(self, trainer: Trainer) -> None:
+        if self._fit is not None and self._agree_to_go_on(trainer, self._fit):
+            self._attempt(trainer, lambda fit: read_start(fit, self._record))
 
     # -- snapshots, verdicts, decisions ----------------------------------------------------------------------
 
@@ -327,18 +338,22 @@ class GraphDynamicsCallback(CallbackBase):
         if fit.watch.tracing:
             self._attempt(trainer, lambda fit: fit.watch.end_batch(pl_module))
         self._losses.add(outputs, loss_parts(trainer))
-        epoch, last = trainer.current_epoch, trainer.is_last_batch
-        due = fit.schedule.after_batch(epoch, batch_idx + 1, last)
+        due = fit.clock.after_batch(trainer, batch_idx + 1)
         if due:
-            self._visit(trainer, pl_module, fit, due, epoch + last)
-            if not last:
-                self._act(trainer, epoch)
+            self._after_reading(trainer, pl_module, fit, due)
+        if self._fit is not None and fit.clock.by_steps and fit.clock.ending:
+            self._end_stretch(trainer, fit)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the new validation accuracy, in time for a checkpoint that is saved next."""
-        if self._fit is not None and self.monitor is not None and not trainer.sanity_checking:
-            logged = trainer.callback_metrics.get(self.monitor)
-            self._fit.warn("monitor", note_accuracy(trainer, self._record, self.monitor, logged))
+        fit = self._fit
+        if fit is None or trainer.sanity_checking:
+            return
+        if self.monitor is not None:
+            logged, epoch = trainer.callback_metrics.get(self.monitor), fit.clock.validated(trainer)
+            fit.warn("monitor", note_accuracy(trainer, self._record, self.monitor, logged, epoch))
+        if fit.open:
+            self._end_epoch(trainer, fit, trainer.current_epoch + trainer.is_last_batch, in_batch=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides what the epoch's end allows, such as what `min_epochs` has held back."""
@@ -347,130 +362,20 @@ class GraphDynamicsCallback(CallbackBase):
             return
         if fit.watch.tracing:  # the model skipped the rest of the epoch from its `on_train_batch_start`
             self._attempt(trainer, lambda fit: fit.watch.end_batch(pl_module))
-        epochs = trainer.current_epoch + 1
-        if self.monitor is not None and len(self._record.accuracies) < epochs:  # there was no validation
-            doubt = note_accuracy(trainer, self._record, self.monitor, None)
-            fit.warn("monitor", doubt if validates(trainer) else "")
-        due = fit.schedule.after_epoch(trainer.current_epoch)
-        if due and fit.visited < due[-1] and not broken_off(trainer):
-            # The model has cut the epoch short, or the run is resumed between the last batch and here.
-            self._visit(trainer, pl_module, fit, due, epochs, in_batch=False)
+        due, epochs = fit.clock.after_epoch(trainer), trainer.current_epoch + 1
+        if due:
+            self._note_gap(trainer, fit)
+            self._read(trainer, pl_module, due, waits=False)
+        if fit.open or not fit.clock.by_steps:
+            self._end_epoch(trainer, fit, epochs, in_batch=False)
         else:
-            self._attempt(trainer, self._hear)
-            self._conclude(trainer, pl_module, fit, epochs, in_batch=False)
-        self._act(trainer, epochs)
-        if self._fit is not None:
-            fit.epochs = epochs
-            self._note_metrics(trainer, fit)
-            fit.keeper.write(self._record, RUNNING)
+            self._conclude(trainer, fit, epochs, in_batch=False)
+            self._act(trainer, epochs)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes what the model has logged at the end of the epoch before, after us."""
-        if self._fit is not None:
-            self._note_metrics(trainer, self._fit)
-
-    def _note_metrics(self, trainer: Trainer, fit: Fit) -> None:
-        if fit.epochs and trainer.is_global_zero:
-            fit.keeper.note(self._record, fit.epochs, trainer.callback_metrics)
-
-    def _visit(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        fit: Fit,
-        due: Sequence[float],
-        epochs: int,
-        in_batch: bool = True,
-    ) -> None:
-        """Reads, judges and logs. When processes meet depends on the schedule, not on what one has found."""
-        fit.visited = due[-1]
-        # An epoch's end is judged once its validation has come.
-        waits = in_batch and trainer.is_last_batch and self.monitor is not None
-        # Processes see other batches: all judge by the mean of their losses.
-        losses = trainer.strategy.reduce(self._losses.read(trainer.strategy.root_device), reduce_op="mean")
-        self._attempt(trainer, partial(self._read, pl_module, due, losses, waits))
-        if not waits:
-            self._attempt(trainer, self._hear)
-            self._conclude(trainer, pl_module, fit, epochs, in_batch)
-
-    def _conclude(
-        self, trainer: Trainer, pl_module: LightningModule, fit: Fit, epochs: int, in_batch: bool
-    ) -> None:
-        """Decides upon what was read, and logs it."""
-        if not self._agree_to_go_on(trainer, fit):
-            return
-        self._attempt(trainer, partial(self._judge, held_back(trainer, epochs), epochs))
-        self._agree(trainer)
-        values = logged_values(self._record, *fit.logged, self.log_signature)
-        fit.logged = (len(self.history), len(self.verdicts))
-        if values and not trainer.barebones:
-            self._attempt(trainer, lambda fit: log(trainer, pl_module, values, in_batch))
-
-    def _read(
-        self, pl_module: LightningModule, due: Sequence[float], losses: Tensor, waits: bool, fit: Fit
-    ) -> None:
-        self._read_start(fit)  # may be due where gradients are accumulated: no weight has changed then
-        due, fit.postponed = (*fit.postponed, *due), ()
-        if due[-1] < 1 and not fit.watch.moved(pl_module):
-            # Accumulated gradients, or steps that a gradient scaler skips. Weights that have not moved look
-            # hopeless, so these times wait for the next one.
-            fit.postponed = due
-            return
-        for time in due:
-            snapshot = fit.watch.read(time) if time > self._record.time else None
-            if snapshot is None:  # read before the run was interrupted
-                continue
-            so_far, lately = losses.tolist()
-            self.history.append(snapshot)
-            self._record.losses[time] = (so_far, lately)
-            fit.unheard = True
-            if not waits:
-                self._hear(fit)
-
-    def _hear(self, fit: Fit) -> None:
-        unheard, fit.unheard = fit.unheard, False
-        if unheard and fit.judge is not None:
-            fit.warn("kind", fit.judge.choose_kind(self._record, self.monitor is not None))
-            fit.judge.hear(self._record)
-
-    def _judge(self, held_back: str, epochs: int, fit: Fit) -> None:
-        if fit.judge is not None:
-            fit.judge.decide(self._record, epochs, held_back)
-            if fit.judge.powerless(self._record):
-                self._say("powerless", f"this run {self.decision.reason}")
-
-    def _agree(self, trainer: Trainer) -> None:
-        """Where one process wants to stop, all do."""
-        stop = trainer.strategy.reduce_boolean_decision(self.decision.stop, all=False)
-        if stop and not self.decision.stop:
-            self._record.decision = Decision(True, "another process decided to stop", self._record.time)
-
-    def _agree_to_go_on(self, trainer: Trainer, fit: Fit) -> bool:
-        """Where the callback fails on one process, all give it up: they must keep logging the same keys."""
-        if not trainer.strategy.reduce_boolean_decision(fit.error is not None, all=False):
-            return True
-        fit.keeper.end(self._record, INTERRUPTED)  # nobody reads the run to its end
-        self._close()
-        if self.strict:
-            raise fit.error or NNDynError("GraphDynamicsCallback failed on another process, see its output")
-        return False
-
-    def _act(self, trainer: Trainer, epochs: int) -> None:
-        # The Trainer keeps a wish that it cannot grant yet, and would grant it when it is outdated.
-        if not self.decision.stop or held_back(trainer, epochs):
-            return
-        trainer.should_stop = trainer.should_stop or self._stops
-        self._say("stop", f"{'stops' if self._stops else 'would stop'} this run: {self.decision.reason}")
-
-    # -- output ----------------------------------------------------------------------------------------------
-
-    def _say(self, topic: str, message: str) -> None:
-        if self.verbose and self._fit is not None:
-            self._fit.say(topic, message)
-
-    def _attempt(self, trainer: Trainer, work: Callable[[Fit], None]) -> None:
-        if self._fit is not None:
-            self._fit.attempt(trainer, work, self.strict)
+        if self._fit is not None and self._fit.more_to_note:
+            self._note_metrics(trainer, self._fit, self._fit.clock.ended)
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
@@ -480,11 +385,13 @@ class GraphDynamicsCallback(CallbackBase):
         return self._generate_state_key(
             predictor=name_of(self.predictor),
             snapshots=self.snapshots,
+            snapshot_every_n_steps=self.snapshot_every_n_steps,
             max_false_stop_rate=self.max_false_stop_rate,
             threshold=self.threshold,
             confidence=self.confidence,
             monitor=self.monitor,
             layers=self.layers,
+            topology=self.topology,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
@@ -43,6 +44,19 @@ class Judge:
             loaded, max_false_stop_rate=max_false_stop_rate, threshold=threshold, confidence=confidence
         )
         return cls(loaded, policy)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the decisions rest on, JSON-able: what is low, the rate that is allowed, the limits of risk."""
+        policy = self.policy
+        return {
+            "low_threshold": self.predictor.low_threshold,
+            "low_share": self.predictor.low_share,
+            "max_false_stop_rate": policy.max_false_stop_rate,
+            "confidence": policy.confidence,
+            "threshold": policy.threshold,
+            "limits": {kind: policy.calibrated(kind) for kind in policy.good_maxima},
+        }
 
     def choose_kind(self, record: Record, monitored: bool) -> str:
         """Settles which models judge the run, by what is known first, and for good.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ class Keeper:
         ledger: folder of the audit's ledger; None without an audit.
         share: probability with which this run was let finish, should it be condemned.
         monitor: the metric that is the validation accuracy; "" if there is none.
+        layer_sizes: nodes of each layer of the network's graph; empty before they are known.
     """
 
     folder: Path | None
@@ -36,6 +37,7 @@ class Keeper:
     ledger: Path | None = None
     share: float = 1.0
     monitor: str = ""
+    layer_sizes: Sequence[int] = ()
 
     def note(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
         """Takes the metrics' latest values for those after so many epochs."""
@@ -68,7 +70,7 @@ class Keeper:
         """Writes the record as it is."""
         if self.folder is None or not record.history:
             return
-        content = {**record.plain(), "status": status, **self.facts}
+        content = {**record.plain(), "status": status, "layer_sizes": list(self.layer_sizes), **self.facts}
         if not self._works(
             lambda folder: write_run(folder / f"nndyn-{record.run}.json", content), self.folder
         ):

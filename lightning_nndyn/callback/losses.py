@@ -11,27 +11,34 @@ import torch
 from torch import Tensor
 
 _SHARE = 16  # "lately" is the last sixteenth of an epoch
+_BLOCK = 64  # losses that are put aside before they are summed up
 
 
 class LossMeter:
     """The losses of an epoch: their mean so far, and over the last sixteenth of an epoch.
 
-    Adding one neither copies it to the host nor waits for it.
+    Adding one neither copies it to the host nor waits for it: it is put aside, and every 64 losses are summed
+    up where they are, in double precision where the device has it, so that it does not show when that was.
 
     Args:
         batches_per_epoch: infinite where that is not known; "lately" is then the last sixteen batches.
+        copies: whether to keep copies, as the step may write its next loss to the same place. Lightning makes
+            one itself, but for manual optimization.
     """
 
-    def __init__(self, batches_per_epoch: float = math.inf) -> None:
+    def __init__(self, batches_per_epoch: float = math.inf, copies: bool = True) -> None:
         recent = _SHARE if math.isinf(batches_per_epoch) else math.ceil(batches_per_epoch / _SHARE)
-        self._recent: deque[Tensor] = deque(maxlen=max(1, recent))
-        self._sum: Tensor | None = None
-        self._count = 0
+        self._lately = max(1, recent)
+        self._copies = copies
+        self._parts = 1
+        self.begin_epoch()
 
     def begin_epoch(self) -> None:
         """Forgets the epoch before."""
-        self._recent.clear()
-        self._sum, self._count = None, 0
+        self._aside: list[Tensor] = []
+        self._summed = 0
+        self._sum: Tensor | None = None
+        self._recent: deque[Tensor] = deque()  # pieces that hold the last sixteenth, and some more
 
     def add(self, outputs: Any, parts: int = 1) -> None:
         """Takes what a training step has returned; what has no loss in it is passed over.
@@ -40,32 +47,59 @@ class LossMeter:
             outputs: the loss, or a mapping that has it as "loss".
             parts: by how many the loss was divided, as Lightning does where it accumulates gradients.
         """
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        # A dict is told at once, another mapping takes as long as the rest of this.
+        loss = outputs.get("loss") if isinstance(outputs, (dict, Mapping)) else outputs
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
-        # A copy: the step may write its next loss to the same place.
-        loss = loss.detach().reshape(()).to(torch.float32, copy=True)
-        if parts != 1:
-            loss *= parts
-        self._sum = loss if self._sum is None else self._sum + loss
-        self._count += 1
-        self._recent.append(loss)
+        if len(self._aside) == _BLOCK or parts != self._parts:
+            self._fold()
+            self._parts = parts
+        self._aside.append(loss.detach().clone() if self._copies else loss)
 
     def read(self, device: torch.device) -> Tensor:
         """Mean of the epoch so far and mean of its last sixteenth, float32 [2]; NaN where none has come."""
+        self._fold()
         if self._sum is None:
             return torch.full((2,), math.nan, device=device)
-        lately = torch.stack(list(self._recent)).mean()
-        return torch.stack((self._sum / self._count, lately)).to(device)
+        so_far = (self._sum / self._summed).float()
+        return torch.stack((so_far, self._last().mean())).to(device)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers, for a checkpoint within an epoch."""
-        recent = torch.stack(list(self._recent)).tolist() if self._recent else []
-        return {"sum": float(self._sum or 0), "count": self._count, "recent": recent}
+        self._fold()
+        if self._sum is None:
+            return {"sum": 0.0, "count": 0, "recent": []}
+        return {"sum": float(self._sum), "count": self._summed, "recent": self._last().tolist()}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Goes on from what `state` gave."""
         self.begin_epoch()
-        self._count = state["count"]
-        self._sum = torch.tensor(state["sum"], device=device) if self._count else None
-        self._recent.extend(torch.tensor(loss, device=device) for loss in state["recent"])
+        if state["count"]:
+            self._summed = state["count"]
+            self._sum = torch.tensor(state["sum"], dtype=_precise(device), device=device)
+            self._recent.append(torch.tensor(state["recent"], device=device))
+
+    def _fold(self) -> None:
+        """Takes what was put aside into the sum, and among what has come lately."""
+        if not self._aside:
+            return
+        device = (self._aside[0] if self._sum is None else self._sum).device
+        piece = torch.stack([loss.detach().reshape(()).to(device, torch.float32) for loss in self._aside])
+        if self._parts != 1:
+            piece *= self._parts
+        total = piece.sum(dtype=_precise(device))
+        self._sum = total if self._sum is None else self._sum + total
+        self._summed += len(self._aside)
+        self._aside = []
+        self._recent.append(piece)
+        kept = sum(map(len, self._recent))
+        while kept - len(self._recent[0]) >= self._lately:
+            kept -= len(self._recent.popleft())
+
+    def _last(self) -> Tensor:
+        return torch.cat(tuple(self._recent))[-self._lately :]
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """Double precision, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64

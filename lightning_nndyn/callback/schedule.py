@@ -52,6 +52,72 @@ class Schedule:
         return (epoch + 1.0,) if self.epochs is None or epoch + 1 in self.epochs else ()
 
 
+@dataclass
+class Stretches:
+    """Optimizer steps in stretches of one length, each of which takes the place of an epoch.
+
+    Attributes:
+        length: steps that count as an epoch.
+        schedule: of epochs of so many batches: here each step is one.
+        steps: how many have been made.
+        ending: whether the batch that was counted last has ended a stretch.
+    """
+
+    length: int
+    schedule: Schedule
+    steps: int = 0
+    ending: bool = False
+
+    @classmethod
+    def of(cls, times: Sequence[float] | None, length: int, steps: int = 0) -> Stretches:
+        """Turns times in stretches into step counts.
+
+        Args:
+            times: as for `Schedule.of`.
+            length: steps that count as an epoch.
+            steps: how many have been made before.
+        """
+        return cls(length, Schedule.of(times, length), steps, steps > 0 and steps % length == 0)
+
+    def after_batch(self, steps: int) -> tuple[float, ...]:
+        """The times that have come due with a batch, after which there are ``steps`` steps.
+
+        A batch may bring none, as with accumulated gradients, or several, of several optimizers; what becomes
+        due between two of these is due after the last.
+        """
+        before, self.steps = self.steps, steps
+        self.ending = self.ended > before // self.length
+        due: list[float] = []
+        for step in range(before, steps):
+            epoch, place = divmod(step, self.length)
+            due += self.schedule.after_batch(epoch, place + 1, place + 1 == self.length)
+        return tuple(due)
+
+    @property
+    def ended(self) -> int:
+        """How many stretches have ended."""
+        return self.steps // self.length
+
+    @property
+    def validated(self) -> int:
+        """The stretch (counted from 0) that a validation after this batch belongs to."""
+        return self.ended - self.ending
+
+
+def check_length(steps: object) -> int | None:
+    """Returns the number of steps that count as an epoch; None for the data loader's own epochs.
+
+    Raises:
+        ValueError: if it is not a whole number of at least 1.
+    """
+    if steps is None or (isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1):
+        return steps
+    raise ValueError(
+        f"snapshot_every_n_steps={steps!r}: give a whole number of optimizer steps, at least 1, such as "
+        "1000; None reads the weights by epochs"
+    )
+
+
 def check_times(times: Iterable[float] | None) -> tuple[float, ...] | None:
     """Returns snapshot times as a rising tuple of floats, None as None.
 

@@ -7,19 +7,26 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.predictor import Training
 from lightning_nndyn.signature import STATISTICS
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import Trainer
 
 
-def training_of(trainer: Trainer) -> Training:
-    """How the run is trained."""
+def watched(trainer: Trainer) -> nn.Module:
+    """The model, or what FSDP has wrapped it in, which knows where its weights are."""
+    model = trainer.strategy.model
+    return trainer.lightning_module if getattr(model, "_handle", None) is None else model
+
+
+def training_of(trainer: Trainer, steps: int | None = None) -> Training:
+    """How the run is trained, with so many optimizer steps an epoch; None for those of the data loader."""
     optimizers = {type(optimizer).__name__.lower() for optimizer in trainer.optimizers}
-    return Training(_steps_per_epoch(trainer), " and ".join(sorted(optimizers)) or None)
+    return Training(steps or _steps_per_epoch(trainer), " and ".join(sorted(optimizers)) or None)
 
 
 def _steps_per_epoch(trainer: Trainer) -> float | None:
@@ -32,7 +39,8 @@ def _steps_per_epoch(trainer: Trainer) -> float | None:
 
 def loss_parts(trainer: Trainer) -> int:
     """By how many Lightning has divided the loss that it hands on."""
-    return trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+    parts = trainer.accumulate_grad_batches
+    return parts if parts == 1 or trainer.lightning_module.automatic_optimization else 1
 
 
 def held_back(trainer: Trainer, epochs: int) -> str:
@@ -53,13 +61,27 @@ def broken_off(trainer: Trainer) -> bool:
 def at_full_length(trainer: Trainer) -> bool:
     """Whether a run that ends now has had all the epochs, or steps, that it was to have."""
     epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch
-    return epochs or 0 <= trainer.max_steps <= trainer.global_step
+    # The last epoch counts as one also where it was broken off.
+    return (epochs and trainer.is_last_batch) or 0 <= trainer.max_steps <= trainer.global_step
 
 
-def validates(trainer: Trainer) -> bool:
-    """Whether a validation should have come by the end of this epoch."""
-    every = trainer.check_val_every_n_epoch
-    return not trainer.enable_validation or (every is not None and trainer.current_epoch + 1 >= every)
+def has_validation(trainer: Trainer) -> bool:
+    """Whether there is anything to validate on, as far as that is known."""
+    empty = trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
+    return trainer.enable_validation and not empty
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether the Trainer validates next, as far as that can be known at the end of a batch."""
+    if getattr(trainer, "_val_check_time_interval", None) is not None:  # time will tell
+        return False
+    if not has_validation(trainer):
+        return False
+    fit = trainer.fit_loop
+    try:
+        return fit._data_fetcher is not None and fit.epoch_loop._should_check_val_fx(fit._data_fetcher)
+    except Exception:  # a Lightning that asks itself in another way
+        return False
 
 
 def mean_over_processes(trainer: Trainer, value: float) -> float:
@@ -70,20 +92,21 @@ def mean_over_processes(trainer: Trainer, value: float) -> float:
     return total / count if count else math.nan
 
 
-def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any) -> str:
-    """Puts down the epoch's validation accuracy; processes may each have validated a share of their own.
+def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any, epoch: int) -> str:
+    """Puts down an epoch's validation accuracy; processes may each have validated a share of their own.
 
     Args:
         trainer: whose epoch it is.
         record: where the accuracy is put.
         monitor: name of the metric.
         logged: its value; None where there is none.
+        epoch: which one, counted from 0.
 
     Returns:
         What is to be said as long as there has been no accuracy; else empty.
     """
     value = mean_over_processes(trainer, math.nan if logged is None else float(logged))
-    accuracies, epoch = record.accuracies, trainer.current_epoch
+    accuracies = record.accuracies
     accuracies[epoch:] = []  # of an epoch that is validated, or trained, again
     accuracies += [math.nan] * (epoch - len(accuracies))
     accuracies.append(value if 0 <= value <= 1 else math.nan)
@@ -115,19 +138,19 @@ def logged_values(record: Record, snapshots: int, verdicts: int, statistics: boo
     return values
 
 
-def log(trainer: Trainer, pl_module: LightningModule, values: Mapping[str, float], in_batch: bool) -> None:
-    """Logs values to those who monitor, and to the loggers."""
-    # `self.log` is for callbacks that monitor, and early enough for those that look after validation. To
-    # loggers it would skip snapshots between two multiples of `log_every_n_steps`, and repeat old ones at the
-    # multiples. Outside of a batch only epoch values may be logged: their maximum is what each process has.
-    pl_module.log_dict(
-        dict(values),
-        on_step=in_batch,
-        on_epoch=not in_batch,
-        logger=False,
-        batch_size=1,
-        reduce_fx="max",
-        sync_dist=not in_batch,
+def log(trainer: Trainer, values: Mapping[str, float], in_batch: bool) -> None:
+    """Logs values to those who monitor, and to the loggers.
+
+    Args:
+        trainer: whose metrics and loggers these are.
+        values: by name.
+        in_batch: whether the Trainer is still busy with the batch that they belong to.
+    """
+    # `self.log` may not be called after validation, and what it was given before would hide what is put here.
+    # To loggers it would skip snapshots between two multiples of `log_every_n_steps`, and repeat old ones.
+    device = trainer.strategy.root_device
+    trainer.callback_metrics.update(
+        {name: torch.tensor(value, device=device) for name, value in values.items()}
     )
     # The x axis of all that Lightning logs; it counts a batch once its hooks have run.
     step = trainer.fit_loop.epoch_loop._batches_that_stepped - (not in_batch)

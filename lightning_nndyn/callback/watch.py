@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.signature import Snapshot, SnapshotTaker
-from lightning_nndyn.tracing import LayerTracer
+from lightning_nndyn.tracing import LayerTracer, Topology
 
 
 class _CarefulTracer(LayerTracer):
@@ -26,7 +26,7 @@ class _CarefulTracer(LayerTracer):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if self.failure is not None:
+        if self.failure is not None or torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
         operation = _Operation(func)
         try:
@@ -36,6 +36,14 @@ class _CarefulTracer(LayerTracer):
                 raise
             self.failure = error
             return operation.out
+
+    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        try:
+            super()._leave_module(module, args, output)
+        except Exception as error:
+            self.failure = error
 
 
 class _Operation:
@@ -57,16 +65,17 @@ class Watch:
 
     Args:
         layers: names of the chain's layers, where the model cannot be traced.
+        topology: of the graph.
 
     Attributes:
         first_weights: of a resumed run, what distances are measured from; empty for one that begins.
         start_due: whether snapshot 0 is still to be read, which is before any weight changes.
     """
 
-    def __init__(self, layers: Sequence[str] | None = None) -> None:
+    def __init__(self, layers: Sequence[str] | None = None, topology: Topology = "chain") -> None:
         self.start_due = False
         self.first_weights: list[Tensor] = []
-        self._layers = layers
+        self._layers, self._topology = layers, topology
         self._tracer: _CarefulTracer | None = None
         self._taker: SnapshotTaker | None = None
         self._versions = -1
@@ -83,7 +92,7 @@ class Watch:
 
     def begin_batch(self, model: nn.Module) -> None:
         """Starts watching: the next forward pass shows the layers."""
-        tracer = _CarefulTracer(model, self._layers)
+        tracer = _CarefulTracer(model, self._layers, topology=self._topology)
         self._versions = _versions(model)
         tracer.__enter__()
         self._tracer = tracer
@@ -139,9 +148,16 @@ class Watch:
         """Neurons of the last layer, 0 before the layers are known."""
         return 0 if self._taker is None else self._taker.graph.layer_sizes[-1]
 
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Nodes of each layer; empty before the layers are known."""
+        return [] if self._taker is None else list(self._taker.graph.layer_sizes)
+
     def moved(self, model: nn.Module) -> bool:
-        """Whether any weight has been written to since the first batch began."""
-        return _versions(model) != self._versions
+        """Whether any weight has been written to since the first batch began, on any process."""
+        moved = _versions(model) != self._versions
+        exchange = None if self._taker is None else self._taker.graph.exchange
+        return moved if exchange is None else exchange.any(moved, self._taker.graph.device)
 
     def close(self) -> None:
         """Removes the hooks and lets go of the model."""

@@ -1,7 +1,9 @@
 """A run's network, from the name and the options in its configuration."""
 
 import inspect
+import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,8 +12,11 @@ from torch import nn
 from lightning_nndyn import models
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData
+from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.zoo import zoo_network
 from lightning_nndyn.corpus.zoo_networks import scale_weights
+from lightning_nndyn.errors import NNDynError
+from lightning_nndyn.kinds import module_kind
 
 
 def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:
@@ -34,6 +39,29 @@ def build_network(config: RunConfig, data: ImageData) -> nn.Module:
 def layout(data: ImageData) -> torch.memory_format:
     """Channels last makes a step with colour images faster; with one channel there is no such layout."""
     return torch.channels_last if data.shape[0] > 1 else torch.contiguous_format
+
+
+def layer_kinds(record: RunRecord) -> tuple[str, ...]:
+    """The kinds of a run's layers, see `Snapshot`; from its network where the record does not tell them.
+
+    Empty where they cannot be known: nothing was read layer by layer, or the network is not to be had here.
+    """
+    first = record.snapshots[0]
+    if first.kinds:
+        return first.kinds
+    options = json.dumps(record.config["network_options"], sort_keys=True)
+    return _kinds(record.config["network"], options, tuple(first.layers)[1:])
+
+
+@cache
+def _kinds(network: str, options: str, layers: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        with torch.device("meta"):  # no weights are drawn
+            model = _constructor(network)(**json.loads(options))
+        modules = [model.get_submodule(name.partition("#")[0]) for name in layers]
+    except (AttributeError, TypeError, NNDynError):  # of another version's networks, or torchvision's
+        return ()
+    return tuple(sorted({module_kind(module) for module in modules} - {""}))
 
 
 def _constructor(name: str) -> Callable[..., nn.Module]:

@@ -14,13 +14,17 @@ import numpy as np
 from lightning_nndyn.corpus.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
 from lightning_nndyn.corpus.store import upgraded, write_atomically
 from lightning_nndyn.errors import CorpusError, MissingExtraError
-from lightning_nndyn.signature import STATISTICS, Snapshot
+from lightning_nndyn.signature import STATISTICS, Snapshot, chain_depth
 
-PARQUET_VERSION = 1
+PARQUET_VERSION = 2
+"""The second tells what the graph is: `topology`, `kinds`, `depth`."""
+
+_READABLE = ("1", "2")
 _VERSION_KEY, _MANIFEST_KEY, _NAMES_KEY = b"nndyn_parquet_version", b"nndyn_manifest", b"nndyn_statistics"
 _SNAPSHOT_FLOATS = ("epoch", "eigenvalue", "residual")
 _SNAPSHOT_INTS = ("iterations", "num_nodes", "num_edges")
 _RAW = ("layer", "weight")
+_REPEATED = ("departures", "kinds", "layer_names", "weight_names")
 
 
 def write_parquet(records: Sequence[RunRecord], manifest: Mapping[str, Any], file: Path) -> None:
@@ -41,7 +45,7 @@ def write_parquet(records: Sequence[RunRecord], manifest: Mapping[str, Any], fil
         sink,
         compression="zstd",
         compression_level=19,
-        use_dictionary=["departures.list.element", "layer_names.list.element", "weight_names.list.element"],
+        use_dictionary=[f"{name}.list.element" for name in _REPEATED],
         column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
     )
     write_atomically(file, sink.getvalue().to_pybytes())
@@ -94,9 +98,9 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def _check_version(file: Path, metadata: Mapping[bytes, bytes]) -> None:
     found = metadata.get(_VERSION_KEY, b"none").decode()
-    if found != str(PARQUET_VERSION):
+    if found not in _READABLE:
         raise CorpusError(
-            f"{str(file)!r} has corpus schema version {found}, this package reads {PARQUET_VERSION}: "
+            f"{str(file)!r} has corpus schema version {found}, this package reads {' and '.join(_READABLE)}: "
             "export the corpus again, or use the version of lightning-nndyn that wrote it"
         )
     names = tuple(json.loads(metadata[_NAMES_KEY]))
@@ -128,6 +132,9 @@ def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
         "config": text,
         "versions": text,
         "departures": pyarrow.list_(text),
+        "topology": text,
+        "kinds": pyarrow.list_(text),
+        "depth": pyarrow.int32(),
         **{name: pyarrow.list_(pyarrow.int32()) for name in _SNAPSHOT_INTS},
         **{f"{kind}_names": pyarrow.list_(text) for kind in _RAW},
         **{f"{kind}_widths": pyarrow.list_(pyarrow.int32()) for kind in _RAW},
@@ -150,6 +157,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in (*plain, *labels)},
         **{name: record.config.get(name) for name in ("seed", "learning_rate", "dropout")},
+        **_graph_facts(snapshots),
         "config": json.dumps(record.config),
         "versions": json.dumps(record.versions),
         **{f"curve_{name}": values for name, values in record.curve.items()},
@@ -162,12 +170,25 @@ def _row(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def _graph_facts(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    """What the graph is: the same in all snapshots of a run."""
+    if not snapshots:
+        return {"topology": "chain", "kinds": [], "depth": 0}
+    first = snapshots[0]
+    return {"topology": first.topology, "kinds": list(first.kinds), "depth": first.depth}
+
+
 def _record(row: dict[str, Any]) -> RunRecord:
     count = len(row["epoch"])
     statistics = np.array(row["statistics"], dtype=np.float64).reshape(len(STATISTICS), count).T.tolist()
     layers = _unflatten("layer", row, count)
+    graph = {
+        "topology": row.get("topology", "chain"),
+        "kinds": tuple(row.get("kinds", ())),
+        "depth": row.get("depth", chain_depth(row["layer_names"])),
+    }
     snapshots = [
-        Snapshot(statistics=tuple(statistics[at]), layers=layers[at], **_scalars(row, at))
+        Snapshot(statistics=tuple(statistics[at]), layers=layers[at], **_scalars(row, at), **graph)
         for at in range(count)
     ]
     return RunRecord(

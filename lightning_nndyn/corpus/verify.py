@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,9 @@ def _first_statistics_error(record: RunRecord, again: RunRecord) -> float:
 
 def _measured(record: RunRecord) -> str:
     """All that was measured, but for wall times."""
-    plain = record.to_dict()
+    # What the graph is, its size and first statistics tell; the first records do not say it.
+    snapshots = [replace(one, topology="", kinds=(), depth=0) for one in record.snapshots]
+    plain = replace(record, snapshots=snapshots).to_dict()
     curve = {name: values for name, values in record.curve.items() if name != "seconds"}
     return json.dumps(
         [curve, *(plain[name] for name in ("snapshots", "losses", "weights", "diverged_epoch"))]

@@ -148,7 +148,7 @@ def _read_run(
         return
     _load(network, run[0][2])
     example = None if shape is None else torch.zeros(1, *shape)
-    taker = SnapshotTaker(rolled_graph(network, example), per_layer=True)
+    taker = SnapshotTaker(rolled_graph(network, example, topology=predictor.topology), per_layer=True)
     history: list[Snapshot] = []
     for time, file, state in run:
         _load(network, state)

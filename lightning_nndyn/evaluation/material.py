@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 from lightning_nndyn.corpus import RunRecord
+from lightning_nndyn.corpus.networks import layer_kinds
 from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
 from lightning_nndyn.predictor import Curve, Training
 from lightning_nndyn.signature import Snapshot
@@ -16,9 +17,10 @@ _NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("dis
 
 
 def history_of(record: RunRecord) -> list[Snapshot]:
-    """The run's snapshots, with the distances of its weights from the first ones."""
+    """The run's snapshots, with the distances of its weights from the first ones, and its layers' kinds."""
+    kinds = layer_kinds(record)
     return [
-        replace(snapshot, distances=tuple(far))
+        replace(snapshot, distances=tuple(far), kinds=kinds)
         for snapshot, far in zip(record.snapshots, distances(record), strict=True)
     ]
 

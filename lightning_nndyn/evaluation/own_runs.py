@@ -15,6 +15,7 @@ from lightning_nndyn.callback.run_file import find_runs, read_run
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation.fitting import LOW_SHARE
 from lightning_nndyn.predictor import Curve, Predictor, Training
+from lightning_nndyn.predictor.runs import check_topologies
 from lightning_nndyn.signature import Snapshot
 
 
@@ -106,7 +107,8 @@ def fit_runs(
         settings: further arguments of `Predictor`.
 
     Raises:
-        PredictorError: there are too few finished runs with that metric, or it is no accuracy.
+        PredictorError: there are too few finished runs with that metric, it is no accuracy, or their graphs
+            are of more than one topology.
     """
     runs = load_runs(folder, metric)
     usable = [run for run in runs if run.status == FINISHED and run.accuracy is not None]
@@ -114,6 +116,7 @@ def fit_runs(
         wanted = f"the metric {metric!r}" if metric else "a monitor"
         raise PredictorError(f"none of {_counted(runs)} has finished with {wanted}: {_known(folder)}")
     _check_fractions(usable, metric)
+    check_topologies({str(run.file): run.history[0].topology for run in usable if run.history})
     if low_threshold is None and low_share is None:
         low_share = LOW_SHARE
     return Predictor(low_threshold=low_threshold, low_share=low_share, **settings).fit(

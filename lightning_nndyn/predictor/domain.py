@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 
 from lightning_nndyn.predictor.features import Array
 from lightning_nndyn.signature import STATISTICS, Snapshot, statistics_matrix
+from lightning_nndyn.tracing import Topology
 
 _TAIL = 0.05
 _MARGIN = 1.5
 _LEAST_WIDTH = 0.02
 _NAMED = 3
 _STEPS_FACTOR = 1.5  # a snapshot's time is in epochs, but weights move by steps
+_DEPTH_FACTOR = 1.5  # what is read is summarised over depth: some layers more change little, a multiple much
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Training:
 def domain_of(
     first: Sequence[Snapshot], columns: Sequence[int], trainings: Sequence[Training] = ()
 ) -> dict[str, Any]:
-    """Ranges of graph size and of the signature before training, over the runs of a corpus.
+    """What a corpus' networks are, their size and their signature before training, and how they are trained.
 
     A statistic's range is the corpus' own, widened to 1.5 times the distance between the 5 % and the 95 %
     quantile on both sides (about 6 standard deviations of a normal distribution). Between equal values
@@ -45,10 +47,19 @@ def domain_of(
         columns: indices of the statistics in use.
         trainings: how these runs were trained. Two thirds of the fewest to one and a half times the most
             steps in an epoch are in the domain.
+
+    Returns:
+        By name. What no run tells is None or empty; it is held against nobody. The kinds of layers are those
+        of all networks together; two thirds of the least to one and a half times the greatest depth are in
+        the domain.
     """
     statistics = statistics_matrix(first)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
+    depths = [s.depth for s in first if s.depth]
     return {
+        "topology": first[0].topology,
+        "kinds": sorted({kind for s in first for kind in s.kinds}),
+        "depth": [min(depths), max(depths)] if depths else None,
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
         "steps_per_epoch": _around([t.steps_per_epoch for t in trainings if t.steps_per_epoch is not None]),
@@ -79,7 +90,8 @@ def outside(domain: dict[str, Any], first: Snapshot, training: Training | None =
     reasons = (
         _outside_optimizers(domain, training.optimizer),
         _outside_steps(domain, training.steps_per_epoch),
-        _outside_networks(domain, first),
+        # Numbers of graphs that show different things do not compare.
+        _outside_topology(domain, first) or _outside_graphs(domain, first),
     )
     return "; ".join(filter(None, reasons))
 
@@ -100,7 +112,41 @@ def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str
     return f"an epoch has {steps_per_epoch:g} optimizer steps, the corpus about {low:.3g} to {high:.3g}"
 
 
-def _outside_networks(domain: dict[str, Any], first: Snapshot) -> str:
+def topology_of(domain: Mapping[str, Any]) -> Topology:
+    """Of the corpus' graphs; the first domains do not tell it: then there were only chains."""
+    return "dataflow" if domain.get("topology") == "dataflow" else "chain"
+
+
+def _outside_topology(domain: dict[str, Any], first: Snapshot) -> str:
+    known = topology_of(domain)
+    if first.topology == known:
+        return ""
+    return f"its graph is of topology {first.topology!r}, the corpus' of {known!r}"
+
+
+def _outside_graphs(domain: dict[str, Any], first: Snapshot) -> str:
+    reasons = (
+        _outside_kinds(domain, first.kinds),
+        _outside_depth(domain, first.depth),
+        _outside_numbers(domain, first),
+    )
+    return "; ".join(filter(None, reasons))
+
+
+def _outside_kinds(domain: dict[str, Any], kinds: Sequence[str]) -> str:
+    known = domain.get("kinds") or kinds
+    strange = [kind for kind in kinds if kind not in known]
+    return f"it has layers of kinds the corpus has not: {', '.join(strange)}" if strange else ""
+
+
+def _outside_depth(domain: dict[str, Any], depth: int) -> str:
+    low, high = domain.get("depth") or (depth, depth)
+    if not depth or low / _DEPTH_FACTOR <= depth <= high * _DEPTH_FACTOR:
+        return ""
+    return f"it is {depth} layers deep, the corpus {low if low == high else f'{low} to {high}'}"
+
+
+def _outside_numbers(domain: dict[str, Any], first: Snapshot) -> str:
     found = dict(zip(STATISTICS, first.statistics, strict=True)) if first.finite else {}
     ranges = {name: domain[name] for name in ("num_nodes", "num_edges")}
     ranges |= {name: limits for name, limits in domain["statistics"].items() if name in found}

@@ -14,7 +14,7 @@ import numpy as np
 from lightning_nndyn.errors import ArtefactError, PredictorError
 from lightning_nndyn.predictor import artefact
 from lightning_nndyn.predictor.curve import Curve
-from lightning_nndyn.predictor.domain import Training, domain_of, outside
+from lightning_nndyn.predictor.domain import Training, domain_of, outside, topology_of
 from lightning_nndyn.predictor.estimators import Classifier, Platt, Regressor
 from lightning_nndyn.predictor.features import (
     Features,
@@ -31,6 +31,7 @@ from lightning_nndyn.predictor.recipes import ForestRecipe, PaperRecipe, Recipe
 from lightning_nndyn.predictor.risk import Held, Risk, largest_risks
 from lightning_nndyn.predictor.runs import Bar, Runs
 from lightning_nndyn.signature import SIGNATURE_VERSION, STATISTICS, Form, Snapshot
+from lightning_nndyn.tracing import Topology
 
 TREES = 60
 STRANGE = 0.05
@@ -166,6 +167,11 @@ class Predictor:
         return any(model.kind == FUSED for model in self._models)
 
     @property
+    def topology(self) -> Topology:
+        """Of the graphs that it was fitted to."""
+        return topology_of(self.card.get("domain", {}))
+
+    @property
     def bar(self) -> str:
         """What low is, in words: "below 40%"."""
         return str(self._bar)
@@ -202,7 +208,8 @@ class Predictor:
             Itself.
 
         Raises:
-            PredictorError: too few runs of one class at some time, or malformed input.
+            PredictorError: too few runs of one class at some time, graphs of more than one topology, or
+                malformed input.
         """
         seed = self._settings["seed"]
         runs = Runs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ MIN_PER_CLASS = FOLDS
 
 MIN_POPULATIONS = 3
 """Fewest populations of which some can be held out, and the others still tell what they have in common."""
+
+_NAMED = 3  # runs in a message
 
 
 class Runs:
@@ -53,6 +55,7 @@ class Runs:
     ) -> None:
         self.tables = [tabulate(history) for history in histories]
         count = len(self.tables)
+        check_topologies({f"run {i}": table[0.0].topology for i, table in enumerate(self.tables)})
         self.accuracies = _checked(accuracies, count)
         self.curves = list(curves) if curves is not None else [None] * count
         self.populations = np.array(populations if populations is not None else [""] * count)
@@ -184,6 +187,24 @@ def _numbered(groups: Sequence[Hashable], runs: int) -> list[int]:
     if len(number) < FOLDS:
         raise PredictorError(f"{FOLDS}-fold cross-validation needs {FOLDS} groups or more, got {len(number)}")
     return [number[group] for group in groups]
+
+
+def check_topologies(topologies: Mapping[str, str]) -> None:
+    """Raise PredictorError unless all runs, given by name, have graphs of one topology."""
+    runs: dict[str, list[str]] = {}
+    for name, topology in topologies.items():
+        runs.setdefault(topology, []).append(name)
+    if len(runs) > 1:
+        found = " and ".join(f"{topology!r} ({_some(names)})" for topology, names in sorted(runs.items()))
+        raise PredictorError(
+            f"the graphs are of more than one topology: {found}. Their numbers do not compare: fit a "
+            "predictor to the runs of each"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_classes(low: Mask, where: str, way_out: str) -> None:

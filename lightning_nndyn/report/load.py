@@ -1,0 +1,157 @@
+"""Finds and reads records of runs; one that cannot be read is noted, and the others are read all the same."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_nndyn.callback.audit import LEDGER
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.run_file import find_runs, read_run
+from lightning_nndyn.errors import PredictorError, ReportError
+from lightning_nndyn.report.run import Run, Values, run_of
+
+
+_LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
+
+
+class _Read(NamedTuple):
+    file: Path
+    content: Mapping[str, Any]
+    record: Record
+
+
+@dataclass
+class Collection:
+    """What was found.
+
+    Attributes:
+        runs: in the order of their files.
+        metric: the validation accuracy; "" if no run has named one.
+        unreadable: for each record that cannot be read, why.
+        doubles: records of runs that have a longer one.
+        folders: where the audit's ledger may lie.
+    """
+
+    runs: list[Run]
+    metric: str
+    unreadable: dict[Path, str]
+    doubles: int
+    folders: list[Path]
+
+
+def load(paths: Sequence[Path], metric: str | None = None) -> Collection:
+    """Reads all records.
+
+    Args:
+        paths: folders, searched with all folders in them, and records.
+        metric: the validation accuracy; None takes what most runs have as their `monitor`.
+
+    Raises:
+        ReportError: a path does not exist, or there is no record that can be read.
+    """
+    files = _files(paths)
+    unreadable: dict[Path, str] = {}
+    found: dict[str, _Read] = {}
+    doubles = 0
+    for file in files:
+        try:
+            one = _read(file)
+        except PredictorError as error:
+            unreadable[file] = str(error)
+            continue
+        other = found.get(one.record.run)
+        doubles += other is not None
+        if other is None or len(one.record.history) >= len(other.record.history):
+            found[one.record.run] = one
+    if not found:
+        raise ReportError(_nothing(paths, unreadable))
+    chosen = metric or _commonest([one.content["monitor"] for one in found.values()])
+    runs = [_run(one, chosen) for one in found.values()]
+    _label(runs, paths)
+    return Collection(runs, chosen, unreadable, doubles, _folders(paths))
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    for path in paths:
+        if not path.exists():
+            raise ReportError(f"{str(path)!r} does not exist: give folders with records of runs, or records")
+    files = [file for path in paths for file in ([path] if path.is_file() else find_runs(path))]
+    return list(dict.fromkeys(file.resolve() for file in files))
+
+
+def _read(file: Path) -> _Read:
+    content = read_run(file)
+    try:
+        record = Record.from_plain(content)
+        missing = {"status", "monitor"} - set(content)
+        if missing:
+            raise KeyError(*sorted(missing))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
+    return _Read(file, content, record)
+
+
+def _nothing(paths: Sequence[Path], unreadable: Mapping[Path, str]) -> str:
+    under = ", ".join(repr(str(path)) for path in paths)
+    if unreadable:
+        return f"none of the {len(unreadable)} records under {under} can be read; {next(iter(unreadable.values()))}"
+    return (
+        f"no records of runs (nndyn-*.json) under {under}: train with GraphDynamicsCallback and a logger, or "
+        "give the folder it was told to leave them in"
+    )
+
+
+def _commonest(monitors: Sequence[str | None]) -> str:
+    counts = Counter(monitor for monitor in monitors if monitor)
+    return max(counts, key=lambda name: (counts[name], name), default="")
+
+
+def _run(one: _Read, metric: str) -> Run:
+    run = run_of(one.file, one.content, one.record, _values(one, metric))
+    known = [value for value in run.curve if value is not None]
+    wrong = next((value for value in known if not 0 <= value <= 1), None)
+    if wrong is not None:
+        run.no_accuracy = f"{metric} is {wrong:g}, which is no accuracy between 0 and 1"
+        run.curve = []
+    elif not known:
+        run.no_accuracy = f"{metric} was not logged" if metric else "no metric was named as its accuracy"
+    return run
+
+
+def _values(one: _Read, metric: str) -> Values:
+    row = one.record.metrics.get(metric, [])
+    if one.content["monitor"] != metric or not one.record.accuracies:
+        return row
+    # Of the monitor it is known which epochs had a validation; the metrics repeat the last one.
+    return [None if math.isnan(value) else value for value in one.record.accuracies]
+
+
+def _label(runs: Sequence[Run], paths: Sequence[Path]) -> None:
+    """Calls runs by their folders, as far as these tell them apart."""
+    roots = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
+    common = Path(os.path.commonpath(roots)) if len({root.anchor for root in roots}) == 1 else Path()
+    names = {
+        run.name: str(run.file.parent.relative_to(common))
+        if run.file.is_relative_to(common)
+        else str(run.file.parent)
+        for run in runs
+    }
+    shared = Counter(names.values())
+    for run in runs:
+        folder = names[run.name]
+        alone = shared[folder] == 1 and folder != "."
+        run.label = folder if alone else run.name if folder == "." else f"{folder}/{run.name}"
+
+
+def _folders(paths: Sequence[Path]) -> list[Path]:
+    """Where ledgers lie: below, or up to where a Trainer's root may be whose log folder was given."""
+    folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
+    ledgers = [file for folder in folders for file in sorted(folder.rglob(LEDGER))]
+    ledgers += [up / LEDGER for folder in folders for up in folder.parents[:_LEVELS] if (up / LEDGER).is_file()]
+    return list(dict.fromkeys(ledger.parent for ledger in ledgers))

@@ -1,0 +1,152 @@
+"""A recorded run, as far as a page about many runs needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_nndyn.callback.keeper import FINISHED, STOPPED
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.policy import Decision
+from lightning_nndyn.predictor import Training, Verdict
+from lightning_nndyn.signature import Snapshot, statistics_matrix
+
+Values = Sequence[float | None]
+
+
+@dataclass
+class Run:
+    """One run; accuracies are fractions, times are in epochs.
+
+    Attributes:
+        name: the run's own, in its file's name.
+        file: its record.
+        status: "finished", "stopped", "interrupted" or "running".
+        action: "stop" or "observe".
+        monitor: the metric that the callback read; None if it read none.
+        predictor: its name; None without one.
+        policy: what the decisions rested on, see `Judge.facts`; empty if that is not on record.
+        spared: why it was not stopped, whatever was decided; empty if it could be.
+        decision: the last one.
+        verdicts: the predictor's, earliest first.
+        times: when the weights were read.
+        statistics: the signature's ten numbers at these times, float64 [n, 10].
+        layers: the first, the decision's and the last snapshot that has numbers for each layer.
+        layer_sizes: nodes of each layer; empty if that is not on record.
+        classes: how many the network tells apart.
+        curve: validation accuracy after each epoch; None where there was none.
+        logged: names of the metrics on record.
+        training: how it is trained.
+        planned: epochs it was to be trained for; None if that is not known.
+        epochs: epochs it was trained for.
+        no_accuracy: why there is no curve; empty if there is one.
+        label: what to call it.
+    """
+
+    name: str
+    file: Path
+    status: str
+    action: str
+    monitor: str | None
+    predictor: str | None
+    policy: Mapping[str, Any]
+    spared: str
+    decision: Decision
+    verdicts: list[Verdict]
+    times: list[float]
+    statistics: NDArray[np.float64]
+    layers: list[Snapshot]
+    layer_sizes: list[int]
+    classes: int
+    curve: Values
+    logged: list[str]
+    training: Training
+    planned: float | None
+    epochs: float
+    no_accuracy: str = ""
+    label: str = field(default="")
+
+    @property
+    def best(self) -> float | None:
+        """Its best validation accuracy so far; None if there is none."""
+        return max((value for value in self.curve if value is not None), default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it went on to its end, and how accurate it ended is known."""
+        return self.status == FINISHED and self.best is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the callback has stopped it."""
+        return self.status == STOPPED
+
+    @property
+    def condemned(self) -> bool:
+        """Whether it was to be stopped, and went on."""
+        return self.decision.stop and not self.stopped
+
+    @property
+    def saved(self) -> float | None:
+        """Epochs that stopping it saved, or would have; None for a stopped run that had no planned end."""
+        if self.stopped:
+            return None if self.planned is None else max(0.0, self.planned - self.epochs)
+        return max(0.0, self.epochs - self.decision.epoch) if self.condemned else 0.0
+
+    @property
+    def prediction(self) -> Verdict | None:
+        """The verdict that the decision rests on, or the last one; None without any."""
+        for verdict in self.verdicts:
+            if self.decision.stop and verdict.epoch == self.decision.epoch:
+                return verdict
+        return self.verdicts[-1] if self.verdicts else None
+
+
+def run_of(file: Path, content: Mapping[str, Any], record: Record, values: Values) -> Run:
+    """A run from its record.
+
+    Args:
+        file: where that lies.
+        content: all of it.
+        record: the same, read.
+        values: validation accuracy after each epoch.
+    """
+    last = record.history[-1].epoch if record.history else 0.0
+    planned = content.get("max_epochs")
+    by_epochs = content.get("every_n_steps") is None and planned is not None and planned > 0
+    return Run(
+        name=record.run,
+        file=file,
+        status=content["status"],
+        action=content.get("action") or "stop",
+        monitor=content["monitor"],
+        predictor=content.get("predictor"),
+        policy=content.get("policy") or {},
+        spared=record.spared,
+        decision=record.decision,
+        verdicts=record.verdicts,
+        times=[snapshot.epoch for snapshot in record.history],
+        statistics=statistics_matrix(record.history),
+        layers=_with_layers(record),
+        layer_sizes=list(content.get("layer_sizes") or ()),
+        classes=record.classes,
+        curve=values,
+        logged=sorted(record.metrics),
+        training=record.training,
+        planned=float(planned) if by_epochs and planned is not None else None,
+        epochs=max([last, *(float(len(row)) for row in record.metrics.values())]),
+    )
+
+
+def _with_layers(record: Record) -> list[Snapshot]:
+    """The first, the decision's and the last snapshot of those that have numbers for each layer."""
+    known = [snapshot for snapshot in record.history if snapshot.layers]
+    wanted = {snapshot.epoch: snapshot for snapshot in known[:1] + known[-1:]}
+    if record.decision.stop:
+        wanted |= {one.epoch: one for one in known if one.epoch == record.decision.epoch}
+    return [wanted[epoch] for epoch in sorted(wanted)]

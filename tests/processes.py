@@ -1,0 +1,41 @@
+"""Scripts that tests run on several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 280) -> None:
+    """Runs a script of this folder, several copies of it side by side, until all have ended.
+
+    Args:
+        script: its name.
+        folder: its first argument, its working folder, and where it prints to (``output.txt``).
+        arguments: what else it is given; of several copies each gets its number first.
+        copies: how many.
+        timeout: seconds after which all of them are killed, with what they have started: a deadlock.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
+    started: list[subprocess.Popen[bytes]] = []
+    with (folder / "output.txt").open("w") as output:
+        try:
+            for number in range(copies):
+                own = [number] if copies > 1 else []
+                started.append(
+                    subprocess.Popen(
+                        [*command, *map(str, (*own, *arguments))],
+                        env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True,
+                    )
+                )  # fmt: skip
+            codes = [process.wait(timeout=timeout) for process in started]
+        finally:
+            for process in started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    assert codes == [0] * copies, (folder / "output.txt").read_text()

@@ -1,0 +1,168 @@
+"""Runs under FSDP and FSDP2, on processes that share the weights, for test_callback_strategies.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from digits_runs import BATCH, DOOMED, GOOD, module_class
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
+from lightning_nndyn.errors import NNDynWarning
+
+FOLDER, SIZE = Path(sys.argv[1]), int(sys.argv[2])
+FITTED = Predictor.load(FOLDER / "digits")
+Digits = module_class(L)
+
+
+class Sharded(Digits):
+    """Spreads its layers as FSDP2 does."""
+
+    def configure_model(self) -> None:
+        if self.device_mesh is None:
+            return
+        try:
+            from torch.distributed.fsdp import fully_shard
+        except ImportError:  # torch 2.5
+            from torch.distributed._composable.fsdp import fully_shard
+        mesh = self.device_mesh["data_parallel"]
+        for layer in self.net:
+            if isinstance(layer, nn.Linear):
+                fully_shard(layer, mesh=mesh)
+        fully_shard(self.net, mesh=mesh)
+
+
+class OnCpu(FSDPStrategy):
+    """FSDP takes CPUs only where it is told to."""
+
+    def __init__(self, **settings: Any) -> None:
+        policy = ModuleWrapPolicy({nn.Linear, nn.Conv2d})
+        super().__init__(auto_wrap_policy=policy, process_group_backend="gloo", **settings)
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        return FullyShardedDataParallel(
+            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs
+        )
+
+
+STRATEGIES = {
+    "ddp": DDPStrategy,
+    "fsdp": OnCpu,
+    "fsdp, flat": lambda: OnCpu(use_orig_params=False),
+    "fsdp, gradients": lambda: OnCpu(sharding_strategy="SHARD_GRAD_OP"),
+    "fsdp2": lambda: ModelParallelStrategy(data_parallel_size=SIZE, tensor_parallel_size=1),
+}
+
+
+class OnOneProcess(Predictor):
+    """Says on process 1 what the test wants, and on all others what it always says."""
+
+    def __init__(self, script: dict[float, float | None]) -> None:
+        self.__dict__.update(FITTED.__dict__)
+        self.script = script
+
+    def predict(self, history: Any, **_: Any) -> Verdict:
+        verdict, epoch = super().predict(history), history[-1].epoch
+        if torch.distributed.get_rank() != 1 or epoch not in self.script:
+            return verdict
+        p_low = self.script[epoch]
+        if p_low is None:
+            raise ZeroDivisionError("only on process 1")
+        return Verdict(0.0, p_low, epoch, True)
+
+
+def broken(*_: Any) -> None:
+    raise KeyError("only on process 1")
+
+
+class FailsWhileReading(GraphDynamicsCallback):
+    """On process 1 a product with the adjacency fails, while the others wait for it."""
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        taker = None if self._fit is None else self._fit.watch._taker
+        if trainer.global_rank == 1 and trainer.global_step == 4 and taker is not None:
+            taker._products._add_forward = broken
+        super().on_train_batch_end(trainer, *args)
+
+
+class FailsToBuild(GraphDynamicsCallback):
+    """Process 1 cannot make a graph of what it has seen."""
+
+    def on_before_backward(self, trainer: Any, *args: Any) -> None:
+        fit = self._fit
+        if trainer.global_rank == 1 and fit is not None and fit.watch.tracing:
+            fit.watch._tracer.failure = KeyError("only on process 1")
+        super().on_before_backward(trainer, *args)
+
+
+class Unlucky(Sharded):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if self.trainer.global_step == 3:
+            raise RuntimeError("out of order, on all processes")
+        return super().training_step(batch, batch_idx)
+
+
+def run(
+    name: str, strategy: str, callback: Any, lr: float = GOOD, kind: Any = Sharded, **settings: Any
+) -> None:
+    callbacks = [] if callback is None else [callback]
+    trainer = L.Trainer(
+        **{"max_epochs": 2, "logger": False, "enable_checkpointing": False, **settings},
+        callbacks=callbacks,
+        strategy=STRATEGIES[strategy](),
+        accelerator="cpu",
+        devices=SIZE,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model, error = kind(lr=lr, batch_size=BATCH // SIZE), None
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try:
+            trainer.fit(model)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    result = {
+        "steps": trainer.global_step,
+        "record": None if callback is None else callback.state_dict(),
+        "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
+        "warnings": [str(w.message) for w in found if issubclass(w.category, NNDynWarning)],
+        "error": error,
+        "losses": model.losses,
+    }
+    text = json.dumps(result, default=torch.Tensor.tolist)
+    (FOLDER / f"{name}.{trainer.global_rank}.json").write_text(text)
+
+
+def watcher(predictor: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
+    return kind(predictor, **{"threshold": 0.5, **settings})
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for strategy in STRATEGIES:
+        run(f"{strategy}, plain", strategy, None, max_epochs=1)
+        run(f"{strategy}, watched", strategy, watcher(action="observe"))
+        run(f"{strategy}, doomed", strategy, watcher(), lr=DOOMED)
+    spread = list(STRATEGIES)[1:] if SIZE == 2 else ["fsdp2"]
+    for strategy in spread:
+        run(f"{strategy}, one stops", strategy, watcher(OnOneProcess({0.25: 1.0})))
+        run(f"{strategy}, one fails", strategy, watcher(OnOneProcess({0.25: None}), action="observe"))
+        run(f"{strategy}, reading fails", strategy, watcher(kind=FailsWhileReading, action="observe"))
+        run(f"{strategy}, building fails", strategy, watcher(kind=FailsToBuild, action="observe"))
+        run(f"{strategy}, training fails", strategy, watcher(action="observe"), kind=Unlucky)
+        run(f"{strategy}, dataflow", strategy, watcher(None, topology="dataflow"), max_epochs=1)
+        run(f"{strategy}, accumulated", strategy, watcher(None), max_epochs=1, accumulate_grad_batches=4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,472 @@
+"""So many optimizer steps take the place of an epoch: for data without length, and for one long epoch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from callback_runs import BATCHES, Digits, Scripted, curve_reader, rows, times, trainer, watcher
+from digits_runs import BATCH, DOOMED, digits
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_nndyn import GraphDynamicsCallback
+from lightning_nndyn.callback import course
+from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.schedule import Stretches
+from lightning_nndyn.errors import NNDynWarning
+from lightning_nndyn.predictor import Training
+from lightning_nndyn.signature import DEFAULT_TIMES
+
+STRETCH = [0.0, *DEFAULT_TIMES, 1.0]
+
+
+class Stream(IterableDataset[Any]):
+    """Batches of digits without end, in an order that depends on their number alone; it knows where it is."""
+
+    def __init__(self) -> None:
+        self.given, self.skip = 0, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        skip, self.skip = self.skip, 0
+        for given, batch in enumerate(self.batches(), start=1):
+            if given > skip:
+                self.given = given
+                yield batch
+
+    def batches(self) -> Iterator[Any]:
+        (x, y), epoch = digits()[0].tensors, 0
+        while True:
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch))
+            yield from ((x[part], y[part]) for part in order.split(BATCH))
+            epoch += 1
+
+
+class Loader(DataLoader[Any]):
+    """What Lightning asks where it is, and how long it is; without a length where there is no end."""
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__(Stream(), batch_size=None)
+        self.length = length
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError("this stream has no length")
+        return self.length
+
+    def __iter__(self) -> Any:
+        return islice(super().__iter__(), self.length)
+
+    def state_dict(self) -> dict[str, int]:
+        ahead = self.length is None  # Lightning then asks for a batch before it trains on the one before
+        return {"given": self.dataset.given - ahead}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.dataset.skip = state["given"]
+
+
+class Long(Digits):
+    """Trains for one epoch without end, or of so many batches."""
+
+    def __init__(self, *args: Any, length: int | None = None, **settings: Any) -> None:
+        super().__init__(*args, **{"validate": True, **settings})
+        self.length = length
+
+    def train_dataloader(self) -> Any:
+        return Loader(self.length)
+
+
+def endless(*callbacks: Any, steps: int = 3 * BATCHES, **settings: Any) -> Any:
+    """A Trainer that counts in steps, and validates as often as weights are read."""
+    defaults = {
+        "max_epochs": -1,
+        "max_steps": steps,
+        "val_check_interval": BATCHES,
+        "check_val_every_n_epoch": None,
+    }
+    return trainer(*callbacks, **{**defaults, **settings})
+
+
+def by_steps(**settings: Any) -> GraphDynamicsCallback:
+    return curve_reader(**{"snapshot_every_n_steps": BATCHES, **settings})
+
+
+def facts(callback: GraphDynamicsCallback) -> dict[str, Any]:
+    """The record, but for the run's name."""
+    return {name: value for name, value in callback._record.plain().items() if name != "run"}
+
+
+def without_length(settings: Any) -> None:
+    settings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
+
+
+# -- when steps are due --------------------------------------------------------------------------------------
+
+
+def test_each_step_is_a_batch_of_a_short_epoch() -> None:
+    stretches = Stretches.of(None, 16)
+    due = {step: stretches.after_batch(step) for step in range(1, 49)}
+    assert {step: times for step, times in due.items() if times} == {
+        1: (0.0625,),
+        2: (0.125,),
+        4: (0.25,),
+        8: (0.5,),
+        16: (1.0,),
+        32: (2.0,),
+        48: (3.0,),
+    }
+
+
+def test_a_batch_may_bring_no_step_or_several() -> None:
+    stretches = Stretches.of((0.5, 1, 2, 3), 5)
+    seen = []
+    for steps in (0, 2, 2, 4, 6, 8, 10, 10, 16):
+        seen.append((stretches.after_batch(steps), stretches.ending, stretches.ended, stretches.validated))
+    assert seen == [
+        ((), False, 0, 0),
+        ((), False, 0, 0),
+        ((), False, 0, 0),
+        ((0.5,), False, 0, 0),
+        ((1.0,), True, 1, 0),
+        ((), False, 1, 1),
+        ((2.0,), True, 2, 1),
+        ((), False, 2, 2),
+        ((3.0,), True, 3, 2),
+    ]
+
+
+def test_a_resumed_run_counts_on() -> None:
+    stretches = Stretches.of(None, 4, steps=6)
+    assert (stretches.ending, stretches.after_batch(7), stretches.after_batch(8)) == (False, (), (2.0,))
+    assert Stretches.of(None, 4, steps=8).ending and Stretches.of(None, 4, steps=8).validated == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -3, 1.5, 100.0, True, "10"])
+def test_what_is_no_number_of_steps_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=rf"snapshot_every_n_steps={wrong!r}"):
+        GraphDynamicsCallback(snapshot_every_n_steps=wrong)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------
+
+
+def test_the_record_of_stretches_as_long_as_epochs_is_that_of_epochs(tmp_path: Path) -> None:
+    by_epochs, stretched, logs = curve_reader(), by_steps(), {}
+    for name, callback in (("epochs", by_epochs), ("steps", stretched)):
+        logger = CSVLogger(tmp_path / name)
+        trainer(callback, logger=logger, log_every_n_steps=7).fit(Digits(seed=3, validate=True))
+        logs[name] = rows(tmp_path / name)
+    assert [verdict.epoch for verdict in stretched.verdicts] == [*DEFAULT_TIMES, 1.0, 2.0, 3.0]
+    assert {verdict.kind for verdict in stretched.verdicts} == {"fused"}
+    assert facts(stretched) == facts(by_epochs)
+    ours = [
+        [(row["step"], row["nndyn/risk"], row["epoch"]) for row in logs[name] if row["nndyn/risk"]]
+        for name in logs
+    ]
+    assert ours[0] == ours[1] and len(ours[0]) == 7
+
+
+@pytest.mark.parametrize("monitor", [None, "val_accuracy"])
+def test_a_run_that_is_stopped_has_the_same_record_too(monitor: str | None) -> None:
+    settings = {"action": "stop", "monitor": monitor}
+    by_epochs, stretched = curve_reader(**settings), by_steps(**settings)
+    for callback in (by_epochs, stretched):
+        run = trainer(callback)
+        run.fit(Digits(DOOMED, validate=True))
+        assert run.global_step == 2
+    assert stretched.decision.stop and facts(stretched) == facts(by_epochs)
+
+
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+@pytest.mark.parametrize("length", [None, 4 * BATCHES], ids=["without end", "one long epoch"])
+def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -> None:
+    callback = by_steps(record=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NNDynWarning)
+        run = endless(callback, steps=3 * BATCHES + 4)
+        run.fit(Long(length=length))
+    assert run.current_epoch <= 1 and times(callback) == [*STRETCH, 2.0, 3.0]
+    record = callback._record
+    assert record.training == Training(BATCHES, "sgd")
+    assert [verdict.epoch for verdict in callback.verdicts] == times(callback)[1:]
+    assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
+    assert all(verdict.in_domain for verdict in callback.verdicts)
+    assert len(record.accuracies) == 3 and record.accuracies[2] > record.accuracies[0]
+    (file,) = tmp_path.iterdir()
+    content = read_run(file)
+    assert content["status"] == "finished" and content["steps_per_epoch"] == BATCHES
+    # What comes after the last stretch begins a fourth one, in which no validation has come.
+    assert content["metrics"]["val_accuracy"] == pytest.approx([*record.accuracies, record.accuracies[2]])
+
+
+def test_losses_are_those_of_each_stretch() -> None:
+    callback, model = by_steps(action="observe"), Long(length=2 * BATCHES)
+    endless(callback, steps=2 * BATCHES).fit(model)
+    for time, losses in ((1.0, model.losses[:BATCHES]), (2.0, model.losses[BATCHES:])):
+        found = callback._record.losses[time]
+        assert found == pytest.approx((sum(losses) / BATCHES, sum(losses[-2:]) / 2), rel=1e-5)
+
+
+def test_short_epochs_do_not_disturb_a_stretch() -> None:
+    """A stretch of three epochs, and validation at the end of each: the last one counts."""
+    callback = by_steps(snapshot_every_n_steps=15)
+    trainer(callback, limit_train_batches=5, max_epochs=7).fit(Digits(validate=True))
+    assert times(callback) == [*STRETCH, 2.0]
+    assert len(callback._record.accuracies) == 3  # the third stretch has begun
+    whole, model = by_steps(snapshot_every_n_steps=15), Digits(validate=True)
+    trainer(whole, limit_train_batches=5, max_epochs=3).fit(model)
+    assert whole._record.losses[1.0] == pytest.approx((sum(model.losses) / 15, model.losses[-1]), rel=1e-5)
+
+
+def test_with_accumulated_gradients_a_stretch_counts_steps() -> None:
+    callback, model = by_steps(snapshot_every_n_steps=8), Long(length=100)
+    run = endless(callback, steps=20, accumulate_grad_batches=4, val_check_interval=32)
+    run.fit(model)
+    assert times(callback) == [*STRETCH, 2.0] and len(callback._record.accuracies) == 2
+    assert callback._record.losses[1.0] == pytest.approx(
+        (sum(model.losses[:32]) / 32, sum(model.losses[30:32]) / 2), rel=1e-5
+    )
+    start, first = (snapshot.statistics for snapshot in callback.history[:2])
+    assert start != first  # the first sixteenth is not over before the first step
+
+
+class TwoOptimizers(Long):
+    """Body and head have an optimizer each, which the Trainer counts one by one."""
+
+    def __init__(self) -> None:
+        super().__init__(length=60)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        loss = self.loss(batch)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        *body, head = self.net.children()
+        groups = [[p for module in body for p in module.parameters()], list(head.parameters())]
+        return [torch.optim.SGD(group, lr=0.05) for group in groups]
+
+
+def test_of_several_optimizers_each_step_counts_and_a_stretch_ends_with_its_batch() -> None:
+    callback = by_steps(snapshot_every_n_steps=15)
+    run = endless(callback, steps=60, val_check_interval=15)
+    run.fit(TwoOptimizers())
+    assert run.global_step == 60 and times(callback) == [*STRETCH, 2.0, 3.0, 4.0]
+    # Steps 15 and 45 are the first of two in their batches. Validation comes after steps 30 and 60.
+    assert [math.isnan(accuracy) for accuracy in callback._record.accuracies] == [True, False, True, False]
+    assert len(callback._record.losses) == len(DEFAULT_TIMES) + 4
+
+
+def test_fractions_and_whole_stretches_may_be_chosen() -> None:
+    callback = watcher(None, snapshots=(0.5, 2), snapshot_every_n_steps=10)
+    trainer(callback, max_epochs=1).fit(Digits())
+    assert times(callback) == [0.0, 0.5, 2.0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}])
+def test_training_is_bit_equal_with_and_without_the_callback(settings: dict[str, Any]) -> None:
+    def run(*callbacks: Any) -> tuple[Any, Tensor]:
+        torch.manual_seed(5)
+        model = Long(length=70)
+        endless(*callbacks, steps=20, val_check_interval=7, **settings).fit(model)
+        return model, torch.get_rng_state()
+
+    callback = by_steps(snapshot_every_n_steps=7)
+    (plain, plain_random), (watched, watched_random) = run(), run(callback)
+    assert times(callback) == [*STRETCH, 2.0] and callback.verdicts
+    assert plain.losses == watched.losses
+    assert torch.equal(plain_random, watched_random)
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(weight, watched.state_dict()[name]), name
+
+
+# -- decisions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+@pytest.mark.parametrize(
+    ("time", "steps"), [(0.25, math.ceil(BATCHES / 4)), (1.0, BATCHES), (2.0, 2 * BATCHES)]
+)
+@pytest.mark.parametrize("monitor", [None, "val_accuracy"])
+def test_a_decision_in_the_middle_of_an_epoch_ends_the_run_at_once(
+    tmp_path: Path, time: float, steps: int, monitor: str | None
+) -> None:
+    callback = watcher(
+        Scripted({time: 1.0}), snapshot_every_n_steps=BATCHES, monitor=monitor, record=tmp_path
+    )
+    run = endless(callback, max_steps=-1, max_epochs=1)
+    run.fit(Long())
+    assert run.global_step == steps
+    (file,) = tmp_path.iterdir()
+    content = read_run(file)
+    assert content["status"] == "stopped" and content["decision"]["stop"]
+    assert content["decision"]["epoch"] == time == times(callback)[-1]
+
+
+def test_a_run_stopped_in_its_only_epoch_has_not_finished(tmp_path: Path) -> None:
+    trainer(watcher(record=tmp_path), max_epochs=1).fit(Digits(DOOMED))
+    (file,) = tmp_path.iterdir()
+    assert read_run(file)["status"] == "stopped"
+
+
+def test_what_min_steps_holds_back_is_decided_upon_after_the_next_stretch() -> None:
+    callback = watcher(Scripted({0.5: 1.0}), snapshots=(0.5,), snapshot_every_n_steps=10)
+    run = trainer(callback, max_epochs=1, min_steps=15, min_epochs=0)
+    run.fit(Digits())
+    assert run.global_step == 20 and callback.decision.epoch == 0.5
+
+
+def test_min_epochs_counts_the_trainers_epochs() -> None:
+    callback = watcher(Scripted({1.0: 1.0}), snapshots=(1,), snapshot_every_n_steps=10)
+    run = trainer(callback, max_epochs=4, min_epochs=2)
+    run.fit(Digits())
+    assert run.current_epoch == 2 and run.global_step == 2 * BATCHES and callback.decision.epoch == 1.0
+
+
+def test_a_stretch_that_ends_with_an_epoch_is_stopped_after_its_validation() -> None:
+    callback = watcher(Scripted({1.0: 1.0}), snapshot_every_n_steps=BATCHES, monitor="val_accuracy")
+    run = trainer(callback)
+    run.fit(Digits(validate=True))
+    assert run.global_step == BATCHES and len(callback._record.accuracies) == 1
+    assert callback.decision.epoch == 1.0
+
+
+# -- validation ----------------------------------------------------------------------------------------------
+
+
+class Seen(L.Callback):
+    """What those who look after validation find."""
+
+    def __init__(self, callback: GraphDynamicsCallback) -> None:
+        self.callback, self.found = callback, []
+
+    def on_validation_end(self, trainer: Any, *_: Any) -> None:
+        if not trainer.sanity_checking:
+            verdict = self.callback.verdicts[-1]
+            self.found.append((trainer.global_step, verdict.epoch))
+            logged = float(trainer.callback_metrics["nndyn/predicted_accuracy"])
+            assert logged == pytest.approx(verdict.predicted_accuracy, abs=1e-6)
+
+
+def test_a_verdict_waits_for_the_validation_that_follows_and_is_there_for_those_who_monitor(
+    tmp_path: Path,
+) -> None:
+    callback = by_steps()
+    seen = Seen(callback)
+    saver = ModelCheckpoint(tmp_path, monitor="nndyn/predicted_accuracy", mode="max", save_top_k=-1)
+    stopper = EarlyStopping("nndyn/p_low", mode="min", patience=100)
+    run = endless(callback, seen, saver, stopper, enable_checkpointing=True)
+    run.fit(Long(length=3 * BATCHES))
+    assert seen.found == [(BATCHES, 1.0), (2 * BATCHES, 2.0), (3 * BATCHES, 3.0)]
+    predicted = {verdict.predicted_accuracy for verdict in callback.verdicts if verdict.epoch >= 1}
+    assert sorted(map(float, saver.best_k_models.values())) == pytest.approx(sorted(predicted), abs=1e-6)
+
+
+def test_a_stretch_without_validation_is_a_gap_and_judged_when_the_next_one_has_come() -> None:
+    callback = by_steps()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NNDynWarning)
+        endless(callback, steps=4 * BATCHES, val_check_interval=2 * BATCHES).fit(Long(length=4 * BATCHES))
+    assert [math.isnan(accuracy) for accuracy in callback._record.accuracies] == [True, False, True, False]
+    # The predictor knows three epochs.
+    assert [verdict.epoch for verdict in callback.verdicts] == [*DEFAULT_TIMES, 2.0, 3.0]
+
+
+def test_a_validation_inside_a_stretch_is_that_stretchs() -> None:
+    callback = by_steps()
+    endless(callback, steps=2 * BATCHES, val_check_interval=20).fit(Long(length=2 * BATCHES))
+    # After steps 20, 40 and 60: the second belongs to the second stretch, as does the third.
+    assert [verdict.epoch for verdict in callback.verdicts] == [*DEFAULT_TIMES, 1.0, 2.0]
+    assert len(callback._record.accuracies) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+def test_where_validation_does_not_come_it_is_said_once_with_the_way_out() -> None:
+    callback = by_steps()
+    with pytest.warns(NNDynWarning, match=r"not logged by validation.*val_check_interval") as found:
+        endless(callback, val_check_interval=None, check_val_every_n_epoch=1).fit(Long())
+    assert len([w for w in found if w.category is NNDynWarning]) == 1
+    assert times(callback)[-1] == 3.0 and callback.verdicts[-1].epoch == 0.5
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_an_empty_validation_is_not_waited_for(expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should one be expected all the same, the next batch shows that it has not come."""
+    callback, ahead = watcher(monitor="val_accuracy", snapshot_every_n_steps=10), Ahead()
+    if expected:
+        monkeypatch.setattr(course, "validation_follows", lambda _: True)
+    model = Long(length=25, validate=False)
+    with pytest.warns(NNDynWarning, match="not logged by validation"):
+        endless(callback, ahead, steps=25, val_check_interval=10).fit(model)
+    assert times(callback) == [*STRETCH, 2.0] and callback.verdicts[-1].epoch == 2.0
+    assert ahead.known[10] == (0.5 if expected else 1.0) and ahead.known[11] == 1.0
+
+
+class Ahead(L.Callback):
+    """Which verdict is known at the end of each batch."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, float] = {}
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        ours = trainer.callbacks[0]
+        self.known[trainer.global_step] = ours.verdicts[-1].epoch if ours.verdicts else 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+def test_without_a_length_and_without_steps_the_way_out_is_named() -> None:
+    with pytest.warns(NNDynWarning, match="no length.*snapshot_every_n_steps=N"):
+        trainer(watcher(None), max_epochs=-1, max_steps=3).fit(Long())
+
+
+# -- resume --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+@pytest.mark.parametrize("every", [5, BATCHES, BATCHES + 7])
+@pytest.mark.parametrize("length", [None, 3 * BATCHES], ids=["without end", "one long epoch"])
+def test_a_resumed_run_has_the_record_of_the_unbroken_one(
+    tmp_path: Path, every: int, length: int | None
+) -> None:
+    """From the checkpoint that is saved in the middle of a stretch, and from that of a stretch's end."""
+    saver = ModelCheckpoint(
+        tmp_path, filename="{step}", every_n_train_steps=every, save_top_k=-1, save_on_train_epoch_end=False
+    )
+    if every == BATCHES:  # with what validation has brought
+        saver = ModelCheckpoint(
+            tmp_path, filename="{step}", monitor="val_accuracy", save_top_k=-1, save_on_train_epoch_end=False
+        )
+    unbroken, resumed = by_steps(), by_steps()
+    endless(unbroken, saver, enable_checkpointing=True).fit(Long(seed=3, length=length))
+    path = tmp_path / f"step={every}.ckpt"
+    torch.load(path, weights_only=True)
+    run = endless(resumed)
+    run.fit(Long(seed=3, length=length), ckpt_path=path)
+    assert run.global_step == 3 * BATCHES
+    assert resumed._record.losses == unbroken._record.losses
+    assert resumed._record.accuracies == unbroken._record.accuracies
+    assert resumed._record.run == unbroken._record.run
+    assert resumed.decision == unbroken.decision
+    assert [v.epoch for v in resumed.verdicts] == [v.epoch for v in unbroken.verdicts] == times(unbroken)[1:]
+    for found, wanted in zip(resumed.history, unbroken.history, strict=True):
+        assert found.statistics == pytest.approx(wanted.statistics, rel=1e-5, abs=1e-6)
+    for found, wanted in zip(resumed.verdicts, unbroken.verdicts, strict=True):
+        assert found.p_low == pytest.approx(wanted.p_low, abs=1e-4) and found.kind == wanted.kind
+
+
+def test_another_length_of_stretch_is_another_callback(tmp_path: Path) -> None:
+    assert len({by_steps(snapshot_every_n_steps=steps).state_key for steps in (None, 10, 20)}) == 3

@@ -1,0 +1,129 @@
+"""DDP, FSDP and FSDP2 on real processes: they read and stop alike, and none waits for one that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+from digits_runs import predictor
+from processes import run_script
+
+from lightning_nndyn.signature import DEFAULT_TIMES
+
+SHARDED = ["fsdp", "fsdp, flat", "fsdp, gradients", "fsdp2"]
+BATCHES = 30  # on each process: they share 1437 images, 48 at a time
+
+each_strategy = pytest.mark.parametrize(
+    ("of", "strategy"), [(size, name) for size in (2, 4) for name in ("ddp", *SHARDED)], indirect=["of"]
+)
+each_sharded = pytest.mark.parametrize(
+    ("of", "strategy"), [*((2, name) for name in SHARDED), (4, "fsdp2")], indirect=["of"]
+)
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="torch was built without gloo",
+)
+
+
+Results: TypeAlias = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What each of so many processes has left of a run, by the run's name."""
+    folder, processes = tmp_path_factory.mktemp("strategies"), request.param
+    predictor().save(folder / "digits")
+    run_script("strategy_script.py", folder, processes)
+
+    def results(name: str) -> list[dict[str, Any]]:
+        return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(processes)]
+
+    return results
+
+
+def times(result: dict[str, Any]) -> list[float]:
+    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
+
+
+@each_strategy
+def test_a_good_run_is_read_alike_and_as_under_ddp(of: Results, strategy: str) -> None:
+    found, ddp = of(f"{strategy}, watched"), of("ddp, watched")[0]
+    for result in found:
+        assert result["error"] is None and result["warnings"] == []
+        assert result["steps"] == 2 * BATCHES
+        for name in ("history", "verdicts", "decision", "first_weights"):
+            assert result["record"][name] == found[0]["record"][name], name
+    assert times(found[0]) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
+    for snapshot, wanted in zip(found[0]["record"]["history"], ddp["record"]["history"], strict=True):
+        assert snapshot["statistics"] == pytest.approx(wanted["statistics"], rel=1e-4, abs=1e-4)
+        assert snapshot["distances"] == pytest.approx(wanted["distances"], rel=1e-3, abs=1e-6)
+        assert snapshot["num_edges"] == wanted["num_edges"]
+        assert list(snapshot["layers"]) == list(wanted["layers"])
+    for verdict, wanted in zip(found[0]["record"]["verdicts"], ddp["record"]["verdicts"], strict=True):
+        assert verdict["p_low"] == pytest.approx(wanted["p_low"], abs=0.05)
+        assert verdict["in_domain"]
+
+
+@each_strategy
+def test_the_losses_are_those_of_training_without_the_callback(of: Results, strategy: str) -> None:
+    watched, plain = of(f"{strategy}, watched"), of(f"{strategy}, plain")
+    for ours, theirs in zip(watched, plain, strict=True):
+        assert len(theirs["losses"]) == BATCHES
+        assert ours["losses"][:BATCHES] == theirs["losses"]
+
+
+@each_strategy
+def test_a_doomed_run_is_stopped_on_all(of: Results, strategy: str) -> None:
+    for result in of(f"{strategy}, doomed"):
+        assert result["error"] is None and result["steps"] == 2
+        assert result["record"]["decision"]["stop"]
+
+
+@each_sharded
+def test_where_one_process_wants_to_stop_all_do(of: Results, strategy: str) -> None:
+    for rank, result in enumerate(of(f"{strategy}, one stops")):
+        assert result["steps"] == 8 and result["record"]["decision"]["stop"]
+        said = "predicted final accuracy 0.0 %" if rank == 1 else "another process decided to stop"
+        assert said in result["record"]["decision"]["reason"]
+
+
+@each_sharded
+@pytest.mark.parametrize(
+    ("failure", "error", "read"),
+    [
+        ("one fails", "ZeroDivisionError: only on process 1", [0.0, *DEFAULT_TIMES[:3]]),
+        ("reading fails", "KeyError: 'only on process 1'", [0.0, *DEFAULT_TIMES[:1]]),
+        ("building fails", "KeyError: 'only on process 1'", []),
+    ],
+)
+def test_where_one_process_fails_all_train_on_without_the_callback(
+    of: Results, strategy: str, failure: str, error: str, read: list[float]
+) -> None:
+    found = of(f"{strategy}, {failure}")
+    for result in found:
+        assert result["error"] is None and result["steps"] == 2 * BATCHES
+        assert times(result) == read
+    (warned,) = found[1]["warnings"]
+    assert "gives up on process 1" in warned and error in warned
+
+
+@each_sharded
+def test_an_error_of_the_training_is_raised_on_all(of: Results, strategy: str) -> None:
+    for result in of(f"{strategy}, training fails"):
+        assert result["error"] == "RuntimeError: out of order, on all processes"
+        assert times(result) == [0.0, DEFAULT_TIMES[0]]
+
+
+@each_sharded
+@pytest.mark.parametrize("case", ["dataflow", "accumulated"])
+def test_other_settings_read_at_all_times_too(of: Results, strategy: str, case: str) -> None:
+    found = of(f"{strategy}, {case}")
+    for result in found:
+        assert result["error"] is None and result["warnings"] == []
+        assert times(result) == [0.0, *DEFAULT_TIMES, 1.0]
+        assert result["record"]["history"] == found[0]["record"]["history"]
+    assert found[0]["record"]["history"][0]["topology"] == ("dataflow" if case == "dataflow" else "chain")

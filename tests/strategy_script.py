@@ -112,7 +112,14 @@ class Unlucky(Sharded):
 
 
 def run(
-    name: str, strategy: str, callback: Any, lr: float = GOOD, kind: Any = Sharded, **settings: Any
+    name: str,
+    strategy: str,
+    callback: Any,
+    lr: float = GOOD,
+    kind: Any = Sharded,
+    start: Path | None = None,
+    end: Path | None = None,
+    **settings: Any,
 ) -> None:
     callbacks = [] if callback is None else [callback]
     trainer = L.Trainer(
@@ -128,7 +135,9 @@ def run(
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         try:
-            trainer.fit(model)
+            trainer.fit(model, ckpt_path=start)
+            if end is not None:
+                trainer.save_checkpoint(end)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
     result = {
@@ -153,6 +162,10 @@ def main() -> None:
         run(f"{strategy}, plain", strategy, None, max_epochs=1)
         run(f"{strategy}, watched", strategy, watcher(action="observe"))
         run(f"{strategy}, doomed", strategy, watcher(), lr=DOOMED)
+    for strategy in ("ddp", "fsdp2"):  # torch cannot save FSDP's first version from a CPU
+        path = FOLDER / f"{strategy}.ckpt"
+        run(f"{strategy}, begun", strategy, watcher(), max_epochs=1, end=path)
+        run(f"{strategy}, resumed", strategy, watcher(), start=path)
     spread = list(STRATEGIES)[1:] if SIZE == 2 else ["fsdp2"]
     for strategy in spread:
         run(f"{strategy}, one stops", strategy, watcher(OnOneProcess({0.25: 1.0})))

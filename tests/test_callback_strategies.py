@@ -127,3 +127,17 @@ def test_other_settings_read_at_all_times_too(of: Results, strategy: str, case: 
         assert times(result) == [0.0, *DEFAULT_TIMES, 1.0]
         assert result["record"]["history"] == found[0]["record"]["history"]
     assert found[0]["record"]["history"][0]["topology"] == ("dataflow" if case == "dataflow" else "chain")
+
+
+@pytest.mark.parametrize(
+    ("of", "strategy"), [(size, name) for size in (2, 4) for name in ("ddp", "fsdp2")], indirect=["of"]
+)
+def test_a_resumed_run_goes_on_from_its_first_weights(of: Results, strategy: str) -> None:
+    begun, resumed = of(f"{strategy}, begun"), of(f"{strategy}, resumed")
+    for before, after in zip(begun, resumed, strict=True):
+        assert before["error"] is None and after["error"] is None and after["warnings"] == []
+        assert times(after) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
+        assert after["record"]["history"][:-1] == before["record"]["history"]
+        assert after["record"]["first_weights"] == before["record"]["first_weights"]
+        last, now = (snapshot["distances"] for snapshot in after["record"]["history"][-2:])
+        assert all(second > first > 0 for first, second in zip(last, now, strict=True))

@@ -54,9 +54,9 @@ class GraphDynamicsCallback(Course):
     ``fast_dev_run``, sanity checking, validation, test and prediction.
 
     Of a compiled model (``torch.compile``) the watched batch runs uncompiled up to its backward pass, nothing
-    else does, and no frame is compiled that would not be anyway. Where the compiler rounds differently
-    (inductor), or draws other random numbers in the model (inductor's dropout), that one step does so too, and
-    the run is then as good as one of another seed; it also needs the memory of an uncompiled step. With
+    else does, and none of its frames is compiled that would not be anyway. Where the compiler rounds
+    differently (inductor), that one step does; where it draws other random numbers in the model (inductor's
+    dropout), the run is one of another seed. The step takes the memory that it takes uncompiled. With
     ``layers`` no batch is watched, and all of it stays compiled.
 
     Works with the Trainers of ``lightning`` and of ``pytorch_lightning``. In a LightningCLI file::

@@ -47,7 +47,7 @@ class Judge:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the decisions rest on, JSON-able: what is low, the rate that is allowed, the limits of risk."""
+        """What decisions rest on, JSON-able: what is low, the rate that is allowed, the limits of risk."""
         policy = self.policy
         return {
             "low_threshold": self.predictor.low_threshold,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.signature import Snapshot
 
 
 def read_start(fit: Fit, record: Record) -> None:
@@ -43,14 +44,17 @@ def read(
     """
     read_start(fit, record)  # may be due where gradients are accumulated: no weight has changed then
     due, fit.postponed = (*fit.postponed, *due), ()
-    if due[-1] < 1 and not fit.watch.moved(model):
+    due = tuple(time for time in due if time > record.time)  # not what was read before an interruption
+    if not due:
+        return
+    moved = due[-1] >= 1 or fit.watch.moved(model)
+    # Once for all times: they have the same weights, and other processes may be waiting in here.
+    snapshot = fit.watch.read(due[0])
+    if not moved and not _shows_movement(snapshot):
         # Accumulated gradients, or steps that a gradient scaler skips. Weights that have not moved look
         # hopeless, so these times wait for the next one.
         fit.postponed = due
         return
-    due = tuple(time for time in due if time > record.time)  # not what was read before an interruption
-    # Once for all times: they have the same weights, and other processes may be waiting in here.
-    snapshot = fit.watch.read(due[0]) if due else None
     if snapshot is None:
         return
     fit.keeper.layer_sizes = fit.watch.layer_sizes
@@ -61,6 +65,11 @@ def read(
         fit.unheard = True
         if not waits:
             hear(fit, record, monitored)
+
+
+def _shows_movement(snapshot: Snapshot | None) -> bool:
+    """Whether weights have moved since snapshot 0, even if nobody was seen to write to them (DeepSpeed)."""
+    return snapshot is not None and (not snapshot.finite or any(snapshot.distances))
 
 
 def hear(fit: Fit, record: Record, monitored: bool) -> None:

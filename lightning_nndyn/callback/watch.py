@@ -156,8 +156,10 @@ class Watch:
     def moved(self, model: nn.Module) -> bool:
         """Whether any weight has been written to since the first batch began, on any process."""
         moved = _versions(model) != self._versions
-        exchange = None if self._taker is None else self._taker.graph.exchange
-        return moved if exchange is None else exchange.any(moved, self._taker.graph.device)
+        graph = None if self._taker is None else self._taker.graph
+        if graph is None or graph.exchange is None:
+            return moved
+        return graph.exchange.any(moved, graph.device)
 
     def close(self) -> None:
         """Removes the hooks and lets go of the model."""

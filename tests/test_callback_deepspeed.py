@@ -1,0 +1,65 @@
+"""DeepSpeed's ZeRO on two processes; `make test-deepspeed` installs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from digits_runs import predictor
+from processes import run_script
+
+from lightning_nndyn.signature import DEFAULT_TIMES
+
+BATCHES = 30
+STAGES = ["zero 1", "zero 2", "zero 3"]
+
+pytestmark = pytest.mark.needs("deepspeed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have left their results."""
+    folder = tmp_path_factory.mktemp("deepspeed")
+    predictor().save(folder / "digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DS_ACCELERATOR", "cpu")
+        run_script("deepspeed_script.py", folder, 2)  # the first time, it compiles its communication
+    return folder
+
+
+def of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(2)]
+
+
+def times(result: dict[str, Any]) -> list[float]:
+    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_good_run_is_read_alike_and_as_under_ddp(folder: Path, stage: str) -> None:
+    first, second = of(folder, f"{stage}, watched")
+    plain, ddp = of(folder, f"{stage}, plain")[0], of(folder, "ddp, watched")[0]
+    assert first["error"] is None and first["warnings"] == second["warnings"] == []
+    assert first["record"]["history"] == second["record"]["history"]
+    assert times(first) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
+    assert first["losses"][:BATCHES] == plain["losses"]
+    for snapshot, wanted in zip(first["record"]["history"], ddp["record"]["history"], strict=True):
+        assert snapshot["statistics"] == pytest.approx(wanted["statistics"], rel=1e-3, abs=1e-3)
+        assert snapshot["distances"] == pytest.approx(wanted["distances"], rel=1e-2, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_doomed_run_is_stopped_on_both(folder: Path, stage: str) -> None:
+    for result in of(folder, f"{stage}, doomed"):
+        assert result["error"] is None and result["steps"] == 2
+        assert result["record"]["decision"]["stop"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_whole_data_flow_can_be_read(folder: Path, stage: str) -> None:
+    for result in of(folder, f"{stage}, dataflow"):
+        assert result["error"] is None and result["warnings"] == []
+        assert times(result) == [0.0, *DEFAULT_TIMES, 1.0]
+        assert result["record"]["history"][0]["topology"] == "dataflow"

@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
-TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models
+TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna
 # These must not be skipped for want of a package: what cannot be imported fails.
-TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,networkx,scipy
+TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1
@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract pytest format test-scatter test-oldest test-wheel constraints corpora-table \
+.PHONY: help demo test lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
 	predictors clean
 
 help:  ## What can be made.
@@ -45,6 +45,9 @@ format: $(VENV)/test.installed  ## Rewrite the sources in the house style.
 
 test-scatter: $(VENV)/scatter.installed  ## The tests with torch-scatter, compiled here first (some 7 minutes).
 	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),torch_scatter $(BIN)/python -m pytest $(ARGS)
+
+test-deepspeed: $(VENV)/deepspeed.installed  ## The tests with DeepSpeed, which compiles a part of itself for the CPU.
+	NNDYN_TEST_REQUIRES=deepspeed $(BIN)/python -m pytest tests/test_callback_deepspeed.py $(ARGS)
 
 test-oldest: $(VENV)-oldest/installed  ## The tests with the oldest versions we promise (PYTHON=python3.10).
 	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES) $(VENV)-oldest/bin/python -m pytest $(ARGS)
@@ -104,6 +107,12 @@ FORCE_ONLY_CPU ?= 1
 $(VENV)/scatter.installed: $(VENV)/test.installed
 	$(PIP) install setuptools wheel
 	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(PIP) install --no-build-isolation -c constraints.txt 'torch-scatter>=2.1'
+	touch $@
+
+# Its setup looks for torch, which a build environment of its own would not have.
+$(VENV)/deepspeed.installed: $(VENV)/test.installed
+	$(PIP) install setuptools wheel ninja
+	DS_BUILD_OPS=0 $(PIP) install --no-build-isolation -c constraints.txt 'deepspeed>=0.15'
 	touch $@
 
 $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt

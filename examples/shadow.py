@@ -3,18 +3,17 @@
     python examples/shadow.py
     nndyn report shadow-runs --output shadow.html
 
-Sweeps LeNet on scikit-learn's digits over learning rates and dropouts; nothing to download.
-`python examples/shadow.py --runs 6 --epochs 4` is a smaller one.
+Sweeps LeNet on scikit-learn's digits: 32 runs of 20 epochs; `python examples/shadow.py 6 4`: 6 of 4.
 """
 
-import argparse
 import random
+import sys
 
 import lightning as L
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import lightning_nndyn as nd
 
@@ -42,20 +41,17 @@ class Digits(L.LightningModule):
 
 def main() -> None:
     """Trains all."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--output", default="shadow-runs")
-    options = parser.parse_args()
+    runs, epochs = map(int, sys.argv[1:] or (32, 20))
     digits = load_digits()
-    images, labels = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1, torch.tensor(digits.target)
-    train, test = TensorDataset(images[:1437], labels[:1437]), TensorDataset(images[1437:], labels[1437:])
-    draw = random.Random(0)
-    for seed in range(options.runs):
+    data = TensorDataset(torch.tensor(digits.images).float()[:, None] / 8 - 1, torch.tensor(digits.target))
+    train, test, draw = Subset(data, range(1437)), Subset(data, range(1437, len(data))), random.Random(0)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    for seed in range(runs):
         L.seed_everything(seed, verbose=False)
         model = Digits(10 ** draw.uniform(-4.5, -0.7), draw.uniform(0, 0.8))
-        watcher = nd.GraphDynamicsCallback("lenet5-digits", action="observe", monitor="val_accuracy", record=options.output)
-        trainer = L.Trainer(max_epochs=options.epochs, callbacks=[watcher], accelerator="cpu", enable_progress_bar=False, logger=False, enable_checkpointing=False)
+        settings = {"action": "observe", "monitor": "val_accuracy", "record": "shadow-runs"}
+        watcher = nd.GraphDynamicsCallback("lenet5-digits", **settings)
+        trainer = L.Trainer(max_epochs=epochs, callbacks=[watcher], accelerator="cpu", **quiet)
         trainer.fit(model, DataLoader(train, batch_size=128, shuffle=True), DataLoader(test, batch_size=360))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,6 +20,11 @@ Method = Literal["auto", "blocks", "csr"]
 
 # Residuals below this are out of reach of float32 products: the graph is then copied to float64.
 _FLOAT32_TOLERANCE = 5e-7
+# A residual of at most so many rounding errors that has not fallen in so many iterations falls no more.
+_NEAR_ROUNDING = 128
+_PATIENCE = 12
+# One of at most so many ends the search at once when the subspace has no direction left.
+_AT_ROUNDING = 32
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def _add_degrees(graph: RolledGraph, degree: Tensor) -> None:
         block, values = stream.block, stream.block.values
         if block.is_elsewhere:
             continue
+        given = values.sum(1)
         for source in stream.sources:
-            add_back(parts[source], values.sum(1), block.source_places)
+            add_back(parts[source], given, block.source_places)
         received = values.sum(2) * len(stream.sources)
         add_back(block.at_target(parts[block.target]), received, block.target_places)
 
@@ -133,14 +140,38 @@ def eigenvector_centrality(
 
 
 def iterate(solver: PrincipalVector, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Extends the solver until its residual is at most ``tol``; returns its last `result`."""
+    """Extends the solver until its residual is at most ``tol`` or falls no more; returns its `result`."""
+    rounding = Rounding(solver.dtype)
     while True:
-        exhausted = solver.iterations >= max_iter
-        if exhausted or float(solver.relative_residual()) <= tol:
+        residual = float(solver.relative_residual())
+        exhausted = solver.iterations >= max_iter or rounding.reached(residual, solver.iterations)
+        if exhausted or residual <= tol:
             result = solver.result()
             if exhausted or float(result[2]) <= tol:
                 return result
         solver.extend(1)
+
+
+class Rounding:
+    """Tells when a residual is as small as rounding lets it become, which for large layers is above 1e-6.
+
+    Args:
+        dtype: of the products.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._error = torch.finfo(dtype).eps
+        self._best, self._since, self._last = math.inf, 0, math.inf
+
+    def reached(self, residual: float, iterations: int) -> bool:
+        """Whether so small a residual has not fallen in the last iterations, or no direction is left."""
+        if residual < 0.9 * self._best:
+            self._best, self._since = residual, iterations
+        unchanged, self._last = residual == self._last, residual
+        stuck = iterations - self._since >= _PATIENCE
+        return (stuck and residual <= _NEAR_ROUNDING * self._error) or (
+            unchanged and residual <= _AT_ROUNDING * self._error
+        )
 
 
 def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Products:

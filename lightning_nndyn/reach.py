@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from lightning_nndyn import provenance as pv
 from lightning_nndyn.blocks import Wiring
 
 _MASK = (1 << 32) - 1
+_PIECE = 1 << 16  # labels that are looked at in one go
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,17 @@ def reaches(provenance: pv.Provenance, axis: int, size: int) -> dict[int, Reach]
         return {}
     vectors = [plane.reshape(-1) for plane in provenance.planes if plane.numel() == plane.shape[axis]]
     others = [_rows(plane, axis) for plane in provenance.planes if plane.numel() > plane.shape[axis]]
-    rows = [torch.stack([vector.expand(size) for vector in vectors])] if vectors else []
-    entries = [_entries(row, size) for row in (*rows, *others)]
-    labels, positions = (torch.cat(parts) for parts in zip(*entries, strict=True))
-    calls = labels >> 32
-    return {
-        call: _reach((labels[calls == call] & _MASK) * size + positions[calls == call], size)
-        for call in torch.unique(calls).tolist()
-    }
+    some = max(1, _PIECE // size)
+    pieces = (vectors[first : first + some] for first in range(0, len(vectors), some))
+    rows = (torch.stack([vector.expand(size) for vector in piece]) for piece in pieces)
+    codes: dict[int, list[Tensor]] = defaultdict(list)
+    for row in chain(rows, others):
+        labels, positions = _entries(row, size)
+        calls = labels >> 32
+        for call in torch.unique(calls).tolist():
+            here = calls == call
+            codes[call].append(torch.unique((labels[here] & _MASK) * size + positions[here]))
+    return {call: _reach(torch.cat(codes.pop(call)), size) for call in sorted(codes)}
 
 
 def _rows(plane: Tensor, axis: int) -> Tensor:

@@ -36,6 +36,7 @@ class PrincipalVector:
 
     Attributes:
         iterations: products with W so far.
+        dtype: of the products.
 
     Raises:
         ValueError: if ``start`` has another shape than ``degree``.
@@ -47,6 +48,7 @@ class PrincipalVector:
                 f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one each"
             )
         self.iterations = 0
+        self.dtype = products.dtype
         self._products = products
         self._chain = products.is_chain
         sizes = products.layer_sizes if self._chain else (degree.numel(),)
@@ -58,17 +60,18 @@ class PrincipalVector:
         if start is not None:
             # A little of the degrees, so that no part of the graph is left out.
             usual = self._per_layer_unit(start.to(products.dtype)) + 1e-5 * usual
+        shape = (self._capacity, usual.numel())
+        self._basis, self._ahead, self._behind = (usual.new_zeros(shape) for _ in range(3))
+        # _small[l, i, j]: basis piece i of layer l against what it receives from piece j of layer l - 1.
+        self._small = torch.zeros(
+            len(self._sizes), self._capacity, self._capacity, dtype=torch.float64, device=usual.device
+        )
         self._begin(usual)
 
     def _begin(self, vector: Tensor) -> None:
-        """Starts a new subspace from the pieces of one vector."""
-        shape = (self._capacity, vector.numel())
-        self._basis, self._ahead, self._behind = (vector.new_zeros(shape) for _ in range(3))
-        layers = len(self._sizes)
-        # _small[l, i, j]: basis piece i of layer l against what it receives from piece j of layer l - 1.
-        self._small = torch.zeros(
-            layers, self._capacity, self._capacity, dtype=torch.float64, device=vector.device
-        )
+        """Starts a new subspace from the pieces of one vector, in the memory of the one before."""
+        for memory in (self._basis, self._ahead, self._behind, self._small):
+            memory.zero_()
         self._count = 0
         self._append(self._per_layer_unit(vector))
         self._solve()

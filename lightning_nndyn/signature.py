@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_nndyn.aggregators import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
-from lightning_nndyn.centrality import degrees, iterate, products_for
+from lightning_nndyn.centrality import Rounding, degrees, iterate, products_for
 from lightning_nndyn.distance import WeightDistances
 from lightning_nndyn.graph import RolledGraph
 from lightning_nndyn.ritz import PrincipalVector
@@ -160,12 +160,16 @@ class SnapshotTaker:
             return self._diverged(epoch)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read()
         solver = PrincipalVector(self._products, degree, self._vector)
-        if look and self._exchange is None:
+        alone = look and self._exchange is None
+        if alone:
             iterate(solver, self._tol, _MAX_ITERATIONS)
         else:
             solver.extend(self._steps)
         vector, numbers = self._read(solver, degree, distances)
-        while numbers[0] and not numbers[2] <= self._tol and solver.iterations < _MAX_ITERATIONS:
+        rounding = Rounding(solver.dtype)
+        while not alone and numbers[0] and not numbers[2] <= self._tol:
+            if rounding.reached(numbers[2], solver.iterations) or solver.iterations >= _MAX_ITERATIONS:
+                break
             solver.extend(self._steps)
             vector, numbers = self._read(solver, degree, distances)
         if not numbers[0]:

@@ -132,9 +132,30 @@ def watch(network: str, way: str) -> dict[str, Any]:
     }
 
 
-def attempt(network: str, way: str) -> dict[str, Any]:
+class Wayward(nn.Module):
+    """Process 1 leaves a layer out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x if RANK == 1 else self.middle(x))
+
+
+def differ() -> dict[str, Any]:
+    """What becomes of a graph that is not the same on all processes."""
+    model = Wayward()
+    fully_shard(model)
+    with LayerTracer(model) as tracer:
+        model(torch.ones(2, 8))
+    return {"snapshot": SnapshotTaker(tracer.graph()).take(0.0).to_dict()}
+
+
+def attempt(work: Callable[..., dict[str, Any]], *arguments: str) -> dict[str, Any]:
     try:
-        return watch(network, way)
+        return work(*arguments)
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
@@ -144,11 +165,12 @@ def main() -> None:
     store = torch.distributed.FileStore(str(FOLDER / "store"), SIZE)
     torch.distributed.init_process_group("gloo", store=store, rank=RANK, world_size=SIZE)
     results = {
-        f"{network}: {way}": attempt(network, way)
+        f"{network}: {way}": attempt(watch, network, way)
         for network in NETWORKS
         for way in WAYS
         if way != "tensor parallel" or network == "perceptron"
     }
+    results["differ"] = attempt(differ)
     (FOLDER / f"{RANK}.json").write_text(json.dumps(results))
     torch.distributed.destroy_process_group()
 

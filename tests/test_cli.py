@@ -28,6 +28,7 @@ def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
         "fit",
         "predict",
         "evaluate",
+        "report",
         *(f"corpus {name}" for name in "train status verify export import".split()),
     ],
 )

@@ -18,6 +18,24 @@ def test_digits(tmp_path: Path) -> None:
     assert "learning rate 3e-05: stopped" in done.stdout
 
 
+def test_shadow_mode_and_its_report(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "shadow.py"), "2", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    command = [
+        sys.executable,
+        "-m",
+        "lightning_nndyn.cli",
+        "report",
+        "shadow-runs",
+        "--output",
+        "shadow.html",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert "shadow.html: 2 runs" in done.stdout and (tmp_path / "shadow.html").stat().st_size < 1e6
+
+
 @pytest.mark.needs("jsonargparse")
 def test_trainer_yaml_with_an_override() -> None:
     import lightning.pytorch as L

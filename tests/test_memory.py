@@ -31,10 +31,10 @@ def alexnet_like() -> nn.Module:
 class Wide(nn.Module):
     """Residual blocks of 512 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 8) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 512, 3, padding=1)
-        self.blocks = nn.ModuleList(nn.Conv2d(512, 512, 3, padding=1) for _ in range(8))
+        self.blocks = nn.ModuleList(nn.Conv2d(512, 512, 3, padding=1) for _ in range(depth))
         self.last = nn.Linear(512, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,6 +107,7 @@ def sequence(*layers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 MLP = sequence(
     lambda: nn.Linear(64, 4096), nn.ReLU, lambda: nn.Linear(4096, 4096), lambda: nn.Linear(4096, 10)
 )
+WIDE_MLP = sequence(lambda: nn.Linear(64, 8192), nn.ReLU, lambda: nn.Linear(8192, 4200))
 TRANSPOSED = sequence(lambda: nn.Conv2d(3, 2048, 1), lambda: nn.ConvTranspose2d(2048, 4096, 3, groups=4))
 GROUPED = sequence(
     lambda: nn.Conv2d(3, 2048, 1), lambda: nn.ChannelShuffle(4), lambda: nn.Conv2d(2048, 4096, 3, groups=4)
@@ -123,7 +124,8 @@ CASES = {
     "wide residual": Case(Wide, IMAGE),
     "wide residual, data flow": Case(Wide, IMAGE, "dataflow"),
     "transformer": Case(Transformer, (1, 8, 1024), "dataflow"),
-    "transformer, bfloat16": Case(lambda: Transformer(1536), (1, 8, 1536), "dataflow", torch.bfloat16),
+    "bfloat16": Case(WIDE_MLP, (2, 64), "dataflow", torch.bfloat16),
+    "wide residual, bfloat16": Case(lambda: Wide(16), IMAGE, dtype=torch.bfloat16),
     "transposed in groups": Case(TRANSPOSED, (1, 3, 2, 2)),
     "turned": Case(Turned, IMAGE),
     "grouped": Case(GROUPED, (1, 3, 4, 4), "dataflow"),
@@ -183,7 +185,7 @@ class Large(Digits):
     """Digits with a hidden layer of 64 MiB."""
 
     def __init__(self) -> None:
-        super().__init__(batch_size=480)
+        super().__init__(batch_size=32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             layers = (nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 10))
@@ -204,7 +206,7 @@ def test_training_with_the_callback_takes_little_more_than_the_graph(
 ) -> None:
     def fit(*callbacks: Any) -> int:
         model = kind()
-        return measured(lambda: trainer(*callbacks, max_epochs=2).fit(model)).peak
+        return measured(lambda: trainer(*callbacks, max_epochs=2, limit_train_batches=3).fit(model)).peak
 
     callback = watcher(None, action="observe", topology=topology)
     extra = fit(callback) - fit()

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
 SHIPPED = ROOT / "pretrained_predictors"
 _LOGGERS = "tensorboard wandb mlflow"
+_MODELS = "timm transformers peft"
 _CORPORA = "torchvision torch_scatter pyarrow ray distributed"
-OPTIONAL = set(f"{_CORPORA} {_LOGGERS} matplotlib jsonargparse".split())
+OPTIONAL = set(f"{_CORPORA} {_LOGGERS} {_MODELS} matplotlib jsonargparse optuna".split())
 
 
 def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:

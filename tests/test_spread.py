@@ -70,6 +70,13 @@ def test_tensor_parallel_layers_are_refused_by_name(found: list[dict[str, Any]])
         assert "layers=" in error
 
 
+def test_processes_that_have_seen_different_ways_are_refused(found: list[dict[str, Any]]) -> None:
+    for process in found:
+        assert process["differ"]["error"].startswith(
+            "TracingError: the processes have found different graphs"
+        )
+
+
 @pytest.mark.parametrize("count", [1, 3, 10, 84])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_shares_are_those_of_a_distributed_tensor(count: int, size: int) -> None:

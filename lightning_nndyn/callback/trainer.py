@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def watched(trainer: Trainer) -> nn.Module:
     """The model, or what FSDP has wrapped it in, which knows where its weights are."""
     model = trainer.strategy.model
-    return trainer.lightning_module if getattr(model, "_handle", None) is None else model
+    flat = model is not None and getattr(model, "_handle", None) is not None
+    return model if flat else trainer.lightning_module  # type: ignore[return-value]
 
 
 def training_of(trainer: Trainer, steps: int | None = None) -> Training:

@@ -50,8 +50,8 @@ class Bar:
     def __str__(self) -> str:
         """In words, after "low is "."""
         if self.low_share is not None:
-            return f"below {self.low_share:.0%} of the way from guessing to the best run"
-        return f"below {float(self.low_threshold or 0):.0%} accuracy"
+            return f"below {100 * self.low_share:g} % of the way from guessing to the best run"
+        return f"below {100 * float(self.low_threshold or 0):g} % accuracy"
 
 
 def bar_of(runs: Sequence[Run], low_threshold: float | None, low_share: float | None) -> Bar:
@@ -80,4 +80,5 @@ def bar_of(runs: Sequence[Run], low_threshold: float | None, low_share: float | 
         return Bar(None, SHARE, "as no record tells the predictor's", best)
     ((most, count),) = named.most_common(1)
     origin = "the predictor's" if len(named) == 1 else f"that of the predictor of {count} runs"
-    return Bar(*json.loads(most), origin, best)
+    threshold, share = json.loads(most)
+    return Bar(threshold, share, origin, best)

@@ -18,8 +18,8 @@ class Forecast:
         time: in epochs.
         runs: that had a verdict then, and whose end is known.
         error: their mean absolute error, a fraction.
-        rank: Spearman's correlation of predicted and final accuracy; None with fewer than three runs, or where
-            all are alike.
+        rank: Spearman's correlation of predicted and final accuracy; None with fewer than three runs, or
+            where all are alike.
     """
 
     time: float
@@ -49,7 +49,7 @@ def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
     places = [_places(values) for values in (one, other)]
     if min(place.std() for place in places) == 0:
         return None
-    return float(np.corrcoef(*places)[0, 1])
+    return float(np.corrcoef(np.stack(places))[0, 1])
 
 
 def _places(values: np.ndarray) -> np.ndarray:

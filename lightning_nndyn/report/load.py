@@ -16,7 +16,6 @@ from lightning_nndyn.callback.run_file import find_runs, read_run
 from lightning_nndyn.errors import PredictorError, ReportError
 from lightning_nndyn.report.run import Run, Values, run_of
 
-
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 
 
@@ -100,7 +99,8 @@ def _read(file: Path) -> _Read:
 def _nothing(paths: Sequence[Path], unreadable: Mapping[Path, str]) -> str:
     under = ", ".join(repr(str(path)) for path in paths)
     if unreadable:
-        return f"none of the {len(unreadable)} records under {under} can be read; {next(iter(unreadable.values()))}"
+        first = next(iter(unreadable.values()))
+        return f"none of the {len(unreadable)} records under {under} can be read; {first}"
     return (
         f"no records of runs (nndyn-*.json) under {under}: train with GraphDynamicsCallback and a logger, or "
         "give the folder it was told to leave them in"
@@ -133,7 +133,7 @@ def _values(one: _Read, metric: str) -> Values:
 
 
 def _label(runs: Sequence[Run], paths: Sequence[Path]) -> None:
-    """Calls runs by their folders, as far as these tell them apart."""
+    """Calls runs by their folders, as far as these tell them apart; else by their own names."""
     roots = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
     common = Path(os.path.commonpath(roots)) if len({root.anchor for root in roots}) == 1 else Path()
     names = {
@@ -153,5 +153,5 @@ def _folders(paths: Sequence[Path]) -> list[Path]:
     """Where ledgers lie: below, or up to where a Trainer's root may be whose log folder was given."""
     folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
     ledgers = [file for folder in folders for file in sorted(folder.rglob(LEDGER))]
-    ledgers += [up / LEDGER for folder in folders for up in folder.parents[:_LEVELS] if (up / LEDGER).is_file()]
-    return list(dict.fromkeys(ledger.parent for ledger in ledgers))
+    above = [up for folder in folders for up in folder.parents[:_LEVELS] if (up / LEDGER).is_file()]
+    return list(dict.fromkeys([*(ledger.parent for ledger in ledgers), *above]))

@@ -28,7 +28,7 @@ def pruner_epochs(name: str, curves: Sequence[Values], seed: int) -> list[int]:
 
     Args:
         name: one of `NAMES`.
-        curves: validation accuracy after each epoch, in the order of training; an epoch without one is passed over.
+        curves: validation accuracy after each epoch, in the order of training; gaps are passed over.
         seed: tells Hyperband's brackets apart.
 
     Raises:
@@ -37,7 +37,7 @@ def pruner_epochs(name: str, curves: Sequence[Values], seed: int) -> list[int]:
     try:
         import optuna
     except ImportError as error:
-        raise MissingExtraError("optuna", "optuna", "A comparison with ASHA, Hyperband and the median rule") from error
+        raise MissingExtraError("optuna", "optuna", "The comparison with its pruners") from error
     longest = max((len(curve) for curve in curves), default=1)
     with _quiet():
         study = optuna.create_study(

@@ -74,7 +74,10 @@ def replay(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
         bar: what is low.
         seed: of the orders.
     """
-    usable = [run for run in runs if run.finished]
+    # In an order that does not depend on the runs' names, which are drawn at random.
+    usable = sorted(
+        (run for run in runs if run.finished), key=lambda run: [value or 0.0 for value in run.curve]
+    )
     if not usable:
         return Replay(0, 0, 0.0, [])
     table = _Table(usable, bar)
@@ -93,7 +96,7 @@ def replay(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
 
 
 def patience_epochs(curve: Values, patience: int) -> int:
-    """After how many epochs a run ends that is stopped once so many validations have brought nothing better."""
+    """After how many epochs a run ends that is stopped once so many validations have been no better."""
     best, waited = -1.0, 0
     for epoch, value in enumerate(curve, start=1):
         if value is None:

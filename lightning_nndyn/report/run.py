@@ -116,7 +116,6 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record, values: Value
         record: the same, read.
         values: validation accuracy after each epoch.
     """
-    last = record.history[-1].epoch if record.history else 0.0
     planned = content.get("max_epochs")
     by_epochs = content.get("every_n_steps") is None and planned is not None and planned > 0
     return Run(
@@ -139,8 +138,17 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record, values: Value
         logged=sorted(record.metrics),
         training=record.training,
         planned=float(planned) if by_epochs and planned is not None else None,
-        epochs=max([last, *(float(len(row)) for row in record.metrics.values())]),
+        epochs=_trained(record, content["status"]),
     )
+
+
+def _trained(record: Record, status: str) -> float:
+    """Epochs that a run was trained for: as far as it was read, or its metrics go."""
+    last = record.history[-1].epoch if record.history else 0.0
+    rows = max(map(len, record.metrics.values()), default=0)
+    if status == STOPPED and last < 1 and rows <= 1:
+        return last  # within its first epoch; a validation that follows is no epoch
+    return max(last, float(rows))
 
 
 def _with_layers(record: Record) -> list[Snapshot]:

@@ -9,22 +9,24 @@ from lightning_nndyn.callback.keeper import INTERRUPTED, RUNNING
 from lightning_nndyn.report.bar import SHARE, Bar
 from lightning_nndyn.report.load import Collection
 from lightning_nndyn.report.run import Run
+from lightning_nndyn.report.words import counted
 
 _NAMED = 3  # runs in a sentence
 
 
 def unknowns(found: Collection, bar: Bar) -> list[str]:
     """One sentence for each thing that is not known."""
-    return [*_of_files(found), *_of_outcomes(found.runs), *_of_accuracies(found), *_of_judges(found.runs, bar)]
+    runs = found.runs
+    return [*_of_files(found), *_of_outcomes(runs), *_of_accuracies(found), *_of_judges(runs, bar)]
 
 
 def _of_files(found: Collection) -> Iterator[str]:
     if found.unreadable:
-        yield f"{_count(len(found.unreadable), 'record')} cannot be read; they are listed at the page's end."
+        yield f"{counted(len(found.unreadable), 'record')} cannot be read, as listed at the page's end."
     if found.doubles:
         yield (
-            f"{_count(found.doubles, 'record')} of runs that were resumed are left out: of each run the longest "
-            "record counts."
+            f"{counted(found.doubles, 'record')} of runs that were resumed are left out: of each run the "
+            "longest record counts."
         )
 
 
@@ -32,28 +34,28 @@ def _of_outcomes(runs: Sequence[Run]) -> Iterator[str]:
     stopped = [run for run in runs if run.stopped]
     if stopped:
         yield (
-            f"How {_count(len(stopped), 'stopped run')} would have ended is not known: they count as neither "
-            "good nor low, unless they were good already when they were stopped."
+            f"How {counted(len(stopped), 'stopped run')} would have ended is not known: they count as "
+            "neither good nor low, unless they were good already when they were stopped."
         )
     no_plan = sum(run.saved is None for run in stopped)
     if no_plan:
         yield (
-            f"How long {_count(no_plan, 'stopped run')} would have been trained is not known (no max_epochs, or "
-            "time counted in steps): what stopping them saved is not counted."
+            f"How long {counted(no_plan, 'stopped run')} would have been trained is not known (no "
+            "max_epochs, or time counted in steps): what stopping them saved is not counted."
         )
     for status, why in (
-        (INTERRUPTED, "were interrupted"),
-        (RUNNING, "are still training, or were killed"),
+        (INTERRUPTED, "interrupted"),
+        (RUNNING, "still training, or killed"),
     ):
         some = sum(run.status == status for run in runs)
         if some:
-            yield f"{_count(some, 'run')} {why}: the end is not known."
+            yield f"{counted(some, 'run')} of which the end is not known: {why}."
 
 
 def _of_accuracies(found: Collection) -> Iterator[str]:
     why = Counter(run.no_accuracy for run in found.runs if run.no_accuracy)
     for reason, count in why.most_common(_NAMED):
-        yield f"{_count(count, 'run')} without validation accuracy: {reason}.{_way_out(found)}"
+        yield f"{counted(count, 'run')} without validation accuracy: {reason}.{_way_out(found)}"
     monitors = Counter(run.monitor for run in found.runs if run.monitor)
     if len(monitors) > 1:
         listed = ", ".join(f"{name} ({count})" for name, count in monitors.most_common())
@@ -68,12 +70,12 @@ def _way_out(found: Collection) -> str:
 def _of_judges(runs: Sequence[Run], bar: Bar) -> Iterator[str]:
     silent = sum(not run.verdicts for run in runs)
     if silent:
-        yield f"{_count(silent, 'run')} had no verdict: no predictor, or the run ended before its first time."
+        yield f"{counted(silent, 'run')} had no verdict: no predictor, or an end before its first time."
     strangers = sum(bool(run.verdicts) and not run.verdicts[-1].in_domain for run in runs)
     if strangers:
         yield (
-            f"{_count(strangers, 'run')} were strangers to the predictor at the last verdict: nothing is stopped "
-            "for it, and the prediction is not to be trusted."
+            f"{counted(strangers, 'run')} whose last verdict is that of a stranger to the predictor: nothing "
+            "is stopped for it, and the prediction is not to be trusted."
         )
     predictors = Counter(run.predictor for run in runs if run.predictor)
     if len(predictors) > 1:
@@ -83,7 +85,3 @@ def _of_judges(runs: Sequence[Run], bar: Bar) -> Iterator[str]:
         yield (
             f"No record tells what is low: it is taken to be {bar}. --low-threshold or --low-share says it."
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

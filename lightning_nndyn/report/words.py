@@ -1,0 +1,54 @@
+"""Numbers in words, the same all over the page."""
+
+from __future__ import annotations
+
+from lightning_nndyn.report.bar import Bar
+from lightning_nndyn.report.run import Run
+
+GOOD, LOW, UNKNOWN = "good", "low", "unknown"
+"""How a run has ended, in the page's data and colours."""
+
+OUTCOMES = {GOOD: "good", LOW: "low", UNKNOWN: "not known"}
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of something: "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A fraction: "97.8 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def number(value: float) -> str:
+    """At most two digits after the point: "12.25", "12"."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def epochs(time: float) -> str:
+    """A time: "0.0625", "3"."""
+    return f"{time:.4f}".rstrip("0").rstrip(".")
+
+
+def outcome(run: Run, bar: Bar) -> str:
+    """How a run has ended."""
+    return {True: GOOD, False: LOW, None: UNKNOWN}[bar.good(run)]
+
+
+def decided(run: Run) -> str:
+    """What was decided of a run, and why."""
+    if run.decision.stop:
+        return f"{fate(run)}: {run.decision.reason}"
+    return run.decision.reason if run.verdicts else fate(run)
+
+
+def fate(run: Run) -> str:
+    """What was decided of a run."""
+    if run.stopped and run.decision.stop:
+        return "stopped"
+    if not run.verdicts and not run.decision.stop:
+        return "no verdict"
+    if not run.decision.stop:
+        return "goes on"
+    return "would stop, but spared" if run.spared else "would stop"

@@ -1,0 +1,87 @@
+"""From records to a page on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_nndyn.errors import ReportError
+from lightning_nndyn.report.bar import bar_of
+from lightning_nndyn.report.load import load
+from lightning_nndyn.report.page import page
+from lightning_nndyn.report.replay import Replay, replay
+from lightning_nndyn.report.summary import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        file: the page.
+        size: its bytes.
+        summary: the runs in numbers.
+        replayed: other ways of stopping on the same runs.
+        unreadable: for each record that could not be read, why.
+    """
+
+    file: Path
+    size: int
+    summary: Summary
+    replayed: Replay
+    unreadable: list[str]
+
+
+def write_report(
+    paths: Sequence[Path | str],
+    output: Path | str,
+    *,
+    metric: str | None = None,
+    low_threshold: float | None = None,
+    low_share: float | None = None,
+    title: str = "Training runs",
+    seed: int = 0,
+) -> Report:
+    """Writes one self-contained HTML page about recorded runs; it appears whole or not at all.
+
+    Args:
+        paths: folders, searched with all folders in them, and records (``nndyn-*.json``).
+        output: the page's file; an existing one is replaced.
+        metric: the validation accuracy; None takes what most runs have as their `monitor`.
+        low_threshold: accuracy below which a run is low; None takes the predictor's, as records tell it.
+        low_share: instead of it, a share of the best accuracy.
+        title: the page's.
+        seed: of the orders in which other ways of stopping meet the runs.
+
+    Raises:
+        ReportError: there is no record that can be read, an argument is out of its range, or the page cannot
+            be written.
+    """
+    found = load([Path(path) for path in paths], metric)
+    bar = bar_of(found.runs, low_threshold, low_share)
+    summary, replayed = summarise(found, bar), replay(found.runs, bar, seed)
+    text = page(found, bar, summary, replayed, title)
+    size = _write(Path(output), text.encode())
+    return Report(Path(output), size, summary, replayed, list(found.unreadable.values()))
+
+
+def _write(path: Path, content: bytes) -> int:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(f"cannot write the page to {str(path)!r} ({error}): give another place") from error
+    finally:
+        _forget(part)
+    return len(content)
+
+
+def _forget(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # its folder is a file
+        return

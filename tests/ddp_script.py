@@ -80,7 +80,7 @@ def run(name: str, callback: Any, *more: Any, kind: Any = Digits, lr: float = GO
         **{"max_epochs": 2, "logger": False, "enable_checkpointing": bool(more), **settings},
         callbacks=[callback, *more],
         strategy="ddp",
-        accelerator="cpu",
+        accelerator="gpu" if torch.cuda.device_count() > 1 else "cpu",
         devices=2,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -9,14 +9,15 @@ import strategy_script as scripts
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 
-# Lightning lets DeepSpeed run on GPUs only: these are its checks, and the index of each process's device.
-lightning_deepspeed._validate_device_index_selection = lambda *_: None
+if not scripts.ON_GPUS:
+    # Lightning lets DeepSpeed run on GPUs only: these are its checks, and the index of each process's device.
+    lightning_deepspeed._validate_device_index_selection = lambda *_: None
 
 
-class OnCpu(DeepSpeedStrategy):
+class Zero(DeepSpeedStrategy):
     def __init__(self, stage: int) -> None:
         super().__init__(
-            process_group_backend="gloo",
+            process_group_backend=None if scripts.ON_GPUS else "gloo",
             config={
                 "train_micro_batch_size_per_gpu": scripts.BATCH // scripts.SIZE,
                 "zero_optimization": {"stage": stage},
@@ -26,18 +27,18 @@ class OnCpu(DeepSpeedStrategy):
         )
 
     def setup_environment(self) -> None:
-        DDPStrategy.setup_environment(self)
+        (DeepSpeedStrategy if scripts.ON_GPUS else DDPStrategy).setup_environment(self)
 
     @property
     def root_device(self) -> torch.device:
-        return torch.device("cpu", self.local_rank)
+        return torch.device("cuda" if scripts.ON_GPUS else "cpu", self.local_rank)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     for stage in (1, 2, 3):
         strategy = f"zero {stage}"
-        scripts.STRATEGIES[strategy] = partial(OnCpu, stage)
+        scripts.STRATEGIES[strategy] = partial(Zero, stage)
         scripts.run(f"{strategy}, plain", strategy, None, max_epochs=1)
         scripts.run(f"{strategy}, watched", strategy, scripts.watcher(action="observe"))
         scripts.run(f"{strategy}, doomed", strategy, scripts.watcher(), lr=scripts.DOOMED)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 
-def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 280) -> None:
+def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 840) -> None:
     """Runs a script of this folder, several copies of it side by side, until all have ended.
 
     Args:

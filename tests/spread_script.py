@@ -25,6 +25,8 @@ except ImportError:  # torch 2.5
     from torch.distributed._composable.fsdp import fully_shard
 
 FOLDER, RANK, SIZE = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+ON_GPUS = torch.cuda.device_count() >= SIZE
+DEVICE = torch.device("cuda", RANK) if ON_GPUS else torch.device("cpu")
 
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)  # not attention's own output projection, which it never calls
@@ -60,25 +62,24 @@ def fsdp2(model: nn.Module) -> nn.Module:
 
 def hybrid(model: nn.Module) -> nn.Module:
     """Replicated over half of the processes."""
-    mesh = init_device_mesh("cpu", (2, SIZE // 2), mesh_dim_names=("copies", "parts"))
+    mesh = init_device_mesh(DEVICE.type, (2, SIZE // 2), mesh_dim_names=("copies", "parts"))
     fully_shard(model, mesh=mesh)
     return model
 
 
 def flat(original: bool, wrapped: bool = True, **settings: Any) -> Callable[[nn.Module], nn.Module]:
     policy = CustomPolicy(lambda module: type(module) in LAYERS) if wrapped else None
-    device = torch.device("cpu")
 
     def spread(model: nn.Module) -> nn.Module:
         return FullyShardedDataParallel(
-            model, auto_wrap_policy=policy, use_orig_params=original, device_id=device, **settings
+            model, auto_wrap_policy=policy, use_orig_params=original, device_id=DEVICE, **settings
         )
 
     return spread
 
 
 def tensor_parallel(model: nn.Module) -> nn.Module:
-    mesh = init_device_mesh("cpu", (SIZE,))
+    mesh = init_device_mesh(DEVICE.type, (SIZE,))
     return parallelize_module(model, mesh, {"1": ColwiseParallel(), "3": RowwiseParallel()})
 
 
@@ -110,9 +111,9 @@ WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
 def watch(network: str, way: str) -> dict[str, Any]:
     build, shape, topology = NETWORKS[network]
     torch.manual_seed(0)
-    model = WAYS[way](build())
+    model = WAYS[way](build().to(DEVICE))
     torch.manual_seed(1)
-    x = torch.randn(shape)
+    x = torch.randn(shape).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with LayerTracer(model, topology=topology) as tracer:
         loss = model(x).square().mean()
@@ -146,10 +147,10 @@ class Wayward(nn.Module):
 
 def differ() -> dict[str, Any]:
     """What becomes of a graph that is not the same on all processes."""
-    model = Wayward()
+    model = Wayward().to(DEVICE)
     fully_shard(model)
     with LayerTracer(model) as tracer:
-        model(torch.ones(2, 8))
+        model(torch.ones(2, 8, device=DEVICE))
     return {"snapshot": SnapshotTaker(tracer.graph()).take(0.0).to_dict()}
 
 
@@ -162,8 +163,12 @@ def attempt(work: Callable[..., dict[str, Any]], *arguments: str) -> dict[str, A
 
 def main() -> None:
     torch.set_num_threads(1)
+    if ON_GPUS:
+        torch.cuda.set_device(DEVICE)
     store = torch.distributed.FileStore(str(FOLDER / "store"), SIZE)
-    torch.distributed.init_process_group("gloo", store=store, rank=RANK, world_size=SIZE)
+    torch.distributed.init_process_group(
+        "nccl" if ON_GPUS else "gloo", store=store, rank=RANK, world_size=SIZE
+    )
     results = {
         f"{network}: {way}": attempt(watch, network, way)
         for network in NETWORKS

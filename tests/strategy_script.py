@@ -20,6 +20,7 @@ from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
 from lightning_nndyn.errors import NNDynWarning
 
 FOLDER, SIZE = Path(sys.argv[1]), int(sys.argv[2])
+ON_GPUS = torch.cuda.device_count() >= SIZE
 FITTED = Predictor.load(FOLDER / "digits")
 Digits = module_class(L)
 
@@ -41,14 +42,17 @@ class Sharded(Digits):
         fully_shard(self.net, mesh=mesh)
 
 
-class OnCpu(FSDPStrategy):
+class Flat(FSDPStrategy):
     """FSDP takes CPUs only where it is told to."""
 
     def __init__(self, **settings: Any) -> None:
         policy = ModuleWrapPolicy({nn.Linear, nn.Conv2d})
-        super().__init__(auto_wrap_policy=policy, process_group_backend="gloo", **settings)
+        backend = None if ON_GPUS else "gloo"
+        super().__init__(auto_wrap_policy=policy, process_group_backend=backend, **settings)
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
+        if ON_GPUS:
+            return super()._setup_model(model)
         return FullyShardedDataParallel(
             model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs
         )
@@ -56,9 +60,9 @@ class OnCpu(FSDPStrategy):
 
 STRATEGIES = {
     "ddp": DDPStrategy,
-    "fsdp": OnCpu,
-    "fsdp, flat": lambda: OnCpu(use_orig_params=False),
-    "fsdp, gradients": lambda: OnCpu(sharding_strategy="SHARD_GRAD_OP"),
+    "fsdp": Flat,
+    "fsdp, flat": lambda: Flat(use_orig_params=False),
+    "fsdp, gradients": lambda: Flat(sharding_strategy="SHARD_GRAD_OP"),
     "fsdp2": lambda: ModelParallelStrategy(data_parallel_size=SIZE, tensor_parallel_size=1),
 }
 
@@ -126,7 +130,7 @@ def run(
         **{"max_epochs": 2, "logger": False, "enable_checkpointing": False, **settings},
         callbacks=callbacks,
         strategy=STRATEGIES[strategy](),
-        accelerator="cpu",
+        accelerator="gpu" if ON_GPUS else "cpu",
         devices=SIZE,
         enable_progress_bar=False,
         enable_model_summary=False,

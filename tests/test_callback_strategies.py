@@ -23,10 +23,13 @@ each_sharded = pytest.mark.parametrize(
     ("of", "strategy"), [*((2, name) for name in SHARDED), (4, "fsdp2")], indirect=["of"]
 )
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="torch was built without gloo",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+        reason="torch was built without gloo",
+    ),
+    pytest.mark.timeout(900),  # four processes on two busy cores take minutes
+]
 
 
 Results: TypeAlias = Callable[[str], list[dict[str, Any]]]

@@ -14,10 +14,13 @@ from lightning_nndyn.spread import share_of_rows
 NETWORKS = ["lenet", "lenet, dataflow", "block", "perceptron"]
 WAYS = ["fsdp2", "hybrid", "flat", "flat, original", "flat, one unit", "flat, gradients", "flat, not cut"]
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="torch was built without gloo",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+        reason="torch was built without gloo",
+    ),
+    pytest.mark.timeout(900),  # four processes on two busy cores take minutes
+]
 
 
 @pytest.fixture(scope="module", params=[2, 4])

@@ -313,12 +313,21 @@ def control_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def listening_to_control_c() -> Iterator[None]:
+    """What a shell starts in the background is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 HOOKS = """on_train_batch_start on_before_backward on_after_backward on_before_optimizer_step
 on_before_zero_grad on_train_batch_end on_validation_start on_train_epoch_end""".split()
 
 
 @pytest.mark.parametrize("error", [out_of_order, control_c])
 @pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.usefixtures("listening_to_control_c")
 def test_whatever_ends_a_run_leaves_nothing_behind(hook: str, error: Any, tmp_path: Path) -> None:
     callback = watcher(None, record=tmp_path)
     for epoch in range(2):

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from decoders import DECODERS, Decoder, Sizes
+from memory_peaks import graph_bytes, measured
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 import lightning_nndyn as nd
 from lightning_nndyn.blocks import Block
@@ -41,65 +42,6 @@ PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 MIB = 1 << 20
 TOKENS = 64
 
-# -- decoders ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sizes:
-    width: int
-    heads: int
-    depth: int
-    vocabulary: int
-    hidden: int
-    gated: bool = (
-        False  # SwiGLU and a head of its own, as Llama's; otherwise GELU and a tied head, as GPT-2's
-    )
-
-
-class DecoderLayer(nn.Module):
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        width, self.heads, self.gated = sizes.width, sizes.heads, sizes.gated
-        linear = partial(nn.Linear, bias=not sizes.gated)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.query, self.key, self.value, self.out = (linear(width, width) for _ in range(4))
-        self.up, self.down = linear(width, sizes.hidden), linear(sizes.hidden, width)
-        self.gate = linear(width, sizes.hidden) if sizes.gated else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norms[0](x)
-        parts = [
-            f(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
-        ]
-        x = x + self.out(F.scaled_dot_product_attention(*parts, is_causal=True).transpose(1, 2).flatten(2))
-        y = self.norms[1](x)
-        hidden = F.silu(self.gate(y)) * self.up(y) if self.gated else F.gelu(self.up(y))
-        return x + self.down(hidden)
-
-
-class Decoder(nn.Module):
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(sizes.vocabulary, sizes.width)
-        self.layers = nn.ModuleList(DecoderLayer(sizes) for _ in range(sizes.depth))
-        self.norm = nn.LayerNorm(sizes.width)
-        self.head = nn.Linear(sizes.width, sizes.vocabulary, bias=False)
-        if not sizes.gated:
-            self.head.weight = self.embedding.weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embedding(tokens)
-        for layer in self.layers:
-            x = layer(x)
-        return self.head(self.norm(x))
-
-
-DECODERS = {
-    "decoder 124 M": Sizes(768, 12, 12, 50257, 3072),
-    "decoder 350 M": Sizes(1024, 16, 24, 50257, 4096),
-    "decoder 1.3 B": Sizes(2048, 16, 24, 50257, 8192),
-    "decoder 7 B": Sizes(4096, 32, 32, 32000, 11008, gated=True),
-}
 FITS = ("decoder 124 M", "decoder 350 M")
 IMAGES = {
     "lenet5": (128, 32),
@@ -151,30 +93,6 @@ def best(work: Callable[[], Any], repetitions: int = 3) -> float:
     return min(timed(work)[1] for _ in range(repetitions))
 
 
-def peak(work: Callable[[], Any]) -> tuple[Any, int]:
-    """What the work returns, and the most bytes that torch had allocated for it at a time."""
-    gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        result = work()
-    events = profiler.profiler.kineto_results.events()
-    changes = [(e.start_ns(), i, e.nbytes()) for i, e in enumerate(events) if e.name() == "[memory]"]
-    now = most = 0
-    for *_, change in sorted(changes):
-        now += change
-        most = max(most, now)
-    return result, most
-
-
-def bytes_of(graph: RolledGraph) -> int:
-    """The edges' weights, each once, and the index tensors that say what they join."""
-    tensors = {0: graph.distinct_weights}
-    for weight in (stream.block.weight for stream in graph.streams):
-        wiring = weight.wiring
-        found = [weight.columns] if wiring is None else [getattr(wiring, name) for name in wiring._TENSORS]
-        tensors |= {id(tensor): tensor for tensor in found if tensor is not None}
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors.values())
-
-
 def training_step(model: nn.Module, x: Tensor) -> None:
     """Forward, backward and a step of SGD."""
     out = model(x)
@@ -202,13 +120,12 @@ def measure(name: str, topology: Topology) -> Row:
     gc.collect()
     model.eval()
     with torch.no_grad():
-        forward, forward_peak = timed(lambda: model(x))[1], peak(lambda: model(x))[1]
-    graph, build_peak = peak(lambda: trace(model, x, topology))
-    size = bytes_of(graph)
-    taker, _ = peak(lambda: SnapshotTaker(graph, per_layer=True))
-    _, read_peak = peak(lambda: taker.take(0.0))
-    extra = max(build_peak - size - forward_peak, read_peak)
-    del graph, taker
+        forward, forward_peak = timed(lambda: model(x))[1], measured(lambda: model(x)).peak
+    built = measured(lambda: trace(model, x, topology))
+    size = graph_bytes(built.result)
+    taker = SnapshotTaker(built.result, per_layer=True)
+    extra = max(built.peak - size - forward_peak, measured(lambda: taker.take(0.0)).peak)
+    del built, taker
     gc.collect()
     graph, traced = timed(lambda: trace(model, x, topology))
     taker, first = SnapshotTaker(graph, per_layer=True), 0.0
@@ -277,7 +194,7 @@ def costs(name: str) -> Costs:
     graph = trace(model, x, "dataflow")
     of = {shape_of(stream): cost(stream) for stream in graph.streams}
     taker = SnapshotTaker(graph, per_layer=True)
-    (snapshot, seconds), (_, extra) = timed(lambda: taker.take(0.0)), peak(lambda: taker.take(1.0))
+    (snapshot, seconds), extra = timed(lambda: taker.take(0.0)), measured(lambda: taker.take(1.0)).peak
     streams = [of[shape_of(stream)] for stream in graph.streams]
     products = snapshot.iterations * sum(multiply for _, multiply in streams)
     rest = max(0.0, seconds - sum(reading for reading, _ in streams) - products)
@@ -300,7 +217,7 @@ def added_up(name: str) -> Row:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Row(
         name, parameters, "dataflow", "added up", graph.num_nodes, graph.num_edges, traced, first, later,
-        bytes_of(graph), known.bytes_per_node * graph.num_nodes,
+        graph_bytes(graph), known.bytes_per_node * graph.num_nodes,
     )  # fmt: skip
 
 

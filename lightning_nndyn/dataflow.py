@@ -29,7 +29,7 @@ from lightning_nndyn.reach import Reach, reaches
 from lightning_nndyn.registry import LayerKind, kind_of
 from lightning_nndyn.spread import refuse_parallel
 from lightning_nndyn.stamps import Stamps
-from lightning_nndyn.weight_names import Weight, WeightNames
+from lightning_nndyn.weight_names import Weight, WeightNames, name_of
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -91,7 +91,7 @@ class DataFlow:
 
     def _learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
         self.stamps.own(tensor)  # which keeps it, and so its identity
-        self.weights.learn(module, attribute, tensor)
+        self.weights.names.learn(module, attribute, tensor)
 
     def detach(self) -> None:
         """Removes the hooks."""
@@ -128,7 +128,7 @@ class DataFlow:
 
     def _registered(self, name: str, module: nn.Module, kind: LayerKind, x: Tensor, out: Tensor) -> None:
         """A module of a class that `register_layer` was told about is one layer call."""
-        weight = Weight(f"{name}.weight" if name else "weight", partial(kind.read, module))
+        weight = Weight(name_of(name, "weight"), partial(kind.read, module))
         port = self.port(weight, x, kind.axis, groups=kind.groups_of(module), transposed=kind.transposed)
         size, of = out.shape[kind.axis], type(module).__name__
         self.stamps[out] = self.call(weight.layer, name, size, [port], kind.axis, out, of)

@@ -72,8 +72,7 @@ class Reader:
         """The weight; under `shapes_only` something of its shape, dtype and device will do."""
         spread = self.spread()
         if spread is None:
-            found: Tensor = getattr(self.module, self.attribute)
-            return found
+            return getattr(self.module, self.attribute)
         if _found is None:
             return spread.whole()
         _found.append(spread)
@@ -159,13 +158,11 @@ class DistributedTensor:
 
     def like(self) -> Tensor:
         """This process's part of it."""
-        part: Tensor = self.tensor.detach().to_local()
-        return part
+        return self.tensor.detach().to_local()
 
     def whole(self) -> Tensor:
         """All of it, on every process."""
-        whole: Tensor = self.tensor.detach().full_tensor()
-        return whole
+        return self.tensor.detach().full_tensor()
 
     @property
     def is_dealt_by_rows(self) -> bool:
@@ -306,13 +303,11 @@ class PartOfZero:
 
     def like(self) -> Tensor:
         """Nothing, of the weight's dtype and device: a parameter at rest is empty."""
-        empty: Tensor = self.parameter.detach()
-        return empty
+        return self.parameter.detach()
 
     def whole(self) -> Tensor:
         """All of it, on every process."""
         import deepspeed
 
         with deepspeed.zero.GatheredParameters([self.parameter]):
-            whole: Tensor = self.parameter.detach().clone()
-        return whole
+            return self.parameter.detach().clone()

@@ -30,7 +30,8 @@ from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph import RolledGraph
 from lightning_nndyn.kinds import EMBEDDING, module_kind, product_kind
 from lightning_nndyn.registry import LayerKind, kind_of
-from lightning_nndyn.spread import Readers, is_flat, refuse_parallel, shapes_only
+from lightning_nndyn.spread import Readers, refuse_parallel, shapes_only
+from lightning_nndyn.weight_names import ParameterNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,9 +98,9 @@ class LayerTracer(TorchFunctionMode):
         self._calls: list[_Call] = []
         self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._transposed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self._names = _names(model)
         self._modules = dict(named_modules(model))
         self._stack: list[tuple[str, nn.Module]] = []
+        self._names = ParameterNames(model, self._stack)
         self._handles: list[RemovableHandle] = []
         self._embeddings: dict[str, str] = {}
         self._uncompiled = ExitStack()
@@ -138,8 +139,7 @@ class LayerTracer(TorchFunctionMode):
         self._closed = 0
 
     def _learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
-        owner = next(name for name, known in self._modules.items() if known is module)
-        self._names[id(tensor)] = f"{owner}.{attribute}" if owner else attribute
+        self._names.learn(module, attribute, tensor)
         self._kept.append(tensor)
 
     def _enter_module(self, name: str, module: nn.Module, args: Any) -> None:
@@ -233,7 +233,7 @@ class LayerTracer(TorchFunctionMode):
 
     def _note_transpose(self, args: Sequence[Any], out: Any) -> None:
         """Remembers that a tensor is a weight matrix, transposed: ``x @ self.weight.t()``."""
-        name = self._names.get(id(args[0]))
+        name = self._names.of(args[0])
         if name is None or not isinstance(out, Tensor) or out.dim() != 2:
             return
         if out.shape == args[0].shape[::-1] and out.stride() == args[0].stride()[::-1]:
@@ -247,7 +247,7 @@ class LayerTracer(TorchFunctionMode):
         """Notes a call of a parametric layer; None if the operation is none."""
         if name == "embedding":
             weight = args[1] if len(args) > 1 else kwargs["weight"]
-            parameter = self._names.get(id(weight), "embedding")
+            parameter = self._names.of(weight) or "embedding"
             self._embeddings[_owner(parameter)] = "an embedding: its outputs are the graph's inputs"
             return [pv.NOTHING]
         if name == "linear" or name in _CONVOLUTIONS:
@@ -264,10 +264,7 @@ class LayerTracer(TorchFunctionMode):
         return None
 
     def _weight_name(self, weight: Tensor) -> str | None:
-        name = self._names.get(id(weight))
-        if name is None and isinstance(weight, nn.Parameter):  # FSDP puts whole ones in their places
-            self._names.update(_names(self._model))
-            name = self._names.get(id(weight))
+        name = self._names.of(weight)
         return self._transposed.get(weight) if name is None else name
 
     def _product(
@@ -293,7 +290,7 @@ class LayerTracer(TorchFunctionMode):
             owner, _, attribute = parameter.rpartition(".")
             module = self._modules[owner]
             name = owner if attribute == "weight" and owner else parameter
-            return name, self._readers.of(module, attribute), id(weight) not in self._names
+            return name, self._readers.of(module, attribute), weight not in self._names
         if self._stack:  # a weight computed on the fly (parametrisation, sharding): ask its module for it
             name, module = self._stack[-1]
             now = getattr(module, "weight", None)
@@ -543,12 +540,6 @@ def _chain_by_name(model: nn.Module, layers: Sequence[str], readers: Readers) ->
     outputs = [m.out_features if isinstance(m, nn.Linear) else m.out_channels for m in chain]
     left_out = {name: "not named in layers=" for name in modules if name not in layers}
     return RolledGraph([inputs, *outputs], weights, left_out)
-
-
-def _names(model: nn.Module) -> dict[int, str]:
-    """The name of each parameter, by its identity."""
-    named = model.named_parameters(remove_duplicate=False)
-    return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
 
 
 def _owner(parameter: str) -> str:

@@ -36,6 +36,54 @@ class Weight(NamedTuple):
         return owner if attribute == "weight" and owner else self.parameter
 
 
+class ParameterNames:
+    """Knows a model's parameters by name, and what FSDP puts in their places.
+
+    A tied weight has several names: the one in the module that runs is meant, or else the first.
+
+    Args:
+        model: the module.
+        stack: names and modules whose forward is running, innermost last; kept up by the caller.
+    """
+
+    def __init__(self, model: nn.Module, stack: Sequence[tuple[str, nn.Module]]) -> None:
+        self._model, self._stack = model, stack
+        self._owners = {id(module): name for name, module in named_modules(model)}
+        self._names = self._now()
+
+    def _now(self) -> dict[int, str]:
+        named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
+        return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._names
+
+    def of(self, tensor: Tensor) -> str | None:
+        """The name of a parameter; None for any other tensor."""
+        name = self._names.get(id(tensor))
+        if name is None and isinstance(tensor, nn.Parameter):  # FSDP puts whole ones in their places
+            self._names |= self._now()
+            name = self._names.get(id(tensor))
+        return None if name is None else self._name_here(tensor) or name
+
+    def _name_here(self, tensor: Tensor) -> str | None:
+        if self._stack:
+            owner, module = self._stack[-1]
+            for attribute, parameter in module.named_parameters(recurse=False):
+                if parameter is tensor:
+                    return name_of(owner, attribute)
+        return None
+
+    def learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
+        """A tensor is in the place of a weight that FSDP keeps flat; the caller keeps it alive."""
+        self._names[id(tensor)] = name_of(self._owners[id(module)], attribute)
+
+
+def name_of(module: str, attribute: str) -> str:
+    """The name of a parameter that a module of a name, empty for the whole model, has under an attribute."""
+    return f"{module}.{attribute}" if module else attribute
+
+
 class WeightNames:
     """Knows a model's parameters, and follows the views that its forward pass takes of them.
 
@@ -44,51 +92,26 @@ class WeightNames:
         stack: names and modules whose forward is running, innermost last; kept up by the caller.
 
     Attributes:
+        names: of the parameters.
         readers: of the weights.
     """
 
     def __init__(self, model: nn.Module, stack: Sequence[tuple[str, nn.Module]]) -> None:
-        self._model, self._stack = model, stack
+        self._stack = stack
         self._modules = dict(named_modules(model))
-        self._owners = {id(module): name for name, module in self._modules.items()}
         self.readers = Readers(model)
-        self._names = self._named()
+        self.names = ParameterNames(model, stack)
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def find(self, tensor: Any) -> Weight | None:
         """The weight that a tensor is or shows part of; None for others."""
         if not isinstance(tensor, Tensor):
             return None
-        name = self._names.get(id(tensor))
-        if name is None and isinstance(tensor, nn.Parameter):  # FSDP puts whole ones in their places
-            self._names |= self._named()
-            name = self._names.get(id(tensor))
+        name = self.names.of(tensor)
         if name is None:
-            view: Weight | None = self._views.get(tensor)
-            return view
-        owner, _, attribute = self._named_here(tensor, name).rpartition(".")
-        return Weight(
-            f"{owner}.{attribute}" if owner else attribute,
-            self.readers.of(self._modules[owner], attribute),
-        )
-
-    def _named(self) -> dict[int, str]:
-        named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
-        return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
-
-    def learn(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
-        """A tensor is in the place of a weight that FSDP keeps flat."""
-        owner = self._owners[id(module)]
-        self._names[id(tensor)] = f"{owner}.{attribute}" if owner else attribute
-
-    def _named_here(self, tensor: Tensor, name: str) -> str:
-        """A tied weight has several names: the one in the module that runs is meant."""
-        if self._stack:
-            owner, module = self._stack[-1]
-            for attribute, parameter in module.named_parameters(recurse=False):
-                if parameter is tensor:
-                    return f"{owner}.{attribute}" if owner else attribute
-        return name
+            return self._views.get(tensor)
+        owner, _, attribute = name.rpartition(".")
+        return Weight(name, self.readers.of(self._modules[owner], attribute))
 
     def computed(self, weight: Tensor) -> Weight | None:
         """A weight that is no parameter (parametrised, standardised, sharded): that of its module, if any."""
@@ -98,7 +121,7 @@ class WeightNames:
         now = getattr(module, "weight", None)
         if not isinstance(now, Tensor) or now.shape != weight.shape:
             return None
-        return Weight(f"{name}.weight" if name else "weight", self.readers.of(module, "weight"))
+        return Weight(name_of(name, "weight"), self.readers.of(module, "weight"))
 
     def follow(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
@@ -111,7 +134,7 @@ class WeightNames:
         if weight is None or any(True for _ in pv.tensors_in(rest)):
             return
         for index, tensor in enumerate(pv.tensors_in(out)):
-            if id(tensor) not in self._names:
+            if tensor not in self.names:
                 read = partial(_again, weight.read, func, args[1:], dict(kwargs), index)
                 self._views[tensor] = Weight(weight.parameter, read)
 

@@ -1,8 +1,9 @@
-"""What tests of the callback share: quiet Trainers, strict callbacks, predictors that do as they are told."""
+"""What tests of the callback share: quiet Trainers and sudden ends, strict callbacks, obedient predictors."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import lightning.pytorch as L
 import torch
 from digits_runs import loader, module_class, predictor
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
 
@@ -25,6 +27,36 @@ def trainer(*callbacks: Any, pl: Any = L, **settings: Any) -> Any:
     )
     defaults = {"max_epochs": 3, "accelerator": "cpu", "callbacks": list(callbacks), **quiet}
     return pl.Trainer(**{**defaults, **settings})
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Pull(L.Callback):
+    """Pulls the plug after so many batches, having saved a checkpoint."""
+
+    def __init__(self, path: Path, batches: int) -> None:
+        self.path, self.batches = path, batches
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.batches and self.batches % BATCHES:
+            self.pull(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.batches:
+            self.pull(trainer)
+
+    def pull(self, trainer: Any) -> None:
+        trainer.save_checkpoint(self.path)
+        raise Interrupted
+
+
+class Endless(IterableDataset[Any]):
+    """Digits without a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(loader())
 
 
 def watcher(given: Any = _FITTED, **settings: Any) -> GraphDynamicsCallback:
@@ -70,3 +102,23 @@ class Scripted(Predictor):
         epoch = history[-1].epoch
         p_low = self.p_low.get(epoch, 0.0)
         return Verdict(1 - p_low, p_low, epoch, True)
+
+
+class OnOneProcess(Predictor):
+    """Gives on process 1 the probabilities that the test wants, by time, None being a failure.
+
+    Everything else, and all on the other processes, is the fitted predictor's.
+    """
+
+    def __init__(self, fitted: Predictor, p_low: dict[float, float | None]) -> None:
+        self.__dict__.update(fitted.__dict__)
+        self.p_low = p_low
+
+    def predict(self, history: Any, **_: Any) -> Verdict:
+        verdict, epoch = super().predict(history), history[-1].epoch
+        if torch.distributed.get_rank() != 1 or epoch not in self.p_low:
+            return verdict
+        p_low = self.p_low[epoch]
+        if p_low is None:
+            raise ZeroDivisionError("only on process 1")
+        return Verdict(0.0, p_low, epoch, True)

@@ -10,33 +10,16 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from digits_runs import BATCH, DOOMED, GOOD, module_class
+from callback_runs import Digits, OnOneProcess
+from digits_runs import BATCH, DOOMED, GOOD
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
+from lightning_nndyn import GraphDynamicsCallback, Predictor
 
-Digits = module_class(L)
 FOLDER = Path(sys.argv[1])
 FITTED = Predictor.load(FOLDER / "digits")
 CURVES = Predictor.load(FOLDER / "curves")
-
-
-class OnOneProcess(Predictor):
-    """Says on process 1 what the test wants, and on all others what it always says."""
-
-    def __init__(self, script: dict[float, float | None]) -> None:
-        self.__dict__.update(FITTED.__dict__)
-        self.script = script
-
-    def predict(self, history: Any, **_: Any) -> Verdict:
-        verdict, epoch = super().predict(history), history[-1].epoch
-        if torch.distributed.get_rank() != 1 or epoch not in self.script:
-            return verdict
-        p_low = self.script[epoch]
-        if p_low is None:
-            raise ZeroDivisionError("only on process 1")
-        return Verdict(0.0, p_low, epoch, True)
 
 
 class Cutting(Digits):
@@ -112,9 +95,9 @@ def main() -> None:
     run("doomed", watcher(), lr=DOOMED)
     run("good", watcher(log_signature=True), *monitors("good"), logger=CSVLogger(FOLDER))
     run("cut short", watcher(snapshots=(1, 2), action="observe"), *monitors("cut short"), kind=Cutting)
-    run("one stops", watcher(OnOneProcess({0.25: 1.0})))
-    run("one stops at the end", watcher(OnOneProcess({1.0: 1.0})))
-    run("one fails", watcher(OnOneProcess({0.25: None}), action="observe"), *monitors("one fails"))
+    run("one stops", watcher(OnOneProcess(FITTED, {0.25: 1.0})))
+    run("one stops at the end", watcher(OnOneProcess(FITTED, {1.0: 1.0})))
+    run("one fails", watcher(OnOneProcess(FITTED, {0.25: None}), action="observe"), *monitors("one fails"))
     run("one has no predictor", watcher(kind=OnlyHere), *monitors("one has no predictor"))
     run(
         "curves", watcher(CURVES, monitor="val_accuracy", action="observe", record=FOLDER / "own"), kind=Apart
@@ -122,10 +105,10 @@ def main() -> None:
     steps = {"snapshot_every_n_steps": 20, "monitor": "val_accuracy"}
     check = {"val_check_interval": 20, "check_val_every_n_epoch": None}
     run("by steps", watcher(CURVES, action="observe", **steps), *monitors("by steps"), kind=Apart, **check)
-    run("one stops after a stretch", watcher(OnOneProcess({2.0: 1.0}), **steps), kind=Apart, **check)
+    run("one stops after a stretch", watcher(OnOneProcess(FITTED, {2.0: 1.0}), **steps), kind=Apart, **check)
     audit = watcher(CURVES, monitor="val_accuracy", audit_share=0.999_999, record=FOLDER / "audit")
     run("audited", audit, kind=Apart, lr=DOOMED, default_root_dir=FOLDER / "ledger")
-    run("one fails, strict", watcher(OnOneProcess({0.25: None}), strict=True))
+    run("one fails, strict", watcher(OnOneProcess(FITTED, {0.25: None}), strict=True))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+needs_gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="torch was built without gloo",
+)
 
 
 def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 840) -> None:
@@ -39,3 +49,13 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     assert codes == [0] * copies, (folder / "output.txt").read_text()
+
+
+def results(folder: Path, name: str, processes: int = 2) -> list[dict[str, Any]]:
+    """What each process has written of a run."""
+    return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(processes)]
+
+
+def times(result: dict[str, Any]) -> list[float]:
+    """When the callback has read the weights."""
+    return [snapshot["epoch"] for snapshot in result["record"]["history"]]

@@ -10,19 +10,19 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from digits_runs import BATCH, DOOMED, GOOD, module_class
+from callback_runs import Digits, OnOneProcess
+from digits_runs import BATCH, DOOMED, GOOD
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from lightning_nndyn import GraphDynamicsCallback, Predictor, Verdict
+from lightning_nndyn import GraphDynamicsCallback, Predictor
 from lightning_nndyn.errors import NNDynWarning
 
 FOLDER, SIZE = Path(sys.argv[1]), int(sys.argv[2])
 ON_GPUS = torch.cuda.device_count() >= SIZE
 FITTED = Predictor.load(FOLDER / "digits")
-Digits = module_class(L)
 
 
 class Sharded(Digits):
@@ -65,23 +65,6 @@ STRATEGIES = {
     "fsdp, gradients": lambda: Flat(sharding_strategy="SHARD_GRAD_OP"),
     "fsdp2": lambda: ModelParallelStrategy(data_parallel_size=SIZE, tensor_parallel_size=1),
 }
-
-
-class OnOneProcess(Predictor):
-    """Says on process 1 what the test wants, and on all others what it always says."""
-
-    def __init__(self, script: dict[float, float | None]) -> None:
-        self.__dict__.update(FITTED.__dict__)
-        self.script = script
-
-    def predict(self, history: Any, **_: Any) -> Verdict:
-        verdict, epoch = super().predict(history), history[-1].epoch
-        if torch.distributed.get_rank() != 1 or epoch not in self.script:
-            return verdict
-        p_low = self.script[epoch]
-        if p_low is None:
-            raise ZeroDivisionError("only on process 1")
-        return Verdict(0.0, p_low, epoch, True)
 
 
 def broken(*_: Any) -> None:
@@ -172,8 +155,8 @@ def main() -> None:
         run(f"{strategy}, resumed", strategy, watcher(), start=path)
     spread = list(STRATEGIES)[1:] if SIZE == 2 else ["fsdp2"]
     for strategy in spread:
-        run(f"{strategy}, one stops", strategy, watcher(OnOneProcess({0.25: 1.0})))
-        run(f"{strategy}, one fails", strategy, watcher(OnOneProcess({0.25: None}), action="observe"))
+        run(f"{strategy}, one stops", strategy, watcher(OnOneProcess(FITTED, {0.25: 1.0})))
+        run(f"{strategy}, one fails", strategy, watcher(OnOneProcess(FITTED, {0.25: None}), action="observe"))
         run(f"{strategy}, reading fails", strategy, watcher(kind=FailsWhileReading, action="observe"))
         run(f"{strategy}, building fails", strategy, watcher(kind=FailsToBuild, action="observe"))
         run(f"{strategy}, training fails", strategy, watcher(action="observe"), kind=Unlucky)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ import lightning.pytorch as L
 import pytest
 import pytorch_lightning as PL
 import torch
-from callback_runs import BATCHES, Digits, Scripted, rows, times, trainer, watcher
-from digits_runs import DOOMED, GOOD, history_of, loader, module_class
+from callback_runs import BATCHES, Digits, Endless, Scripted, rows, times, trainer, watcher
+from digits_runs import DOOMED, GOOD, history_of, module_class
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_nndyn import (
     GraphDynamicsCallback,
@@ -110,13 +109,6 @@ def test_skipped_steps_are_waited_for() -> None:
     assert first.statistics == pytest.approx(third.statistics, rel=1e-4)
     assert callback.history[0].statistics != second.statistics == pytest.approx(third.statistics, rel=1e-4)
     assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0]
-
-
-class Endless(IterableDataset[Any]):
-    """Digits without a length."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(loader())
 
 
 def test_without_a_length_only_epoch_ends_are_read() -> None:

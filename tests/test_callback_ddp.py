@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from digits_runs import predictor
+from processes import needs_gloo, results, run_script, times
 
 from lightning_nndyn.callback.audit import read_ended
 from lightning_nndyn.signature import DEFAULT_TIMES
 
-SCRIPT = Path(__file__).with_name("ddp_script.py")
 BATCHES = 30  # on each process
 OWN = ("metrics", "epoch_losses")
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="torch was built without gloo",
-)
+pytestmark = needs_gloo
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes have left their results. A deadlock ends in the timeout, and so do both of them."""
+    """Where two processes have left their results."""
     folder = tmp_path_factory.mktemp("ddp")
     predictor().save(folder / "digits")
     predictor(curves=True).save(folder / "curves")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    command = [sys.executable, str(SCRIPT), str(folder)]
-    with (folder / "output.txt").open("w") as output:
-        first = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            code = first.wait(timeout=240)
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # the second one is a child of the first
-                os.killpg(first.pid, signal.SIGKILL)
-    assert code == 0, (folder / "output.txt").read_text()
+    run_script("ddp_script.py", folder, timeout=240)
     return folder
-
-
-def results(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(2)]
-
-
-def times(result: dict[str, Any]) -> list[float]:
-    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
 
 
 @pytest.mark.parametrize("name", ["doomed", "good", "cut short", "curves", "audited", "by steps"])

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import BATCHES, Digits, Scripted, outcome, times, trainer, watcher
+from callback_runs import BATCHES, Digits, Interrupted, Pull, Scripted, outcome, times, trainer, watcher
 from digits_runs import DOOMED, digits, predictor
 from torch.utils.data import DataLoader
 
@@ -20,29 +20,6 @@ from lightning_nndyn import (
 )
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.signature import DEFAULT_TIMES
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Pull(L.Callback):
-    """Pulls the plug after so many batches, having saved a checkpoint."""
-
-    def __init__(self, path: Path, batches: int) -> None:
-        self.path, self.batches = path, batches
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.batches and self.batches % BATCHES:
-            self.pull(trainer)
-
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.batches:
-            self.pull(trainer)
-
-    def pull(self, trainer: Any) -> None:
-        trainer.save_checkpoint(self.path)
-        raise Interrupted
 
 
 class Resumable(Digits):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-import torch
 from digits_runs import predictor
-from processes import run_script
+from processes import needs_gloo, results, run_script, times
 
 from lightning_nndyn.signature import DEFAULT_TIMES
 
@@ -28,13 +26,7 @@ each_sharded = pytest.mark.parametrize(
     ("of", "strategy"), [*((2, name) for name in SHARDED), (4, "fsdp2")], indirect=["of"]
 )
 
-pytestmark = [
-    pytest.mark.skipif(
-        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-        reason="torch was built without gloo",
-    ),
-    pytest.mark.timeout(900),  # four processes on two busy cores take minutes
-]
+pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two busy cores take minutes
 
 
 Results: TypeAlias = Callable[[str], list[dict[str, Any]]]
@@ -58,16 +50,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 def of(request: pytest.FixtureRequest, folders: Callable[[int], Path]) -> Results:
     """What each of so many processes has left of a run, by the run's name."""
     processes: int = request.param
-    folder = folders(processes)
-
-    def results(name: str) -> list[dict[str, Any]]:
-        return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(processes)]
-
-    return results
-
-
-def times(result: dict[str, Any]) -> list[float]:
-    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
+    return partial(results, folders(processes), processes=processes)
 
 
 @each_strategy

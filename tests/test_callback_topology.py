@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import BATCHES, Digits, hooks, outcome, rows, times, trainer, watcher
+from callback_runs import BATCHES, Digits, Interrupted, Pull, hooks, outcome, rows, times, trainer, watcher
 from digits_runs import DOOMED, module_class, predictor
 from lightning.pytorch.loggers import CSVLogger
 from test_callback import listening
@@ -339,22 +339,6 @@ def test_runs_of_two_topologies_make_no_predictor(sweep: Path, tmp_path: Path) -
 
 
 # -- resumption ----------------------------------------------------------------------------------------------
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Pull(L.Callback):
-    """Pulls the plug after so many batches, having saved a checkpoint."""
-
-    def __init__(self, path: Path, batches: int) -> None:
-        self.path, self.batches = path, batches
-
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.batches:
-            trainer.save_checkpoint(self.path)
-            raise Interrupted
 
 
 class Steady(Digits):

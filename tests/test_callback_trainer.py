@@ -14,14 +14,14 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import BATCHES, Digits, curve_reader, hooks, outcome, times, trainer, watcher
+from callback_runs import BATCHES, Digits, Endless, curve_reader, hooks, outcome, times, trainer, watcher
 from digits_runs import DOOMED, GOOD, loader
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.tuner import Tuner
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_nndyn import GraphDynamicsCallback, SnapshotTaker, rolled_graph
 from lightning_nndyn.errors import NNDynWarning
@@ -167,13 +167,6 @@ class Reloading(Noisy):
 
     def train_dataloader(self) -> DataLoader[Any]:
         return loader(seed=self.current_epoch, batch_size=48 * (self.current_epoch + 1))
-
-
-class Endless(IterableDataset[Any]):
-    """Digits without a length."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(loader())
 
 
 class Streamed(Validated):

@@ -10,9 +10,9 @@ import lightning.pytorch as L
 import pytest
 import torch
 from callback_runs import Digits, trainer, watcher
+from decoders import DecoderLayer, Sizes
 from memory_peaks import graph_bytes, measured, solver_bytes, weight_bytes
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import lightning_nndyn as nd
 from lightning_nndyn.tracing import LayerTracer, Topology
@@ -44,25 +44,9 @@ class Wide(nn.Module):
         return self.last(x.mean((2, 3)))
 
 
-class Transformer(nn.Module):
+def transformer() -> nn.Module:
     """One pre-norm block with attention and a gated linear unit."""
-
-    def __init__(self, width: int = 1024, heads: int = 16) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.gate, self.up = (nn.Linear(width, 4 * width) for _ in range(2))
-        self.down = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norms[0](x)
-        split = [
-            f(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
-        ]
-        x = x + self.out(F.scaled_dot_product_attention(*split, is_causal=True).transpose(1, 2).flatten(2))
-        y = self.norms[1](x)
-        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+    return DecoderLayer(Sizes(width=1024, heads=16, depth=1, vocabulary=1, hidden=4096, gated=True))
 
 
 class Joined(nn.Module):
@@ -123,7 +107,7 @@ CASES = {
     "AlexNet-like, float64": Case(alexnet_like, (1, 3, 16, 16), dtype=torch.float64),
     "wide residual": Case(Wide, IMAGE),
     "wide residual, data flow": Case(Wide, IMAGE, "dataflow"),
-    "transformer": Case(Transformer, (1, 8, 1024), "dataflow"),
+    "transformer": Case(transformer, (1, 8, 1024), "dataflow"),
     "bfloat16": Case(WIDE_MLP, (2, 64), "dataflow", torch.bfloat16),
     "wide residual, bfloat16": Case(lambda: Wide(16), IMAGE, dtype=torch.bfloat16),
     "transposed in groups": Case(TRANSPOSED, (1, 3, 2, 2)),

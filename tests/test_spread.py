@@ -7,20 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from processes import run_script
+from processes import needs_gloo, run_script
 
 from lightning_nndyn.spread import share_of_rows
 
 NETWORKS = ["lenet", "lenet, dataflow", "block", "perceptron"]
 WAYS = ["fsdp2", "hybrid", "flat", "flat, original", "flat, one unit", "flat, gradients", "flat, not cut"]
 
-pytestmark = [
-    pytest.mark.skipif(
-        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-        reason="torch was built without gloo",
-    ),
-    pytest.mark.timeout(900),  # four processes on two busy cores take minutes
-]
+pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two busy cores take minutes
 
 
 @pytest.fixture(scope="module", params=[2, 4])

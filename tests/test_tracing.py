@@ -176,6 +176,34 @@ def test_a_layer_called_twice_is_two_node_layers() -> None:
     assert graph.num_nodes == 12
 
 
+def test_a_layer_of_two_names_goes_by_the_first() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = self.second = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x).relu())
+
+    assert nd.rolled_graph(Shared()).layer_names == ("input", "first", "first#2")
+
+
+def test_a_tied_weight_goes_by_the_layer_that_runs() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.body, self.again = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+            self.head = nn.Linear(4, 9)
+            self.again.weight, self.head.weight = self.body.weight, self.embedding.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.again(self.body(self.embedding(x)).relu()))
+
+    graph = nd.rolled_graph(Tied(), torch.zeros(2, 3, dtype=torch.long))
+    assert graph.layer_names == ("input", "body", "again", "head")
+    assert graph.left_out.keys() == {"embedding"}
+
+
 def test_weights_written_in_place_through_views() -> None:
     class InPlace(nn.Module):
         def __init__(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.files import write_whole
 
 FORMAT = 1
 PATTERN = "nndyn-*.json"
@@ -22,16 +22,7 @@ def write_run(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: if the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w") as file:
-            json.dump({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, json.dumps({"format": FORMAT, **content}).encode())
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ process leaves behind is a temporary file, which nobody reads.
 
 import gzip
 import json
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,6 +17,7 @@ from typing import Any
 from lightning_nndyn.corpus.grid import BAND
 from lightning_nndyn.corpus.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
+from lightning_nndyn.files import TEMPORARY, write_whole
 
 try:
     import fcntl
@@ -147,7 +146,7 @@ class CorpusFolder:
 
     def _sweep(self) -> None:
         """Delete what processes killed long ago left behind; younger files may be somebody's work."""
-        for file in [*self.runs.glob(".tmp-*"), *self.folder.glob(".tmp-*")]:
+        for file in [*self.runs.glob(f"{TEMPORARY}*"), *self.folder.glob(f"{TEMPORARY}*")]:
             try:
                 if time.time() - file.stat().st_mtime > _STALE_SECONDS:
                     file.unlink()
@@ -191,26 +190,13 @@ def read_record(file: Path) -> RunRecord:
 
 
 def write_atomically(target: Path, content: bytes, *, keep_existing: bool = False) -> None:
-    """Write a file through a temporary one beside it, synced to disk before it takes the name.
-
-    With `keep_existing`, a file that another process put there in the meantime is left as it is.
+    """Write a file as `write_whole` does.
 
     Raises:
         CorpusError: The disk is full or the folder cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
-        try:
-            with open(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            if not (keep_existing and target.exists()):
-                os.replace(name, target)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(target, content, keep_existing=keep_existing)
     except OSError as error:
         raise CorpusError(
             f"cannot write {str(target)!r}: {error}; free some space or choose another folder"

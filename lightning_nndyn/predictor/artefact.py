@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
+from lightning_nndyn.files import write_whole
 from lightning_nndyn.predictor.archive import dumps, unknown_types
 from lightning_nndyn.signature import SIGNATURE_VERSION
 
@@ -41,7 +42,6 @@ def write(path: str | os.PathLike[str], card: dict[str, Any], models: list[dict[
     Equal models give equal bytes.
     """
     archive, card_file = paths(path)
-    archive.parent.mkdir(parents=True, exist_ok=True)
     content = dumps({"card": _plain(card), "models": models})
     full = {
         **card,
@@ -49,8 +49,8 @@ def write(path: str | os.PathLike[str], card: dict[str, Any], models: list[dict[
         "size": len(content),
         "versions": _versions(),
     }
-    _replace(archive, content)
-    _replace(card_file, (json.dumps(full, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(archive, content)
+    write_whole(card_file, (json.dumps(full, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -169,15 +169,3 @@ def _versions() -> dict[str, str]:
 def _plain(card: dict[str, Any]) -> str:
     kept = {name: value for name, value in card.items() if name not in _CARD_ONLY}
     return json.dumps(kept, allow_nan=False)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

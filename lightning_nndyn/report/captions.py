@@ -37,5 +37,3 @@ UNORDERED = (
     "The graph is not a chain: its layers are drawn in the order of the forward pass, without what "
     "flows between them."
 )
-
-DETAIL = "Squares: predicted accuracy at each verdict. Thick line: validation accuracy."

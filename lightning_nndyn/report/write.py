@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_nndyn.errors import ReportError
+from lightning_nndyn.files import write_whole
 from lightning_nndyn.report.bar import bar_of
 from lightning_nndyn.report.load import load
 from lightning_nndyn.report.page import page
@@ -62,26 +62,13 @@ def write_report(
     found = load([Path(path) for path in paths], metric)
     bar = bar_of(found.runs, low_threshold, low_share)
     summary, replayed = summarise(found, bar), replay(found.runs, bar, seed)
-    text = page(found, bar, summary, replayed, title)
-    size = _write(Path(output), text.encode())
-    return Report(Path(output), size, summary, replayed, list(found.unreadable.values()))
+    content = page(found, bar, summary, replayed, title).encode()
+    _write(Path(output), content)
+    return Report(Path(output), len(content), summary, replayed, list(found.unreadable.values()))
 
 
-def _write(path: Path, content: bytes) -> int:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _write(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise ReportError(f"cannot write the page to {str(path)!r} ({error}): give another place") from error
-    finally:
-        _forget(part)
-    return len(content)
-
-
-def _forget(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except OSError:  # its folder is a file
-        return

@@ -59,7 +59,8 @@ def graph_bytes(graph: RolledGraph) -> int:
         tensors += (
             [] if weight.wiring is None else [getattr(weight.wiring, n) for n in weight.wiring._TENSORS]
         )
-    return sum({tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
+    storages = {storage._cdata: storage for storage in (tensor.untyped_storage() for tensor in tensors)}
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def solver_bytes(graph: RolledGraph) -> int:

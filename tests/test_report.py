@@ -26,9 +26,9 @@ from lightning_nndyn.callback.audit import field_rate, read_ended
 from lightning_nndyn.callback.run_file import read_run
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import ReportError
+from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.report import write_report
 from lightning_nndyn.report.load import load
-from lightning_nndyn.report.pruners import pruner_epochs
 from lightning_nndyn.report.replay import patience_epochs
 
 EPOCHS = 3

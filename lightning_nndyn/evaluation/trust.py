@@ -128,13 +128,22 @@ def _probabilities(courses: Sequence[Course], corpus: str, method: str, time: fl
 def _unseen(collection: Collection, seed: int) -> dict[str, list[Course]]:
     """Courses of all runs, each by a predictor that was fitted without its configuration."""
     courses: dict[str, list[Course]] = {kind: [] for kind in METHODS}
-    numbers = np.unique(collection.configurations, return_inverse=True)[1]
-    for test in folds(numbers, seed):
-        train = np.setdiff1d(np.arange(len(numbers)), test)
-        predictor = collection.take(train).fit(new_predictor(collection, seed=seed))
+    for test in held_out_folds(collection, seed):
+        predictor = fitted_without(collection, test, seed)
         for kind, found in courses.items():
             found += follow(predictor, collection.take(test), kind)
     return courses
+
+
+def held_out_folds(collection: Collection, seed: int) -> list[NDArray[np.int64]]:
+    """Five sets of runs, by their places; a configuration is in one of them."""
+    return folds(np.unique(collection.configurations, return_inverse=True)[1], seed)
+
+
+def fitted_without(collection: Collection, test: NDArray[np.int64], seed: int) -> Predictor:
+    """A predictor of the kind that is shipped, fitted to all runs but these."""
+    train = np.setdiff1d(np.arange(len(collection.records)), test)
+    return collection.take(train).fit(new_predictor(collection, seed=seed))
 
 
 def _split(courses: Sequence[Course], random: np.random.Generator) -> Iterator[tuple[str, float]]:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_nndyn.errors import MissingExtraError
+from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.pruners import NAMES, pruner_epochs
 from lightning_nndyn.report.run import Run, Values
 
 PATIENCES = (3, 10)
 """Epochs without a better accuracy after which a run is stopped; 10 is the paper's."""
+
+_PRUNERS = {"median": "Median rule", "asha": "ASHA", "hyperband": "Hyperband"}
+"""Optuna's that are replayed, and what they are called on the page."""
 
 _VALUES = 400_000  # accuracies that are replayed at most, which bounds how many orders there are
 _ORDERS = 20
@@ -89,7 +92,7 @@ def replay(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
         after = np.array([patience_epochs(run.curve, patience) for run in usable], dtype=float)
         outcomes.append(table.outcome(f"Patience {patience}", f"no better for {patience} epochs", [after]))
     try:
-        outcomes += [table.pruned(name, seed) for name in NAMES]
+        outcomes += [table.pruned(name, seed) for name in _PRUNERS]
     except MissingExtraError as error:
         return Replay(len(usable), int(table.good.sum()), float(table.lengths.sum()), outcomes, str(error))
     return Replay(len(usable), int(table.good.sum()), float(table.lengths.sum()), outcomes)
@@ -129,7 +132,7 @@ class _Table:
             epochs = np.empty(len(order))
             epochs[order] = pruner_epochs(name, [self.curves[i] for i in order], number)
             after.append(epochs)
-        return self.outcome(NAMES[name], "Optuna's, with its defaults", after)
+        return self.outcome(_PRUNERS[name], "Optuna's, with its defaults", after)
 
     def outcome(self, name: str, note: str, after: Sequence[np.ndarray]) -> Outcome:
         """What comes of ending the runs after these epochs, for each order."""

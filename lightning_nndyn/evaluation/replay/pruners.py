@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.report.run import Values
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
 
-NAMES = {
-    "median": "Median rule",
-    "asha": "ASHA",
-    "hyperband": "Hyperband",
+_CLASSES = {
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "asha": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "wilcoxon": "WilcoxonPruner",
 }
-"""What they are called on the page."""
 
 
-def pruner_epochs(name: str, curves: Sequence[Values], seed: int) -> list[int]:
+def pruner_epochs(
+    name: str, curves: Sequence[Sequence[float | None]], seed: int, **settings: float
+) -> list[int]:
     """After how many epochs a pruner ends each run, when they are trained one after the other.
 
     Args:
-        name: one of `NAMES`.
+        name: "median", "percentile", "asha", "hyperband" or "wilcoxon".
         curves: validation accuracy after each epoch, in the order of training; gaps are passed over.
         seed: tells Hyperband's brackets apart.
+        settings: arguments of Optuna's class; its defaults unless given, but for the first epoch as the least
+            that halving trains a run.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -45,24 +49,22 @@ def pruner_epochs(name: str, curves: Sequence[Values], seed: int) -> list[int]:
             # Hyperband draws a run's bracket from the study's name.
             study_name=f"{name}-{seed}",
             sampler=optuna.samplers.RandomSampler(seed),
-            pruner=_made(name, longest),
+            pruner=_made(name, longest, settings),
         )
         return [_trained(study, curve) for curve in curves]
 
 
-def _made(name: str, longest: int) -> BasePruner:
-    """With Optuna's defaults, but for the first epoch as the least that a run is trained."""
+def _made(name: str, longest: int, settings: Mapping[str, Any]) -> BasePruner:
     from optuna import pruners
 
-    makers: dict[str, Callable[[], BasePruner]] = {
-        "median": pruners.MedianPruner,
-        "asha": lambda: pruners.SuccessiveHalvingPruner(min_resource=1),
-        "hyperband": lambda: pruners.HyperbandPruner(min_resource=1, max_resource=max(1, longest)),
+    least: dict[str, dict[str, int]] = {
+        "asha": {"min_resource": 1},
+        "hyperband": {"min_resource": 1, "max_resource": max(1, longest)},
     }
-    return makers[name]()
+    return getattr(pruners, _CLASSES[name])(**{**least.get(name, {}), **settings})
 
 
-def _trained(study: Study, curve: Values) -> int:
+def _trained(study: Study, curve: Sequence[float | None]) -> int:
     from optuna.trial import TrialState
 
     trial, best = study.ask(), 0.0

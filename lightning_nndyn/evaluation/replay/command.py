@@ -1,0 +1,158 @@
+"""The command ``nndyn evaluate sweep``: all corpora, all ways of stopping, all files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from lightning_nndyn import __version__
+from lightning_nndyn.evaluation.compare import BANDS, FOLDS
+from lightning_nndyn.evaluation.replay.entrants import entrants
+from lightning_nndyn.evaluation.replay.held_out import RATES, TIMES, Fold, held_out_policies, judge_fold
+from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
+from lightning_nndyn.evaluation.replay.page import Subject, write
+from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
+from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
+from lightning_nndyn.evaluation.replay.runs import Run, corpus_runs, sweeps
+
+Said = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The sweeps of one band of a corpus: the same for all ways of stopping."""
+
+    path: str
+    fingerprint: str
+    subject: Subject
+    count: int
+    size: int
+    seed: int
+
+    def sweeps(self) -> list[list[Run]]:
+        runs = corpus_runs(self.path, self.fingerprint).runs
+        return sweeps(runs, self.subject.band, self.count, self.size, self.seed)
+
+
+def replay_sweeps(
+    corpora: Sequence[Path | str],
+    output: Path | str,
+    *,
+    count: int = 200,
+    size: int = 50,
+    seed: int = 0,
+    jobs: int = 1,
+    cache: Path | str = "nndyn-replay-cache",
+    minutes: float | None = None,
+    said: Said = lambda message: None,
+) -> list[Outcome] | None:
+    """Replay corpora as sweeps in random order under every way of stopping, and write what came out.
+
+    Writes `replay.json` (the rows), `replay.md` (their tables; text around the two marks in an existing file
+    stays) and `figures/replay.png`. The same arguments give the same files. What is finished is kept in
+    `cache`, so that a replay that was cut goes on; delete it after a change of the code.
+
+    Args:
+        corpora: corpus folders or parquet files.
+        output: folder to write to.
+        count: sweeps of each corpus and band, in the same orders for all ways of stopping.
+        size: runs in a sweep.
+        seed: of orders, folds and forests.
+        jobs: processes.
+        cache: folder for finished parts.
+        minutes: begin no part after so many; None for no end.
+        said: called with a line about each part.
+
+    Returns:
+        Outcomes by corpus and band, ours last. None if time was up before all parts were finished: nothing is
+        written then.
+
+    Raises:
+        CorpusError: a corpus cannot be read.
+        PredictorError: a corpus has no runs, or too few to fit a predictor.
+        MissingExtraError: optuna, pyarrow (for parquet) or matplotlib is not installed.
+    """
+    kept = Parts(Path(cache), float("inf") if minutes is None else time.time() + 60 * minutes)
+    found: dict[Subject, list[Outcome | None]] = {}
+    bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
+    work = [(band, policy, kept) for band in bands for policy in entrants()]
+    for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
+        found.setdefault(band.subject, []).append(_told(outcome, said))
+    folds = _folds(bands, kept, seed, jobs, said)
+    work = [
+        (band, policy, kept)
+        for band in bands
+        if band.path in folds
+        for policy in held_out_policies(folds[band.path])
+    ]
+    for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
+        found[band.subject].append(_told(outcome, said))
+    outcomes = [outcome for own in found.values() for outcome in own if outcome is not None]
+    if len(folds) < len({band.path for band in bands}) or any(None in own for own in found.values()):
+        said(f"time is up, {len(outcomes)} parts are finished: run the same command again to go on")
+        return None
+    write(outcomes, list(found), count, size, Path(output))
+    return outcomes
+
+
+def _bands(path: str, count: int, size: int, seed: int) -> Iterator[_Band]:
+    """Those that have enough runs for a sweep."""
+    printed = fingerprint(path)
+    corpus = corpus_runs(path, printed)
+    for band in BANDS:
+        drawn = sweeps(corpus.runs, band, count, size, seed)
+        if drawn:
+            subject = Subject.of(corpus.collection.name, band, corpus.runs, drawn)
+            yield _Band(path, printed, subject, count, size, seed)
+
+
+def _parallel(jobs: int, function: Callable[..., Any], work: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    yield from parallel(joblib.delayed(function)(*arguments) for arguments in work)
+
+
+def _replayed(band: _Band, policy: SweepPolicy, kept: Parts) -> Outcome | None:
+    subject, name = band.subject, name_of(policy)
+    settings = [__version__, band.fingerprint, subject.band, policy, band.count, band.size, band.seed]
+    part = kept.get(
+        f"{subject.corpus} {subject.band} {name}",
+        repr(settings),
+        lambda: counted(policy, band.sweeps()),
+    )
+    return None if part is None else Outcome(corpus=subject.corpus, band=subject.band, **part)
+
+
+def _told(outcome: Outcome | None, said: Said) -> Outcome | None:
+    if outcome is not None:
+        one = outcome
+        said(
+            f"{one.corpus}, {one.band}: {one.policy}: {one.epochs_share:.1%} of the epochs, "
+            f"regret {100 * one.regret:.2f} points ({one.seconds:.1f} s)"
+        )
+    return outcome
+
+
+def _folds(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, list[Fold]]:
+    """What our predictors say of held-out runs, by the corpus' path; left out where time was up."""
+    corpora = {band.path: band for band in bands}
+    work = [(band, number, seed, kept) for band in corpora.values() for number in range(FOLDS)]
+    found: dict[str, list[Fold]] = {}
+    for fold, (band, number, *_) in zip(_parallel(jobs, _judged, work), work, strict=True):
+        if fold is not None:
+            said(f"{band.subject.corpus}: fold {number + 1} of {FOLDS} judged ({fold['seconds']:.1f} s)")
+            found.setdefault(band.path, []).append(fold)
+    return {path: folds for path, folds in found.items() if len(folds) == FOLDS}
+
+
+def _judged(band: _Band, number: int, seed: int, kept: Parts) -> Fold | None:
+    settings = [__version__, band.fingerprint, number, seed, RATES, TIMES]
+    return kept.get(
+        f"{band.subject.corpus} fold {number}",
+        repr(settings),
+        lambda: judge_fold(corpus_runs(band.path, band.fingerprint).collection, number, seed),
+    )

@@ -1,0 +1,59 @@
+"""All ways of stopping that are replayed, with the settings that are tried of each."""
+
+from __future__ import annotations
+
+from lightning_nndyn.evaluation.replay.learned import Learned
+from lightning_nndyn.evaluation.replay.policies import (
+    BestShare,
+    NoStopping,
+    Patience,
+    Pruner,
+    SweepPolicy,
+    Wilcoxon,
+)
+from lightning_nndyn.evaluation.replay.surrogate import Surrogate
+
+PATIENCES = (3, 10)
+"""Epochs without a better accuracy; 10 is the paper's."""
+
+PERCENTILES = (10, 25, 75)
+"""Of Optuna's `PercentilePruner`: the share of runs that it lets go on, in percent; `MedianPruner` is 50."""
+
+REDUCTIONS = (2, 3, 4)
+"""One run in so many goes on at each rung. Optuna's default is 4 for successive halving, 3 for Hyperband."""
+
+TOP_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Of the runs that go on after one epoch."""
+
+BEGUN_SHARES = (0.1, 0.25, 0.5)
+"""Of the runs that begin, by what their hyperparameters promise."""
+
+LEARNED_RATES = (0.05, 0.2)
+"""False stops that a predictor learned in the sweep is allowed; 5 % is the default."""
+
+
+def entrants() -> list[SweepPolicy]:
+    """Those that need nothing but the sweep's own runs.
+
+    Predictors that were fitted elsewhere are added to them, see `held_out_policies`.
+    """
+    return [
+        NoStopping(),
+        *(Patience(epochs) for epochs in PATIENCES),
+        Pruner("median", "MedianPruner"),
+        *(
+            Pruner("percentile", "PercentilePruner", f"{kept} %", {"percentile": float(kept)})
+            for kept in PERCENTILES
+        ),
+        *(_halving("asha", "SuccessiveHalvingPruner", factor) for factor in REDUCTIONS),
+        *(_halving("hyperband", "HyperbandPruner", factor) for factor in REDUCTIONS),
+        *(BestShare(share) for share in TOP_SHARES),
+        *(Surrogate(share) for share in BEGUN_SHARES),
+        Wilcoxon(),
+        *(Learned(rate) for rate in LEARNED_RATES),
+        Learned(LEARNED_RATES[0], reads="weights"),
+    ]
+
+
+def _halving(name: str, family: str, factor: int) -> Pruner:
+    return Pruner(name, family, f"1/{factor}", {"reduction_factor": factor})

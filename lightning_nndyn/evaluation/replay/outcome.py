@@ -1,0 +1,83 @@
+"""What a way of stopping spends on sweeps, and what it misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
+from lightning_nndyn.evaluation.replay.runs import Run
+
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A way of stopping, over all sweeps of one corpus and band.
+
+    Attributes:
+        corpus: where the runs come from.
+        band: "all", or "trainable" for the runs that did not diverge and learned something.
+        policy: family and setting.
+        epochs_share: epochs spent, as a share of those of no stopping; mean over sweeps.
+        regret: by how much the best accuracy that was found, in stopped runs until they were stopped, is
+            below the best there was, a fraction; mean over sweeps.
+        good_stopped: share of all good runs that were stopped or not begun; None where none is good.
+        best_kept: share of the sweeps whose best run was not stopped.
+        family: see `SweepPolicy`.
+        ours: whether it is one of this package.
+        seconds: that it took.
+    """
+
+    corpus: str
+    band: str
+    policy: str
+    epochs_share: float
+    regret: float
+    good_stopped: float | None
+    best_kept: float
+    family: str
+    ours: bool
+    seconds: float
+
+    def row(self) -> dict[str, Any]:
+        """What is published, JSON-able."""
+        hidden = ("family", "ours", "seconds")
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
+
+
+def counted(policy: SweepPolicy, sweeps: Sequence[Sequence[Run]]) -> dict[str, Any]:
+    """The numbers of an `Outcome`, and its policy."""
+    each = [_one(runs, np.array(policy.epochs(runs))) for runs in sweeps]
+    shares, regrets, stopped, good, kept = (
+        np.array(column, dtype=np.float64) for column in zip(*each, strict=True)
+    )
+    return {
+        "policy": name_of(policy),
+        "epochs_share": round(float(shares.mean()), _DIGITS),
+        "regret": round(float(regrets.mean()), _DIGITS),
+        "good_stopped": round(float(stopped.sum() / good.sum()), _DIGITS) if good.any() else None,
+        "best_kept": round(float(kept.mean()), _DIGITS),
+        "family": policy.family,
+        "ours": policy.ours,
+    }
+
+
+def _one(runs: Sequence[Run], epochs: np.ndarray) -> tuple[float, float, int, int, bool]:
+    """Epochs spent as a share, regret, good runs stopped, good runs, and whether a best one was kept."""
+    whole = np.array([run.epochs for run in runs])
+    accuracies = np.array([run.accuracy for run in runs])
+    good = np.array([run.good for run in runs])
+    stopped = epochs < whole
+    best = accuracies == accuracies.max()
+    found = max(run.found(spent) for run, spent in zip(runs, epochs, strict=True))
+    return (
+        float(epochs.sum() / whole.sum()),
+        float(accuracies.max() - found),
+        int((good & stopped).sum()),
+        int(good.sum()),
+        bool((best & ~stopped).any()),
+    )

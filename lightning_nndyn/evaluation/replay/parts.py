@@ -1,0 +1,63 @@
+"""Finished parts of a long computation, kept in files, so that it goes on where it was cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.store import write_atomically
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A folder of finished parts.
+
+    Attributes:
+        folder: where they lie; made when the first is written.
+        until: no part begins after this, in seconds since 1970.
+    """
+
+    folder: Path
+    until: float = float("inf")
+
+    def get(self, name: str, settings: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """A part: from its file, or made, timed (`seconds`) and written.
+
+        Args:
+            name: for readers, in its file's name.
+            settings: all that it depends on, for the part of the name that tells it from others.
+            make: computes it; JSON-able.
+
+        Returns:
+            None where it is not there and it is too late to begin.
+
+        Raises:
+            CorpusError: the folder cannot be written.
+        """
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        file = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
+        if file.exists():
+            found: dict[str, Any] = json.loads(file.read_text())
+            return found
+        if time.time() > self.until:
+            return None
+        begin = time.perf_counter()
+        made = make() | {"seconds": round(time.perf_counter() - begin, 2)}
+        write_atomically(file, json.dumps(made).encode())
+        return made
+
+
+def fingerprint(corpus: Path | str) -> str:
+    """Of a corpus' files: another one where any of them changes."""
+    path, total = Path(corpus), hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file():
+            total.update(file.name.encode())
+            total.update(file.read_bytes())
+    return total.hexdigest()

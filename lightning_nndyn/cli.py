@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from lightning_nndyn import __version__
 from lightning_nndyn.errors import NNDynError
@@ -25,6 +26,19 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
+
+
+class _PredictionsUnlessNamed(TyperGroup):
+    """`nndyn evaluate CORPUS...` is `nndyn evaluate predictions CORPUS...`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["predictions", *args]
+        return super().parse_args(ctx, args)
+
+
+evaluate_app = typer.Typer(cls=_PredictionsUnlessNamed, no_args_is_help=True)
+app.add_typer(evaluate_app, name="evaluate")
 
 
 _PIPE_WIDTH = 160
@@ -459,7 +473,52 @@ def report(
     typer.echo(f"{written.file}: {written.summary.runs} runs, {written.size / 1e6:.2f} MB")
 
 
-@app.command("evaluate")
+@app.command()
+def sweep(
+    plan: Annotated[Path, typer.Argument(help="YAML file: what to train, the search space, how many runs.")],
+    trials: Annotated[
+        int | None, typer.Option(help="Runs that are to end in all; the file's number unless given.", min=1)
+    ] = None,
+) -> None:
+    """Search hyperparameters: runs that the sweep's own finished runs say will end low are stopped.
+
+    Goes on with a sweep that was cut. Several of these commands on one file work side by side.
+
+    Example: `nndyn sweep examples/sweep.yaml`
+    """
+    from dataclasses import replace
+
+    from rich.live import Live
+
+    from lightning_nndyn.study import load_plan
+    from lightning_nndyn.study import sweep as run_sweep
+    from lightning_nndyn.study.table import mean_seconds, trials_table
+
+    found = load_plan(plan)
+    wanted = replace(found, trials=trials or found.trials)
+
+    def shown(study: Any) -> Any:
+        known = study.get_trials(deepcopy=False)
+        return trials_table(known, wanted.trials, wanted.direction, mean_seconds(known))
+
+    console = _console()
+    if not console.is_terminal:  # a live table in a file would be printed over and over
+        console.print(shown(run_sweep(wanted)))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        run_sweep(wanted, lambda study: live.update(shown(study), refresh=True))
+
+
+@evaluate_app.callback()
+def evaluate_what() -> None:
+    """Measure on recorded runs: how good predictions are, and what stopping by them saves in a sweep.
+
+    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`,
+        short for `nndyn evaluate predictions ...`; or `nndyn evaluate sweep corpora/*.parquet --output docs`
+    """
+
+
+@evaluate_app.command("predictions")
 def evaluate_corpora(
     corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
     output: Annotated[Path, typer.Option(help="Folder for rows, tables and figures.")] = Path(
@@ -483,6 +542,35 @@ def evaluate_corpora(
         said=typer.echo,
     )  # fmt: skip
     typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
+
+
+@evaluate_app.command("sweep")
+def evaluate_sweep(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figure.")] = Path("nndyn-results"),
+    sweeps: Annotated[int, typer.Option(help="Random orders of each corpus.", min=1)] = 200,
+    size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,
+    seed: Annotated[int, typer.Option(help="Of orders, folds and forests.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    cache: Annotated[
+        Path, typer.Option(help="Finished parts, to go on with after a cut; delete it after changes of code.")
+    ] = Path("nndyn-replay-cache"),
+    minutes: Annotated[
+        float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
+    ] = None,
+) -> None:
+    """Replay corpora as sweeps in random order: what Optuna's pruners, patience, others and we save and miss.
+
+    Example: `nndyn evaluate sweep pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    """
+    from lightning_nndyn.evaluation import replay_sweeps
+
+    outcomes = replay_sweeps(
+        corpora, output, count=sweeps, size=size, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
+        said=typer.echo,
+    )  # fmt: skip
+    if outcomes is not None:
+        typer.echo(f"{output / 'replay.md'}: {len(outcomes)} rows")
 
 
 def _score_table(predictor: Any) -> Table:

@@ -1,0 +1,155 @@
+"""What a sweep's YAML file says, checked before anything is trained."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.errors import SweepError
+
+_RANGE = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep.
+
+    Attributes:
+        file: that it was read from; other paths in it are relative to its folder.
+        train: ``script.py:function``, called with the hyperparameters (a dict) and the callback; it trains
+            one run and returns the metric's final value.
+        space: for each hyperparameter its values: a list of choices, or ``low`` and ``high``, with
+            ``log: true`` or ``step`` if wanted. Whole numbers at both ends give whole numbers.
+        trials: runs that are to end, stopped ones among them.
+        monitor: the metric after each epoch, where it is an accuracy that Lightning logs: read beside the
+            weights.
+        direction: "maximize" or "minimize".
+        storage: of the study: a file (Optuna's journal), or the URL of a data base.
+        name: of the study; the file's unless given.
+        seed: of the sampler; None for another at each start.
+        callback: further arguments of `GraphDynamicsCallback`.
+        learner: arguments of `SweepPredictor`.
+    """
+
+    file: Path
+    train: str
+    space: Any
+    trials: Any = 50
+    monitor: str | None = None
+    direction: Any = "maximize"
+    storage: str = "sweep.journal"
+    name: str = ""
+    seed: int | None = None
+    callback: Mapping[str, Any] = field(default_factory=dict)
+    learner: Mapping[str, Any] = field(default_factory=dict)
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Draws a value for each hyperparameter."""
+        return {name: _suggested(trial, name, values) for name, values in self.space.items()}
+
+    def function(self) -> Callable[[dict[str, Any], Any], float]:
+        """What trains one run.
+
+        Raises:
+            SweepError: there is no such file, or no such function in it.
+        """
+        script, _, name = self.train.rpartition(":")
+        path = self.file.parent / script
+        if not script or not path.is_file():
+            raise SweepError(
+                f"train: {self.train!r} names no file beside {self.file}: give script.py:function"
+            )
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        if specification is None or specification.loader is None:
+            raise SweepError(f"train: {self.train!r} is no Python file: give script.py:function")
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[path.stem] = module  # processes that training starts import it by its name
+        sys.path.insert(0, str(path.parent))
+        specification.loader.exec_module(module)
+        found = getattr(module, name, None)
+        if not callable(found):
+            raise SweepError(f"train: there is no function {name!r} in {path}")
+        return found
+
+
+def load_plan(file: Path | str) -> Plan:
+    """Reads and checks a sweep's YAML file.
+
+    Raises:
+        SweepError: it cannot be read, a part is missing or unknown, or a range is none.
+    """
+    import yaml  # comes with Lightning; it has no types
+
+    path = Path(file)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SweepError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SweepError(f"{path} holds no mapping: give at least `train` and `space`")
+    known = {one.name for one in fields(Plan)} - {"file"}
+    unknown, missing = sorted(set(content) - known), sorted({"train", "space"} - set(content))
+    if unknown or missing:
+        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {unknown[0]!r}"
+        raise SweepError(f"{path} {what}; it may have {', '.join(sorted(known))}")
+    plan = Plan(**{"file": path, "name": path.stem, **content})
+    _check(plan)
+    return plan
+
+
+def _check(plan: Plan) -> None:
+    if plan.direction not in ("maximize", "minimize"):
+        raise SweepError(f"direction: {plan.direction!r} is neither maximize nor minimize")
+    if not isinstance(plan.trials, int) or plan.trials < 1:
+        raise SweepError(f"trials: {plan.trials!r} is no number of runs; give a whole number of at least 1")
+    if not isinstance(plan.space, Mapping) or not plan.space:
+        raise SweepError(
+            "space: name at least one hyperparameter, such as `lr: {low: 1e-4, high: 0.1, log: true}`"
+        )
+    for name, values in plan.space.items():
+        _check_values(name, values)
+
+
+def _check_values(name: str, values: Any) -> None:
+    if isinstance(values, list) and values:
+        return
+    if not isinstance(values, Mapping) or not {"low", "high"} <= set(values) <= _RANGE:
+        raise SweepError(
+            f"space: {name}: {values!r} is neither a list of choices nor a range such as "
+            "{low: 1e-4, high: 0.1, log: true}"
+        )
+    for end in ("low", "high"):
+        if isinstance(_number(values[end]), str):
+            raise SweepError(f"space: {name}: {end}: {values[end]!r} is no number")
+    low, high = _number(values["low"]), _number(values["high"])
+    if not low < high or (values.get("log") and low <= 0):
+        raise SweepError(
+            f"space: {name}: from {low} to {high} is no range"
+            + " on a logarithmic scale" * bool(values.get("log"))
+        )
+    if values.get("log") and "step" in values:
+        raise SweepError(f"space: {name}: a range has either `log` or `step`")
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-4 for a text, as it has no point."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _suggested(trial: Any, name: str, values: Any) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high = _number(values["low"]), _number(values["high"])
+    log, step = bool(values.get("log")), _number(values.get("step"))
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, step=1 if step is None else int(step), log=log)
+    return trial.suggest_float(name, float(low), float(high), step=step, log=log)

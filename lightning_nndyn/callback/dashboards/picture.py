@@ -1,0 +1,105 @@
+"""A small figure: predicted accuracy over epochs, the validation accuracy beside it, the decision marked.
+
+It is drawn on a canvas of its own, so that neither pyplot's figures nor its backend are touched.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_nndyn.callback.dashboards.story import Story
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_WIDTH = 88
+"""Characters in a line of the title."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and the canvas that it is on, a `FigureCanvasAgg`."""
+
+    figure: Figure
+    canvas: Any  # its methods carry no types
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Red, green and blue: `[height, width, 3]`."""
+        self.canvas.draw()
+        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def draw(story: Story) -> Picture:
+    """Draws a run's predictions.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    _predictions(axes, story)
+    _accuracies(axes, story)
+    _decision(axes, story)
+    _label(axes, story)
+    # A dollar sign in a metric's name is no formula.
+    title = textwrap.fill(story.text, _WIDTH)
+    figure.suptitle(title, fontsize=8, parse_math=False)
+    return Picture(figure, canvas)
+
+
+def _predictions(axes: Axes, story: Story) -> None:
+    shown = [v for v in story.verdicts if math.isfinite(v.predicted_accuracy)]
+    points = [(v.epoch, 100 * v.predicted_accuracy) for v in shown]
+    strange = [point for point, verdict in zip(points, shown, strict=True) if not verdict.in_domain]
+    blue: dict[str, Any] = {"color": "tab:blue", "marker": "o", "markersize": 4}
+    axes.plot(*_columns(points), label="predicted final accuracy", **blue)
+    if strange:
+        hollow = {**blue, "linestyle": "none", "markerfacecolor": "white"}
+        axes.plot(*_columns(strange), label="of a run that the predictor does not know", **hollow)
+
+
+def _accuracies(axes: Axes, story: Story) -> None:
+    # A run that is stopped within an epoch is validated there, not at the epoch's end.
+    last = story.epoch if story.decision == "stop" else math.inf
+    known = [(e, value) for e, value in enumerate(story.accuracies, start=1) if math.isfinite(value)]
+    points = [(min(epoch, last), 100 * value) for epoch, value in known]
+    if points:
+        axes.plot(*_columns(points), color="grey", marker=".", linestyle="--", label=story.monitor)
+
+
+def _decision(axes: Axes, story: Story) -> None:
+    if story.decision != "go on":
+        label = "stopped" if story.decision == "stop" else "would have been stopped"
+        axes.axvline(story.epoch, color="tab:red", linewidth=1.2, label=label)
+
+
+def _label(axes: Axes, story: Story) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    if all(verdict.epoch > 0 for verdict in story.verdicts) and story.epoch > 0:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+        axes.xaxis.set_minor_locator(NullLocator())
+    unit = "epoch" if story.steps is None else f"epoch of {story.steps} optimizer steps"
+    axes.set(xlabel=unit, ylabel="accuracy, %", ylim=(0, 103))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="best")
+
+
+def _tick(epoch: float, _: object) -> str:
+    return f"{epoch:g}" if epoch >= 1 or not epoch else f"1/{1 / epoch:g}"
+
+
+def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]

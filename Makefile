@@ -6,9 +6,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
-TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna
+TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna,loggers
 # These must not be skipped for want of a package: what cannot be imported fails.
-TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy
+TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy,wandb,mlflow,hydra,psycopg2
+# Programs that are no Python packages: without them a few tests are skipped, unless they are named here, as CI does
+# (make test TEST_PROGRAMS=program:initdb).
+TEST_PROGRAMS ?=
+
+# Test files that run side by side; 0 for none, as a debugger wants it.
+TEST_WORKERS ?= 2
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1
@@ -16,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
+.PHONY: help demo test test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
 	predictors clean
 
 help:  ## What can be made.
@@ -37,7 +43,11 @@ contract: $(VENV)/test.installed  ## Which module may import which.
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/test_centrality.py -k degree" picks some.
-	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES) $(BIN)/python -m pytest $(ARGS)
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+test-programs:  ## Install the PostgreSQL server that tests start, where this is Debian and you are root.
+	apt-get update
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql
 
 format: $(VENV)/test.installed  ## Rewrite the sources in the house style.
 	$(BIN)/ruff check --fix .
@@ -63,7 +73,8 @@ constraints:  ## Look for newer versions and pin them in constraints.txt; the ol
 	$(PYTHON) -m venv $(VENV)-uv
 	$(VENV)-uv/bin/python -m pip install --quiet uv
 	$(call pin,constraints.txt,--universal --upgrade)
-	$(call pin,constraints-oldest.txt,--resolution lowest-direct --only-binary :all: --python-platform linux --upgrade)
+	$(call pin,constraints-oldest.txt,--resolution lowest-direct --only-binary :all: \
+		--no-binary antlr4-python3-runtime --python-platform linux --upgrade)
 
 # $(call pin,FILE,OPTIONS): resolve anew for Python 3.10 and up, and keep the comment at the file's head.
 define pin

@@ -558,6 +558,9 @@ def evaluate_sweep(
     minutes: Annotated[
         float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
     ] = None,
+    wilcoxon: Annotated[
+        bool, typer.Option(help="Optuna's WilcoxonPruner as well, which takes longer than all else.")
+    ] = False,
 ) -> None:
     """Replay corpora as sweeps in random order: what Optuna's pruners, patience, others and we save and miss.
 
@@ -567,7 +570,7 @@ def evaluate_sweep(
 
     outcomes = replay_sweeps(
         corpora, output, count=sweeps, size=size, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
-        said=typer.echo,
+        wilcoxon=wilcoxon, said=typer.echo,
     )  # fmt: skip
     if outcomes is not None:
         typer.echo(f"{output / 'replay.md'}: {len(outcomes)} rows")

@@ -23,6 +23,10 @@ class ArtefactError(PredictorError):
     """A predictor file is missing, damaged, untrusted or of another version."""
 
 
+class SweepError(NNDynError):
+    """A sweep cannot be taken part in, or learned from."""
+
+
 class CorpusError(NNDynError):
     """A corpus of training runs, or its data set, cannot be read or written."""
 

@@ -1,8 +1,10 @@
 """One thread, one seed, and what to do where an optional package is missing."""
 
+import glob
 import importlib
 import os
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +14,19 @@ import torch
 torch.set_num_threads(1)
 
 
+def find_program(name: str) -> str | None:
+    """Where a program is; Debian keeps those of a PostgreSQL server off the path."""
+    return shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
+
+
 def why_missing(module: str) -> str | None:
-    """Why a module cannot be imported; None where it can be.
+    """Why a module cannot be imported, or a ``program:NAME`` not be run; None where it can be.
 
     A package may be there and still fail: torchvision built for another torch raises RuntimeError.
     """
+    if module.startswith("program:"):
+        name = module.removeprefix("program:")
+        return None if find_program(name) else f"there is no program {name} (make test-programs installs it)"
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -25,11 +35,21 @@ def why_missing(module: str) -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fail rather than skip where a package in NNDYN_TEST_REQUIRES (comma-separated) is missing."""
+    """Fail rather than skip where what NNDYN_TEST_REQUIRES names (comma-separated) is missing."""
     required = [name for name in os.environ.get("NNDYN_TEST_REQUIRES", "").split(",") if name]
     missing = [reason for reason in map(why_missing, required) if reason]
     if missing:
         raise pytest.UsageError("NNDYN_TEST_REQUIRES: " + "; ".join(missing))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where workers share the suite, one has all tests of a file, and one all that start Ray.
+
+    Files have fixtures that take long; and a Ray that starts may join a cluster of another test.
+    """
+    for item in items:
+        needed = {name for marker in item.iter_markers("needs") for name in marker.args}
+        item.add_marker(pytest.mark.xdist_group("ray" if "ray" in needed else item.path.name))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

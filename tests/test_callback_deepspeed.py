@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from digits_runs import predictor
-from processes import run_script
+from processes import results, run_script, times
 
 from lightning_nndyn.signature import DEFAULT_TIMES
 
@@ -31,18 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def of(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(2)]
-
-
-def times(result: dict[str, Any]) -> list[float]:
-    return [snapshot["epoch"] for snapshot in result["record"]["history"]]
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_good_run_is_read_alike_and_as_under_ddp(folder: Path, stage: str) -> None:
-    first, second = of(folder, f"{stage}, watched")
-    plain, ddp = of(folder, f"{stage}, plain")[0], of(folder, "ddp, watched")[0]
+    first, second = results(folder, f"{stage}, watched")
+    plain, ddp = results(folder, f"{stage}, plain")[0], results(folder, "ddp, watched")[0]
     assert first["error"] is None and first["warnings"] == second["warnings"] == []
     assert first["record"]["history"] == second["record"]["history"]
     assert times(first) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
@@ -54,14 +44,14 @@ def test_a_good_run_is_read_alike_and_as_under_ddp(folder: Path, stage: str) -> 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_doomed_run_is_stopped_on_both(folder: Path, stage: str) -> None:
-    for result in of(folder, f"{stage}, doomed"):
+    for result in results(folder, f"{stage}, doomed"):
         assert result["error"] is None and result["steps"] == 2
         assert result["record"]["decision"]["stop"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_whole_data_flow_can_be_read(folder: Path, stage: str) -> None:
-    for result in of(folder, f"{stage}, dataflow"):
+    for result in results(folder, f"{stage}, dataflow"):
         assert result["error"] is None and result["warnings"] == []
         assert times(result) == [0.0, *DEFAULT_TIMES, 1.0]
         assert result["record"]["history"][0]["topology"] == "dataflow"

@@ -28,6 +28,8 @@ def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
         "fit",
         "predict",
         "evaluate",
+        "evaluate predictions",
+        "evaluate sweep",
         "report",
         *(f"corpus {name}" for name in "train status verify export import".split()),
     ],

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow_server import QUIET
+from wandb_file import read
+
+from lightning_nndyn.callback.run_file import read_run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -36,18 +40,89 @@ def test_shadow_mode_and_its_report(tmp_path: Path) -> None:
     assert "shadow.html: 2 runs" in done.stdout and (tmp_path / "shadow.html").stat().st_size < 1e6
 
 
+def output(folder: Path, example: str, *arguments: str, **environment: str) -> str:
+    command = [sys.executable, str(EXAMPLES / example), *arguments]
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.needs("optuna")
+def test_optuna_sweep(tmp_path: Path) -> None:
+    printed = output(tmp_path, "optuna_sweep.py")
+    assert "best: 0." in printed and "24 trials" in printed
+    assert "pruned: predicted final value" in printed
+
+
+@pytest.mark.needs("ray")
+def test_ray_sweep(tmp_path: Path) -> None:
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
+    settings |= {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    printed = output(tmp_path, "ray_sweep.py", **settings)
+    assert printed.count("  finished") >= 10 and "  stopped" in printed
+    assert "predicted final value" in printed
+
+
+@pytest.mark.needs("tensorboard", "matplotlib")
+def test_tensorboard(tmp_path: Path) -> None:
+    assert "version_1: predicted final accuracy" in output(tmp_path, "with_tensorboard.py")
+    events = b"".join(file.read_bytes() for file in sorted(tmp_path.rglob("events.out*")))
+    assert b"stops this run: " in events and b"nndyn/predictions" in events
+
+
+@pytest.mark.needs("mlflow", "matplotlib")
+def test_mlflow(tmp_path: Path) -> None:
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'runs.db'}"}
+    printed = output(tmp_path, "with_mlflow.py", **store, **QUIET)
+    assert "learning rate 0.03: FINISHED, goes on" in printed
+    assert "learning rate 3e-05: FINISHED, predicted final accuracy" in printed
+    assert len(list(tmp_path.rglob("nndyn-*.png"))) == 2
+
+
+@pytest.mark.needs("wandb", "matplotlib")
+def test_a_run_of_a_wandb_sweep_that_is_stopped_has_finished(tmp_path: Path) -> None:
+    # What an agent sets, and how it calls the program; it counts a run as failed whose exit code is not 0.
+    sweep = {
+        "WANDB_MODE": "offline",
+        "WANDB_SWEEP_ID": "grid",
+        "WANDB_RUN_ID": "first",
+        "WANDB_SILENT": "true",
+    }
+    printed = output(tmp_path, "with_wandb.py", "--learning_rate=3e-05", **sweep)
+    run = read(tmp_path)
+    assert (run.exit_code, run.sweep) == (0, "grid") and run.config["learning_rate"] == 3e-5
+    assert run.summary["nndyn/decision"] == "stop" and run.summary["nndyn/reason"] in printed
+
+
 @pytest.mark.needs("jsonargparse")
-def test_trainer_yaml_with_an_override() -> None:
-    import lightning.pytorch as L
-    from lightning.pytorch.cli import LightningCLI
-
-    import lightning_nndyn as nd
-
-    arguments = ["--config", str(EXAMPLES / "trainer.yaml"), "--trainer.callbacks.init_args.action=observe"]
-    cli = LightningCLI(L.LightningModule, run=False, args=arguments, save_config_callback=None)
-    (callback,) = (c for c in cli.trainer.callbacks if isinstance(c, nd.GraphDynamicsCallback))
-    assert (callback.predictor, callback.action) == ("lenet5-digits", "observe")
-    assert list(callback.snapshots or ()) == [0.0625, 0.125, 0.25, 0.5, 1, 2, 3, 4, 5]
+@pytest.mark.parametrize(
+    ("overrides", "epochs"),
+    [
+        (["--trainer.callbacks.init_args.max_false_stop_rate=0.1", "--trainer.max_epochs=2"], 2),
+        (["--model.learning_rate=0.00003"], 0),
+        (
+            [
+                "--model.learning_rate=0.00003",
+                "--trainer.callbacks.init_args.action=observe",
+                "--trainer.max_epochs=1",
+                "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor",
+                "--trainer.callbacks.init_args.logging_interval=epoch",
+            ],
+            1,
+        ),
+    ],
+    ids=["rate", "stopped", "observed, and another callback"],
+)
+def test_cli_with_overrides(overrides: list[str], epochs: int, tmp_path: Path) -> None:
+    arguments = ["fit", "--config", str(EXAMPLES / "cli.yaml"), "--data.batch_size=96", *overrides]
+    output(tmp_path, "cli.py", *arguments)
+    (file,) = tmp_path.rglob("nndyn-*.json")
+    run = read_run(file)
+    assert run["steps_per_epoch"] == 15 and len(run["metrics"]["val_accuracy"]) == max(epochs, 1)
+    assert run["status"] == ("finished" if epochs else "stopped") and run["decision"]["stop"] == (epochs != 2)
+    assert run["action"] == ("observe" if epochs == 1 else "stop")
+    assert run["policy"]["max_false_stop_rate"] == (0.1 if epochs == 2 else 0.05)
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.replay import command, held_out
 from lightning_nndyn.evaluation.replay.entrants import entrants
 from lightning_nndyn.evaluation.replay.held_out import Fold, held_out_policies, judge_fold
+from lightning_nndyn.evaluation.replay.learned import Learned, parameters
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
 from lightning_nndyn.evaluation.replay.page import Subject, equal_regret
 from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
@@ -228,12 +230,41 @@ def test_each_order_has_its_own_brackets_and_always_the_same() -> None:
 
 @pytest.mark.needs("optuna")
 def test_all_entrants_have_names_of_their_own_and_spend_no_more_than_there_is() -> None:
-    names = [name_of(policy) for policy in entrants()]
-    assert len(set(names)) == len(names) == len({repr(policy) for policy in entrants()})
+    names = [name_of(policy) for policy in entrants(wilcoxon=True)]
+    assert len(set(names)) == len(names) == len({repr(policy) for policy in entrants(wilcoxon=True)})
     runs = random_runs(30)
-    for policy in entrants():
+    for policy in entrants(wilcoxon=True):
         ends = policy.epochs(runs)
         assert len(ends) == 30 and all(0 <= end <= 8 for end in ends)
+
+
+def told_by_its_movement(count: int) -> list[Run]:
+    """Runs with snapshots that tell how they will end, and curves that say nothing before the fifth epoch."""
+    collection = made_up("one", 0, count=count)
+    return [
+        replace(
+            run(place, [0.1] * 4 + [float(accuracy)] * 4),
+            history=collection.histories[place],
+            logged=Curve({}, [], 10),
+        )
+        for place, accuracy in enumerate(collection.accuracies)
+    ]
+
+
+def test_what_is_learned_in_the_sweep_trains_the_first_ten_and_keeps_the_best() -> None:
+    runs = told_by_its_movement(50)
+    ends = Learned(0.05).epochs(runs)
+    full = [end == one.epochs for end, one in zip(ends, runs, strict=True)]
+    assert all(full[:10]) and not all(full)
+    best = max(range(50), key=lambda place: runs[place].accuracy)
+    assert full[best]
+    stopped = [one.accuracy for one, whole in zip(runs, full, strict=True) if not whole]
+    assert np.mean(stopped) < np.mean([one.accuracy for one in runs])
+
+
+def test_a_list_among_the_hyperparameters_counts_by_its_length_and_sum() -> None:
+    config = {"learning_rate": 0.1, "seed": 3, "network_options": {"widths": [8, 16], "kernel": 3}}
+    assert parameters(config) == {"learning_rate": 0.1, "widths:length": 2, "widths:sum": 24.0, "kernel": 3}
 
 
 # -- ours ----------------------------------------------------------------------------------------------------
@@ -330,8 +361,8 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
 ) -> None:
     # What takes its time has tests of its own.
     monkeypatch.setattr(command, "judge_fold", oracle)
-    quick = [policy for policy in entrants() if not isinstance(policy, (Surrogate, Wilcoxon))]
-    monkeypatch.setattr(command, "entrants", lambda: quick)
+    quick = [policy for policy in entrants() if not isinstance(policy, Surrogate)]
+    monkeypatch.setattr(command, "entrants", lambda wilcoxon: quick)
     played: list[str] = []
     count = counted
     monkeypatch.setattr(

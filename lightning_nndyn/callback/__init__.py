@@ -4,8 +4,9 @@
 packages; `trainer` is what is asked of a Trainer, `clock` what counts as an epoch, and `fit` what lives as
 long as a run. Below them, without Lightning: `schedule` says when to read the weights, `watch` reads them and
 `reading` puts them down; `losses` sums losses up, `record` keeps what was read and decided, `judge` predicts
-and decides; `keeper` puts the record into a file (`run_file`), and `audit` tells from finished runs how often
-the decisions are wrong.
+and decides; `keeper` puts the record into a file (`run_file`), `dashboards` shows it in those of the loggers,
+and `audit` tells from finished runs how often the decisions are wrong. In a sweep, `sweeping` lets
+its finished runs judge.
 """
 
 from lightning_nndyn.callback.hooks import GraphDynamicsCallback

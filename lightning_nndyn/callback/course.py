@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_nndyn.callback.dashboards import Story, show
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.callback.keeper import INTERRUPTED, RUNNING
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.namespaces import CallbackBase
 from lightning_nndyn.callback.reading import hear, read
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.trainer import held_back, log, logged_values, note_accuracy, validation_follows
+from lightning_nndyn.callback.sweeping import Place
+from lightning_nndyn.callback.trainer import (
+    held_back,
+    log,
+    logged_step,
+    logged_values,
+    note_accuracy,
+    validation_follows,
+)
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.policy import Decision
-from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor import Predictor, Verdict
 from lightning_nndyn.signature import Snapshot
 
 if TYPE_CHECKING:
@@ -25,13 +35,17 @@ if TYPE_CHECKING:
 class Course(CallbackBase):
     """The course of a run: the part of the callback that no hook of Lightning's calls by itself."""
 
+    predictor: str | Path | Predictor | None
     action: Literal["stop", "observe"]
     monitor: str | None
+    snapshot_every_n_steps: int | None
     log_signature: bool
     strict: bool
     verbose: bool
 
     def __init__(self) -> None:
+        self._place: Place | None = None
+        self._raised: BaseException | None = None  # what tells the tuner that the run was stopped
         self._record = Record()
         self._losses = LossMeter()
         self._fit: Fit | None = None
@@ -93,9 +107,14 @@ class Course(CallbackBase):
 
     def _note_gap(self, trainer: Trainer, fit: Fit) -> None:
         if self.monitor is not None and len(self._record.accuracies) < fit.clock.ended:  # no validation
-            doubt = note_accuracy(trainer, self._record, self.monitor, None, fit.clock.ended - 1)
+            doubt = self._note_accuracy(trainer, fit, None, fit.clock.ended - 1)
             if doubt and fit.clock.misses_validation(trainer):
                 fit.warn("monitor", doubt + fit.clock.hint)
+
+    def _note_accuracy(self, trainer: Trainer, fit: Fit, logged: Any, epoch: int) -> str:
+        # A sweep compares ranks, and takes any metric; predictors know accuracies.
+        any_metric = fit.swept and self.predictor is None
+        return note_accuracy(trainer, self._record, self.monitor or "", logged, epoch, any_metric)
 
     def _note_metrics(self, trainer: Trainer, fit: Fit, epochs: int) -> None:
         fit.more_to_note = False
@@ -118,18 +137,30 @@ class Course(CallbackBase):
         self._attempt(trainer, lambda fit: hear(fit, self._record, self.monitor is not None))
         if not self._agree_to_go_on(trainer, fit):
             return
-        self._attempt(trainer, partial(self._judge, held_back(trainer, epochs)))
+        before, held = self.decision, held_back(trainer, epochs)
+        self._attempt(trainer, partial(self._judge, held))
+        if fit.swept:
+            self._attempt(trainer, partial(self._hear_sweep, trainer, before, held))
+            self._record.decision, fit.heard = trainer.strategy.broadcast((self.decision, fit.heard))
         self._agree(trainer)
-        values = logged_values(self._record, *fit.logged, self.log_signature)
+        values = logged_values(self._record, *fit.logged, self.log_signature) | fit.heard
         fit.logged = (len(self.history), len(self.verdicts))
         if values and not trainer.barebones:
             self._attempt(trainer, lambda fit: log(trainer, values, in_batch))
 
     def _judge(self, held_back: str, fit: Fit) -> None:
         if fit.judge is not None:
+            if fit.swept and not self.verdicts:  # the sweep does without them
+                return
             fit.judge.decide(self._record, fit.clock.ended, held_back)
-            if fit.judge.powerless(self._record):
+            if fit.judge.powerless(self._record) and not fit.swept:
                 self._say("powerless", f"this run {self.decision.reason}")
+
+    def _hear_sweep(self, trainer: Trainer, before: Decision, held_back: str, fit: Fit) -> None:
+        fit.heard = {}
+        if self._place is not None and trainer.is_global_zero:
+            acts = self.action == "stop" and not self._record.spared
+            fit.heard = self._place.hear(self._record, before, held_back, acts)
 
     def _agree(self, trainer: Trainer) -> None:
         """Where one process wants to stop, all do."""
@@ -158,6 +189,14 @@ class Course(CallbackBase):
     def _stops(self) -> bool:
         """Whether what was decided stops this run."""
         return self.decision.stop and self.action == "stop" and not self._record.spared
+
+    def _show(self, trainer: Trainer, in_batch: bool = False) -> None:
+        """Tells the loggers how the run was judged, once, where there is anything to tell."""
+        fit, story = self._fit, Story.of(self._record, self._stops, self.monitor, self.snapshot_every_n_steps)
+        if fit is None or fit.shown or fit.error is not None or not (story.told and trainer.is_global_zero):
+            return
+        fit.shown = True
+        show(trainer.loggers, story, logged_step(trainer, in_batch))
 
     def _say(self, topic: str, message: str) -> None:
         if self.verbose and self._fit is not None:

@@ -35,6 +35,9 @@ class Fit:
     postponed: tuple[float, ...] = ()  # times that passed before the first step
     error: Exception | None = None  # what put the callback out of work on this process
     said: set[str] = field(default_factory=set)
+    shown: bool = False  # whether the loggers have been told how the run was judged
+    swept: bool = False  # whether the run takes part in a sweep
+    heard: dict[str, float] = field(default_factory=dict)  # what the sweep has just said, to be logged
 
     def attempt(self, trainer: Trainer, work: Callable[[Fit], None], strict: bool) -> None:
         """Does a piece of our own work, unless one has failed; a failure must not harm the training."""

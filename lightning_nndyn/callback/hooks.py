@@ -17,16 +17,17 @@ from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.reading import read_start
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.schedule import check_length, check_times
+from lightning_nndyn.callback.sweeping import AUDIT_SHARE, Place, check_share, drawn_to_finish, leave
 from lightning_nndyn.callback.trainer import (
     at_full_length,
     loss_parts,
-    note_accuracy,
     training_of,
     watched,
 )
 from lightning_nndyn.callback.watch import Watch
 from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.sweep import SweepPredictor
 from lightning_nndyn.tracing import Topology, check_topology
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class GraphDynamicsCallback(Course):
 
     Each run leaves a record, ``nndyn-RUN.json``, in its log folder: what was read, said and decided, the
     metrics after each epoch, and how it ended. ``nndyn fit --runs`` makes a predictor of one's own of them.
+    At the end the loggers of TensorBoard, W&B, MLflow and CSV get the decision, its reason and a figure.
 
     Training itself is left as it is: no random number is drawn, no gradient, buffer or weight touched. What
     goes wrong in here warns once, and training goes on without the callback. It does nothing in
@@ -92,6 +94,7 @@ class GraphDynamicsCallback(Course):
             how many good runs it loses; needs ``monitor``. How audited runs end is noted in
             ``nndyn-audit.jsonl`` in the Trainer's ``default_root_dir``; once they show, with a confidence of
             95 %, that more than ``max_false_stop_rate`` of the good runs are condemned, no more are stopped.
+            None for 0, and for 0.05 in a sweep, which needs neither ``monitor`` nor file.
         record: whether to leave a record in the log folder of a Trainer with a logger; or the folder to leave
             it in.
         log_signature: whether to log each snapshot's statistics too (``nndyn/degree_mean``, ...).
@@ -101,6 +104,13 @@ class GraphDynamicsCallback(Course):
             any model. Record runs with ``predictor=None`` and fit a predictor of your own to them.
         strict: raise instead of warning when something goes wrong.
         verbose: whether to print why a run is stopped, or why it cannot be.
+        trial: the ``optuna.Trial`` that this run is, or a `SweepMember` of another tuner: the sweep's
+            finished runs then judge it, by hyperparameters, weights, curve and what ``predictor`` says; till
+            there are enough of them, ``predictor`` alone does. ``nndyn/p_good`` and ``nndyn/predicted_value``
+            are logged, readings and reasons put into the trial's attributes. A stopped run ends with
+            ``optuna.TrialPruned`` raised out of ``fit``, after everything is written, on each process that
+            was given a trial; see `check_pruned`. ``monitor`` may be any metric where ``predictor`` is None.
+        sweep: how to learn from the sweep; None for `SweepPredictor` with ``max_false_stop_rate``.
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.
@@ -111,7 +121,9 @@ class GraphDynamicsCallback(Course):
     Raises:
         ValueError: if ``action`` or ``topology`` is unknown, ``layers`` are named for another than the chain,
             a time in ``snapshots`` is neither fraction nor whole, ``snapshot_every_n_steps`` is no whole
-            number of at least 1, or ``audit_share`` is no share or has no ``monitor``.
+            number of at least 1, ``audit_share`` is no share or has no ``monitor``, or ``sweep`` has no
+            ``trial`` or another direction than its study.
+        SweepError: if the trial's study has several objectives.
         PredictorError: if ``max_false_stop_rate``, ``confidence`` or ``threshold`` is out of its range.
     """
 
@@ -125,24 +137,23 @@ class GraphDynamicsCallback(Course):
         max_false_stop_rate: float = 0.05,
         confidence: float | None = None,
         threshold: float | None = None,
-        audit_share: float = 0.0,
+        audit_share: float | None = None,
         record: bool | str | Path = True,
         log_signature: bool = False,
         layers: list[str] | None = None,
         topology: Topology = "chain",
         strict: bool = False,
         verbose: bool = True,
+        trial: Any = None,
+        sweep: SweepPredictor | None = None,
     ) -> None:
         super().__init__()
         if action not in ("stop", "observe"):
             raise ValueError(f"action={action!r} is unknown: take 'stop' or 'observe'")
         check_topology(topology, layers)
         Policy({}, max_false_stop_rate, threshold, confidence=confidence)  # checks the three
-        if not 0 <= audit_share < 1 or (audit_share and monitor is None):
-            raise ValueError(
-                f"audit_share={audit_share} with monitor={monitor!r}: give a share in [0, 1) such as 0.05, "
-                "and the metric that tells how the audited runs end"
-            )
+        check_share(audit_share, monitor, trial is not None)
+        self._place = Place.of(trial, sweep, max_false_stop_rate)
         self.predictor = predictor
         self.action = action
         self.snapshots = check_times(snapshots)
@@ -151,10 +162,10 @@ class GraphDynamicsCallback(Course):
         self.monitor = monitor
         self.confidence = confidence
         self.threshold = threshold
-        self.audit_share = audit_share
+        self.audit_share = audit_share if audit_share is not None else AUDIT_SHARE * (trial is not None)
         self.record = record
         self.log_signature = log_signature
-        self.layers = layers
+        self.layers = layers if layers is None else list(layers)  # Hydra has lists of its own
         self.topology: Topology = topology
         self.strict = strict
         self.verbose = verbose
@@ -192,6 +203,8 @@ class GraphDynamicsCallback(Course):
         """Removes the hooks: Lightning calls no `teardown` after an exception."""
         if self._fit is not None:
             self._fit.keeper.end(self._record, INTERRUPTED)
+            if self._stops:
+                self._show(trainer, in_batch=True)
         self._close()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -218,10 +231,35 @@ class GraphDynamicsCallback(Course):
         else:
             status = INTERRUPTED if trainer.interrupted else FINISHED
         fit.keeper.end(self._record, status, condemned and not self._stops)
+        if fit.swept:
+            self._attempt(trainer, partial(self._end_trial, trainer, status == STOPPED))
+            self._raised = trainer.strategy.broadcast(self._raised)
+        self._show(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lets go of the model."""
+        """Lets go of the model; raises what tells the tuner of a stopped run."""
         self._close()
+        raised, self._raised = self._raised, None
+        if raised is not None and self._place is not None:
+            leave(trainer, pl_module, self, raised)
+
+    def check_pruned(self) -> None:
+        """Raises out of the objective what ``trainer.fit`` could not raise in it, if this run was stopped.
+
+        Where ``fit`` spawns or forks its processes (``ddp_spawn``, ``ddp_notebook``), what happens in them
+        reaches its caller through the trial's storage alone: call this after ``fit``. Elsewhere it does no
+        harm.
+
+        Raises:
+            BaseException: what the tuner takes for a stop, such as ``optuna.TrialPruned``.
+        """
+        raised = None if self._place is None else self._place.member.check()
+        if raised is not None:
+            raise raised
+
+    def _end_trial(self, trainer: Trainer, stopped: bool, fit: Fit) -> None:
+        if self._place is not None and trainer.is_global_zero:
+            self._raised = self._place.end(self._record, stopped)
 
     def _load(self, fit: Fit) -> None:
         if self.predictor is not None:
@@ -256,7 +294,10 @@ class GraphDynamicsCallback(Course):
         record, log_folder = self._record, trainer.log_dir  # the latter is a collective call
         if fit.watch.start_due and self.audit_share and self.action == "stop" and trainer.is_global_zero:
             self._attempt(trainer, partial(self._draw, trainer))
-        record.run, record.spared = trainer.strategy.broadcast((record.run, record.spared))
+        swept = self._place is not None and self._place.member.present and fit.error is None
+        record.run, record.spared, fit.swept = trainer.strategy.broadcast((record.run, record.spared, swept))
+        if self._place is not None:
+            self._place.begin()
         if record.spared:
             self._say("spared", record.spared)
         if fit.error is not None or not trainer.is_global_zero:
@@ -272,13 +313,15 @@ class GraphDynamicsCallback(Course):
                 "every_n_steps": self.snapshot_every_n_steps,
                 "policy": policy,
             },
-            Path(trainer.default_root_dir) if self.audit_share else None,
+            Path(trainer.default_root_dir) if self.audit_share and self._place is None else None,
             1.0 if always else self.audit_share,
             self.monitor or "",
         )
 
     def _draw(self, trainer: Trainer, fit: Fit) -> None:
-        if fit.judge is not None:
+        if self._place is not None:
+            self._record.spared = drawn_to_finish(self.audit_share)
+        elif fit.judge is not None:
             bar = fit.judge.predictor.low_threshold, fit.judge.predictor.low_share
             budget = self.max_false_stop_rate
             self._record.spared = why_spared(Path(trainer.default_root_dir), self.audit_share, budget, *bar)
@@ -351,7 +394,7 @@ class GraphDynamicsCallback(Course):
             return
         if self.monitor is not None:
             logged, epoch = trainer.callback_metrics.get(self.monitor), fit.clock.validated(trainer)
-            fit.warn("monitor", note_accuracy(trainer, self._record, self.monitor, logged, epoch))
+            fit.warn("monitor", self._note_accuracy(trainer, fit, logged, epoch))
         if fit.open:
             self._end_epoch(trainer, fit, trainer.current_epoch + trainer.is_last_batch, in_batch=True)
 

@@ -93,7 +93,9 @@ def mean_over_processes(trainer: Trainer, value: float) -> float:
     return total / count if count else math.nan
 
 
-def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any, epoch: int) -> str:
+def note_accuracy(
+    trainer: Trainer, record: Record, monitor: str, logged: Any, epoch: int, any_metric: bool = False
+) -> str:
     """Puts down an epoch's validation accuracy; processes may each have validated a share of their own.
 
     Args:
@@ -102,6 +104,7 @@ def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any, e
         monitor: name of the metric.
         logged: its value; None where there is none.
         epoch: which one, counted from 0.
+        any_metric: whether it may be something else than an accuracy.
 
     Returns:
         What is to be said as long as there has been no accuracy; else empty.
@@ -110,7 +113,7 @@ def note_accuracy(trainer: Trainer, record: Record, monitor: str, logged: Any, e
     accuracies = record.accuracies
     accuracies[epoch:] = []  # of an epoch that is validated, or trained, again
     accuracies += [math.nan] * (epoch - len(accuracies))
-    accuracies.append(value if 0 <= value <= 1 else math.nan)
+    accuracies.append(value if 0 <= value <= 1 or any_metric else math.nan)
     if any(math.isfinite(accuracy) for accuracy in accuracies):
         return ""
     found = f"is {value:g}" if math.isfinite(value) else "was not logged by validation"
@@ -153,8 +156,12 @@ def log(trainer: Trainer, values: Mapping[str, float], in_batch: bool) -> None:
     trainer.callback_metrics.update(
         {name: torch.tensor(value, device=device) for name, value in values.items()}
     )
-    # The x axis of all that Lightning logs; it counts a batch once its hooks have run.
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped - (not in_batch)
+    step = logged_step(trainer, in_batch)
     for logger in trainer.loggers:
         logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=step)
         logger.save()
+
+
+def logged_step(trainer: Trainer, in_batch: bool) -> int:
+    """The x axis of all that Lightning logs; it counts a batch once its hooks have run."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped - (not in_batch)

@@ -111,6 +111,11 @@ class SweepPredictor:
         """Whether enough runs have finished."""
         return bool(self._moments)
 
+    @property
+    def learned_from(self) -> int:
+        """How many runs had finished when it last learned; 0 before that."""
+        return self._seen
+
     def forecast(self, run: SweepRun) -> Forecast | None:
         """How a run will end, by its latest reading; None before enough runs have finished."""
         times = [reading.time for reading in run.readings if reading.time in self._moments]

@@ -49,6 +49,7 @@ def replay_sweeps(
     jobs: int = 1,
     cache: Path | str = "nndyn-replay-cache",
     minutes: float | None = None,
+    wilcoxon: bool = False,
     said: Said = lambda message: None,
 ) -> list[Outcome] | None:
     """Replay corpora as sweeps in random order under every way of stopping, and write what came out.
@@ -66,6 +67,7 @@ def replay_sweeps(
         jobs: processes.
         cache: folder for finished parts.
         minutes: begin no part after so many; None for no end.
+        wilcoxon: whether Optuna's WilcoxonPruner is among them, which takes longer than all others together.
         said: called with a line about each part.
 
     Returns:
@@ -80,7 +82,7 @@ def replay_sweeps(
     kept = Parts(Path(cache), float("inf") if minutes is None else time.time() + 60 * minutes)
     found: dict[Subject, list[Outcome | None]] = {}
     bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    work = [(band, policy, kept) for band in bands for policy in entrants()]
+    work = [(band, policy, kept) for band in bands for policy in entrants(wilcoxon)]
     for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
         found.setdefault(band.subject, []).append(_told(outcome, said))
     folds = _folds(bands, kept, seed, jobs, said)

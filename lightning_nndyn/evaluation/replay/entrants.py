@@ -32,10 +32,14 @@ LEARNED_RATES = (0.05, 0.2)
 """False stops that a predictor learned in the sweep is allowed; 5 % is the default."""
 
 
-def entrants() -> list[SweepPolicy]:
+def entrants(wilcoxon: bool = False) -> list[SweepPolicy]:
     """Those that need nothing but the sweep's own runs.
 
     Predictors that were fitted elsewhere are added to them, see `held_out_policies`.
+
+    Args:
+        wilcoxon: whether Optuna's WilcoxonPruner is among them, which was made for something else and takes
+            longer than all others together.
     """
     return [
         NoStopping(),
@@ -49,7 +53,7 @@ def entrants() -> list[SweepPolicy]:
         *(_halving("hyperband", "HyperbandPruner", factor) for factor in REDUCTIONS),
         *(BestShare(share) for share in TOP_SHARES),
         *(Surrogate(share) for share in BEGUN_SHARES),
-        Wilcoxon(),
+        *([Wilcoxon()] if wilcoxon else []),
         *(Learned(rate) for rate in LEARNED_RATES),
         Learned(LEARNED_RATES[0], reads="weights"),
     ]

@@ -69,8 +69,8 @@ def _readings(run: Run, curve: Any) -> tuple[Reading, ...]:
     """At all times; after whole epochs the validation is known, as for the callback with a monitor."""
     found = _memory.get((run, curve is None))
     if found is None:
-        first, finite = run.history[0], [snapshot for snapshot in run.history[1:] if snapshot.finite]
-        found = tuple(Reading.of([first, snapshot], curve) for snapshot in finite)
+        finite = [snapshot for snapshot in run.history if snapshot.finite]
+        found = tuple(Reading.of([finite[0], snapshot], curve) for snapshot in finite[1:])
         _memory[run, curve is None] = found
     return found
 

@@ -1,0 +1,164 @@
+"""Optuna: a trial's place in the sweep that its study is, and a pruner for those who only pass a pruner.
+
+`OptunaMember` is what ``GraphDynamicsCallback(trial=trial)`` makes of a trial.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_nndyn.errors import NNDynWarning, SweepError
+from lightning_nndyn.integrations.optuna_pruner import GraphDynamicsPruner
+from lightning_nndyn.integrations.optuna_runs import (
+    READING,
+    FinishedTrials,
+    direction_of,
+    foreign_values,
+    optuna,
+    readings_in,
+    shared_of,
+    step_of,
+    text_of,
+)
+from lightning_nndyn.sweep import Reading, SweepMember, SweepRun
+
+__all__ = ["GraphDynamicsPruner", "OptunaMember"]
+
+_VERDICT, _REASON = "nndyn:verdict", "nndyn:reason"
+_STOPPED, _FINISHED = "stopped", "finished"
+
+
+class OptunaMember(SweepMember):
+    """A trial of an Optuna study, on any storage that the study has.
+
+    User attributes of the trial hold what was read (``nndyn:reading:0.25``, JSON) and, for people to read,
+    ``nndyn:verdict``, ``nndyn:reason``, ``nndyn:signature`` and, of a run that is let finish on purpose,
+    ``nndyn:audit``. The predicted final value is reported as intermediate value, at thousandths of an epoch:
+    not where the user's own code reports any, in this trial or in a finished one, so that its values and its
+    pruner stay as they are.
+
+    The trial goes along to other processes where its storage can: not in memory. Copies share it.
+
+    Args:
+        trial: a live ``optuna.Trial``, or what wraps one, such as ``TorchDistributedTrial``. One without a
+            study, such as ``FixedTrial``, learns nothing.
+
+    Raises:
+        SweepError: the study has several objectives.
+    """
+
+    def __init__(self, trial: Any) -> None:
+        # TorchDistributedTrial's own methods wait for all processes: ours are called by the first alone.
+        self._trial = trial._delegate if hasattr(trial, "_delegate") else trial
+        self._process = os.getpid()
+        self._noted: dict[str, Any] = {}
+        study = getattr(self._trial, "study", None)
+        self.direction = "maximize" if study is None else direction_of(study)
+
+    @property
+    def present(self) -> bool:
+        """Whether this process has the trial."""
+        return self._live is not None
+
+    @property
+    def params(self) -> Mapping[str, Any]:  # type: ignore[override]  # they may grow while the objective runs
+        """What has been suggested so far."""
+        return {} if self._live is None else dict(self._live.params)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What this process' trials of the study share."""
+        return super().shared if self._study is None else shared_of(self._study)
+
+    def runs(self) -> Sequence[SweepRun]:
+        """The study's completed and pruned trials."""
+        return [] if self._study is None else self._finished(self._study)
+
+    def note(self, reading: Reading, facts: Mapping[str, Any]) -> None:
+        """Puts a reading and what follows from it into the trial's attributes."""
+        self._set(f"{READING}{reading.time:g}", text_of(reading))
+        for name in ("verdict", "reason", "signature", "audit"):
+            if facts.get(name):
+                self._set(f"nndyn:{name}", facts[name])
+        if facts.get("predicted") is not None and not self._user_reports():
+            self._live.report(facts["predicted"], step_of(reading.time))
+
+    def end(self, stopped: bool, reason: str) -> BaseException | None:
+        """Notes how training has ended.
+
+        Returns:
+            ``optuna.TrialPruned`` for a run that was stopped.
+        """
+        try:
+            self._set(_VERDICT, _STOPPED if stopped else _FINISHED)
+            self._set(_REASON, reason)
+        except Exception as error:  # a stopped run must not pass for one that has finished
+            warnings.warn(f"the trial's end is not noted: {error!r}", NNDynWarning, stacklevel=2)
+        return optuna.TrialPruned(reason) if stopped else None
+
+    def check(self) -> BaseException | None:
+        """What `end` has returned, in whichever process it was called."""
+        if self._study is None:
+            return None
+        found = self._frozen().user_attrs
+        return optuna.TrialPruned(found.get(_REASON, "")) if found.get(_VERDICT) == _STOPPED else None
+
+    # -- the trial -------------------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> Any:
+        forked = self._process != os.getpid()
+        if forked and self._trial is not None:  # a storage's connections are not to be shared
+            self.__setstate__(self.__getstate__())
+        return self._trial
+
+    @property
+    def _study(self) -> Any:
+        return getattr(self._live, "study", None)
+
+    @property
+    def _finished(self) -> FinishedTrials:
+        found: FinishedTrials = self.shared.setdefault(
+            "finished", FinishedTrials(lambda trial: readings_in(trial.user_attrs))
+        )
+        return found
+
+    def _frozen(self) -> Any:
+        return self._live.storage.get_trial(self._live._trial_id)
+
+    def _user_reports(self) -> bool:
+        return self._study is None or self._finished.reporting or bool(foreign_values(self._frozen()))
+
+    def _set(self, name: str, value: Any) -> None:
+        if self._noted.get(name) != value:
+            self._live.set_user_attr(name, value)
+            self._noted[name] = value
+
+    # -- copies ----------------------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OptunaMember:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        try:
+            if isinstance(getattr(self._trial, "storage", None), optuna.storages.InMemoryStorage):
+                raise SweepError("its study lives in this process' memory")  # a copy would not tell the study
+            trial = pickle.dumps(self._trial)
+        except Exception as error:
+            trial = pickle.dumps(None)
+            warnings.warn(
+                f"trial {getattr(self._trial, 'number', '')} cannot go along to another process ({error}): "
+                "the run takes no part in its sweep there; give the study a storage such as "
+                "'sqlite:///sweep.db' or JournalStorage",
+                NNDynWarning,
+                stacklevel=2,
+            )
+        return {"direction": self.direction, "trial": trial, "noted": dict(self._noted)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.direction, self._noted = state["direction"], state["noted"]
+        self._trial, self._process = pickle.loads(state["trial"]), os.getpid()

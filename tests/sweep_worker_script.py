@@ -1,0 +1,52 @@
+"""One of several workers of a sweep, for test_sweep_workers.py; it may hang for good, amid a trial."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from callback_runs import trainer
+from lightning.pytorch import Callback
+from optuna.storages import RDBStorage
+from optuna.study import MaxTrialsCallback
+from optuna.trial import TrialState
+from sweep_runs import joined, suggested
+
+FOLDER, NAME, URL, TRIALS, HANGS = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]), int(sys.argv[5])
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Hang(Callback):
+    """Half an epoch into its trial."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 13:
+            (FOLDER / "hangs").touch()
+            time.sleep(600)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    storage = RDBStorage(URL, heartbeat_interval=1, grace_period=4)
+    study = optuna.load_study(
+        study_name="workers", storage=storage, sampler=optuna.samplers.RandomSampler(seed=hash(NAME) % 100)
+    )
+    done = 0
+
+    def objective(trial: Any) -> float:
+        nonlocal done
+        done += 1
+        trial.set_user_attr("worker", NAME)
+        run = trainer(joined(trial), *[Hang()] * (done == HANGS), max_epochs=2)
+        run.fit(suggested(trial))
+        return float(run.callback_metrics["val_acc"])
+
+    study.optimize(objective, callbacks=[MaxTrialsCallback(TRIALS, states=ENDED)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Several workers of one sweep on PostgreSQL; one of them is killed in the middle of a trial."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from postgres_server import postgres
+
+pytestmark = pytest.mark.needs("optuna", "psycopg2", "program:initdb")
+
+TRIALS, HANGS = 22, 4
+
+
+def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(map(str, sys.path))
+    script = Path(__file__).with_name("sweep_worker_script.py")
+    command = [sys.executable, script, folder, name, url, str(TRIALS), str(hangs)]
+    with (folder / f"{name}.txt").open("w") as output:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
+        return subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
+
+
+def until(condition: object, seconds: float, *workers: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline and all(one.poll() in (None, 0) for one in workers)
+        time.sleep(0.1)
+
+
+def test_a_worker_that_is_killed_loses_nothing_but_its_trial(tmp_path: Path) -> None:
+    import optuna
+
+    with postgres() as url:
+        study = optuna.create_study(storage=url, study_name="workers", direction="maximize")
+        victim, steady = worker(tmp_path, "victim", url, HANGS), worker(tmp_path, "steady", url, 0)
+        try:
+            until((tmp_path / "hangs").exists, 120, victim, steady)
+            os.kill(victim.pid, signal.SIGKILL)
+            assert steady.wait(timeout=150) == 0, (tmp_path / "steady.txt").read_text()
+        finally:
+            for process in (victim, steady):
+                process.kill()
+                process.wait()
+        trials = study.trials
+    by = {name: [t for t in trials if t.user_attrs["worker"] == name] for name in ("victim", "steady")}
+    lost = [trial for trial in trials if trial.state.name not in ("COMPLETE", "PRUNED")]
+    assert lost == by["victim"][-1:] and len(trials) == TRIALS + 1
+    assert lost[0].state.name == "FAIL"  # told by the others, as its heart beats no more
+    assert "nndyn:reading:0.5" in lost[0].user_attrs and "nndyn:reading:1" not in lost[0].user_attrs
+    assert len(by["victim"]) == HANGS and len(by["steady"]) > 10
+    assert any(trial.state.name == "PRUNED" for trial in by["steady"])
+    for trial in trials:
+        ended = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "go on"}[trial.state.name]
+        assert trial.user_attrs["nndyn:verdict"] == ended
+    # Each learns from what both have finished.
+    learned = [re.search(r"learned from (\d+) finished", t.user_attrs["nndyn:reason"]) for t in by["steady"]]
+    last = int(next(found for found in reversed(learned) if found)[1])
+    complete = sum(trial.state.name == "COMPLETE" for trial in by["steady"])
+    own = [trial for trial in by["victim"] if trial.state.name == "COMPLETE"]
+    assert own and last > complete - len(own)

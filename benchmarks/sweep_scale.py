@@ -161,7 +161,7 @@ def _memory() -> int:
 def table(rows: list[dict[str, Any]]) -> str:
     """As Markdown."""
     names = ("storage", "trials", "a decision", "the slowest, with a fit", "to note it", "memory", "on disk")
-    lines = [" | ".join(names), "|".join(["---"] * len(names))]
+    lines = [" | ".join(names), " | ".join(["---"] * len(names))]
     for row in rows:
         times = (
             f"{1000 * row[name]:.{digits}f} ms" for name, digits in (("decide", 1), ("most", 0), ("note", 1))

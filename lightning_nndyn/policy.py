@@ -115,9 +115,10 @@ class Policy:
 
     def _judge(self, verdict: Verdict) -> Decision:
         if verdict.epoch < self.min_epochs:
-            return _go_on(verdict, f"nothing is stopped before {_epochs(self.min_epochs)} (min_epochs)")
+            grace = f"nothing is stopped before {epochs_in_words(self.min_epochs)} (min_epochs)"
+            return _go_on(verdict, grace)
         if verdict.diverged:
-            reason = f"training has diverged: {verdict.note}, read after {_epochs(verdict.epoch)}"
+            reason = f"training has diverged: {verdict.note}, read after {epochs_in_words(verdict.epoch)}"
             return Decision(True, reason, verdict.epoch)
         if not verdict.in_domain:
             return _go_on(verdict, f"the predictor does not know such runs ({verdict.note})")
@@ -188,20 +189,21 @@ def _compared(verdict: Verdict, name: str, value: float, bar: float, origin: str
     shown, limit = _apart(value, bar)
     comparison = f"{name} {shown} {'>' if above else '<='} {limit}, {origin}"
     if above:
-        reason = f"{_prediction(verdict)} ({comparison}) after {_epochs(verdict.epoch)}"
+        reason = f"{_prediction(verdict)} ({comparison}) after {epochs_in_words(verdict.epoch)}"
         return Decision(True, reason, verdict.epoch)
     return _go_on(verdict, f"{_prediction(verdict)} ({comparison})")
 
 
 def _go_on(verdict: Verdict, why: str) -> Decision:
-    return Decision(False, f"goes on after {_epochs(verdict.epoch)}: {why}", verdict.epoch)
+    return Decision(False, f"goes on after {epochs_in_words(verdict.epoch)}: {why}", verdict.epoch)
 
 
 def _prediction(verdict: Verdict) -> str:
     return f"predicted final accuracy {_percent(verdict.predicted_accuracy, 1)}"
 
 
-def _epochs(epoch: float) -> str:
+def epochs_in_words(epoch: float) -> str:
+    """A time, as in "0.5 epochs" and "1 epoch"."""
     return f"{epoch:g} epoch{'' if epoch == 1 else 's'}"
 
 

@@ -42,7 +42,7 @@ def sweep(plan: Plan, watch: Callable[[optuna.Study], None] = lambda study: None
         study = open_study(plan)
         # Further processes may work on the same study: each looks how many runs there are before its next.
         with _watched(study, watch):
-            while _ended(study) < plan.trials:
+            while len(_ended(study)) < plan.trials:
                 study.optimize(lambda trial: _value(plan, train, trial), n_trials=1, catch=Exception)
                 _check_failures(study)
     return study
@@ -118,14 +118,14 @@ def _check_failures(study: optuna.Study) -> None:
     Raises:
         SweepError: as many as `_FAILURES` have ended, and none in another way.
     """
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    trials = _ended(study)
     if len(trials) >= _FAILURES and all(trial.state.name == "FAIL" for trial in trials):
         reason = trials[-1].user_attrs.get("nndyn:reason", "no reason is known")
         raise SweepError(f"all of the first {len(trials)} runs failed, the last with {reason}")
 
 
-def _ended(study: optuna.Study) -> int:
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+def _ended(study: optuna.Study) -> list[Any]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
 @contextmanager

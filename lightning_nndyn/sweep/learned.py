@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Decision
+from lightning_nndyn.policy import Decision, Policy, epochs_in_words
 from lightning_nndyn.predictor.features import Array
 from lightning_nndyn.sweep.budget import limit_of, share_of_best
 from lightning_nndyn.sweep.forecast import Forecast
@@ -76,10 +76,7 @@ class SweepPredictor:
             raise PredictorError(f"n_startup_trials={n_startup_trials}: take {FEWEST} or more")
         if not 0 < good_share < 1:
             raise PredictorError(f"good_share={good_share} is not in (0, 1); give a share such as 0.25")
-        if not 0 <= max_false_stop_rate < 1:
-            raise PredictorError(
-                f"max_false_stop_rate={max_false_stop_rate} is not in [0, 1); give a share such as 0.05"
-            )
+        Policy({}, max_false_stop_rate)  # checks it
         self.direction = direction
         self.n_startup_trials = n_startup_trials
         self.good_share = good_share
@@ -118,10 +115,9 @@ class SweepPredictor:
 
     def forecast(self, run: SweepRun) -> Forecast | None:
         """How a run will end, by its latest reading; None before enough runs have finished."""
-        times = [reading.time for reading in run.readings if reading.time in self._moments]
-        if not self.ready or (run.readings and not times and 0.0 not in self._moments):
+        if not self.ready:
             return None
-        time = max(times, default=0.0)
+        time = max((reading.time for reading in run.readings if reading.time in self._moments), default=0.0)
         moment = self._moments[time]
         means, spreads = moment.process(moment.inputs([run]))
         return Forecast(
@@ -205,7 +201,7 @@ def _learned(runs: Sequence[SweepRun], time: float, targets: Array, before: _Mom
 
 def explain(said: Forecast, good_share: float, rate: float) -> str:
     """A forecast in one sentence, with the numbers behind it."""
-    when = f"after {said.time:g} epoch{'' if said.time == 1 else 's'}" if said.time else "before training"
+    when = f"after {epochs_in_words(said.time)}" if said.time else "before training"
     sign = "<" if said.hopeless else ">="
     chance = (
         f"predicted final value {said.value:.4g}, chance {said.p_good:.2%} to be among the best "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,46 +70,64 @@ def fit_process(groups: Sequence[Array], targets: Array, start: Sequence[float] 
     """
     scales = tuple(start) if start is not None else (0.3,) * len(groups)
     squares = [_squares(group, group) for group in groups]
-    best = _best_noise(groups, squares, scales, targets)
+    best = _best_noise(squares, scales, targets)
     for _ in range(_ROUNDS):
         before = best.scales
         for place in range(len(groups)):
             tried = [_changed(best.scales, place, scale) for scale in _SCALES]
-            found = [_best_noise(groups, squares, one, targets) for one in tried if one != best.scales]
-            best = max([best, *found], key=lambda process: process.score)
+            found = [_best_noise(squares, one, targets) for one in tried if one != best.scales]
+            best = max([best, *found], key=lambda choice: choice.score)
         if best.scales == before:
             break
-    return best
+    return best.process(groups, targets)
 
 
 def _changed(scales: tuple[float, ...], place: int, scale: float) -> tuple[float, ...]:
     return (*scales[:place], scale, *scales[place + 1 :])
 
 
-def _best_noise(
-    groups: Sequence[Array], squares: Sequence[Array], scales: tuple[float, ...], targets: Array
-) -> Process:
-    """All noises share one eigendecomposition of the kernel matrix."""
+class _Choice(NamedTuple):
+    """Length scales with the noise that is best for them."""
+
+    score: float
+    scales: tuple[float, ...]
+    noise: float
+    spread: float
+    weights: Array
+    shrunk: Array
+    vectors: Array
+
+    def process(self, groups: Sequence[Array], targets: Array) -> Process:
+        inverse = (self.vectors * self.shrunk) @ self.vectors.T
+        offset = float(targets.mean())
+        return Process(
+            groups, self.scales, self.noise, offset, self.spread, inverse, self.weights, self.score
+        )
+
+
+def _best_noise(squares: Sequence[Array], scales: tuple[float, ...], targets: Array) -> _Choice:
+    """All noises share one eigendecomposition of the kernel matrix, and are tried at once: [noises, n]."""
     distances = sum((scale**2 * square for scale, square in zip(scales, squares, strict=True)), 0.0)
     kernel = np.exp(-0.5 * np.broadcast_to(distances, (len(targets), len(targets))))
     values, vectors = np.linalg.eigh(kernel)
-    values = np.maximum(values, 0)
-    offset = float(targets.mean())
-    rotated = vectors.T @ (targets - offset)
-    found = []
-    for noise in _NOISES:
-        shrunk = 1 / (values + noise)
-        diagonal = (vectors**2) @ shrunk
-        weights = vectors @ (shrunk * rotated)
-        errors = weights / np.sqrt(diagonal)
-        # As for any variance, less the numbers that were chosen to make it small.
-        spread = float(np.sqrt((errors**2).sum() / max(1, len(errors) - CHOSEN))) + _TINY
-        # With the spread at its best, the log density is this but for a constant.
-        score = float(0.5 * np.mean(np.log(diagonal)) - np.log(spread))
-        found.append((score, noise, spread, shrunk, weights))
-    score, noise, spread, shrunk, weights = max(found, key=lambda one: one[0])
-    inverse = (vectors * shrunk) @ vectors.T
-    return Process(groups, scales, noise, offset, spread, inverse, weights, score)
+    shrunk = 1 / (np.maximum(values, 0) + np.array(_NOISES)[:, None])
+    diagonals = shrunk @ (vectors**2).T
+    weights = (shrunk * (vectors.T @ (targets - targets.mean()))) @ vectors.T
+    # As for any variance, less the numbers that were chosen to make it small.
+    squared = (weights**2 / diagonals).sum(axis=1) / max(1, len(targets) - CHOSEN)
+    spreads = np.sqrt(squared) + _TINY
+    # With the spread at its best, the log density is this but for a constant.
+    scores = 0.5 * np.log(diagonals).mean(axis=1) - np.log(spreads)
+    best = int(scores.argmax())
+    return _Choice(
+        float(scores[best]),
+        scales,
+        float(_NOISES[best]),
+        float(spreads[best]),
+        weights[best],
+        shrunk[best],
+        vectors,
+    )
 
 
 def _distances(one: Sequence[Array], other: Sequence[Array], scales: Sequence[float]) -> Array:

@@ -19,7 +19,13 @@ from lightning_nndyn.cli import app
 from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.replay import command, held_out
 from lightning_nndyn.evaluation.replay.entrants import entrants
-from lightning_nndyn.evaluation.replay.held_out import Fold, held_out_policies, judge_fold
+from lightning_nndyn.evaluation.replay.held_out import (
+    Fold,
+    held_out_policies,
+    judge_fold,
+    judge_unknown,
+    unknown_policies,
+)
 from lightning_nndyn.evaluation.replay.learned import Learned, parameters
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
 from lightning_nndyn.evaluation.replay.page import Subject, equal_regret
@@ -34,6 +40,7 @@ from lightning_nndyn.evaluation.replay.policies import (
     name_of,
 )
 from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
+from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.runs import Run, sweeps
 from lightning_nndyn.evaluation.replay.surrogate import Surrogate
 from lightning_nndyn.evaluation.trust import held_out_folds
@@ -173,6 +180,33 @@ def test_runs_may_be_ranked_by_what_was_predicted_earlier() -> None:
     assert BestShare(0.5, 0.25, said).epochs(FOUR) == [0.25, 0.25, 4, 4]
 
 
+def test_a_race_by_accuracy_halves_the_runs_ever_later() -> None:
+    """A quarter is kept: two of four after one epoch, one of them after two, and that one after four."""
+    rungs = ((1.0, 1 / 2), (2.0, 1.0))
+    assert Race(0.25, rungs).epochs(FOUR) == [1, 4, 1, 2]
+    assert Race(0.01).epochs(FOUR) == [1, 4, 1, 1]  # one at least
+    assert Race(0.25, rungs).spent(4.0) == 4.0
+
+
+def test_a_race_by_predictions_ranks_by_these_alone_until_an_accuracy_is_seen() -> None:
+    places = [one.place for one in FOUR]
+    early = dict(zip(places, (0.7, 0.6, 0.1, 0.9), strict=True))
+    late = dict(zip(places, (0.9, 0.1, 0.1, 0.8), strict=True))
+    race = Race(0.25, ((0.25, 1 / 2), (1.0, 1.0)), {0.25: early, 1.0: late}, anew=True)
+    # After one epoch the two left are a draw: one is seen to be better, the other said to be. Order decides.
+    assert race.epochs(FOUR) == [4, 0.25, 0.25, 1]
+    assert Race(0.25, race.rungs, {0.25: early, 1.0: {**late, SLOW.place: 0.7}}).epochs(FOUR)[3] == 4
+    # Each lap begins anew: 0.25 for all, 1 for two, and all epochs for one.
+    assert sum(map(race.spent, race.epochs(FOUR))) == 4 * 0.25 + 2 * 1 + 4
+    assert counted(race, [FOUR])["epochs_share"] == 7 / 16
+
+
+def test_what_has_diverged_comes_last_in_a_race() -> None:
+    broken = run(9, [0.9], epochs=0.25)
+    said = {0.25: {9: 0.9, FAST.place: 0.1}, 1.0: {9: 0.9, FAST.place: 0.1}}
+    assert Race(0.5, ((0.25, 1.0), (1.0, 1.0)), said).epochs([broken, FAST]) == [0.25, 4]
+
+
 def test_hyperparameters_choose_once_the_first_runs_have_finished() -> None:
     """The rate is the accuracy: after the first ten, what begins is nearly all among the best."""
     runs = random_runs(50)
@@ -294,6 +328,28 @@ def test_each_run_is_judged_by_a_predictor_that_never_saw_it(monkeypatch: pytest
     ranked = counted(policies["weights and curve after 1/4, then the best 30 %"], [runs])
     assert ranked["epochs_share"] == pytest.approx((7 + 17 * 0.25 / 5) / 24, abs=1e-4)
     assert ranked["regret"] < 0.1
+
+
+def test_a_corpus_is_judged_by_a_predictor_that_knows_all_others_and_not_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model, "TREES", 8)
+    corpora = [made_up(name, seed, count=40) for seed, name in enumerate(("one", "two"))]
+    seen: list[set[str]] = []
+    fit = type(corpora[0]).fit
+    monkeypatch.setattr(
+        type(corpora[0]),
+        "fit",
+        lambda self, predictor: (seen.append(set(self.configurations)), fit(self, predictor))[1],
+    )
+    said = judge_unknown(corpora, 1)
+    assert seen == [set(corpora[0].configurations)]
+    races = {name_of(policy): policy for policy in unknown_policies(json.loads(json.dumps(said)))}
+    runs = [run(place, [float(end)] * 5) for place, end in enumerate(corpora[1].accuracies)]
+    found = counted(races["race by universal, keeping 10 %"], [runs])
+    # 0.1 to the power of 1/4 is 0.56, to that of 1/2 is 0.32.
+    assert found["epochs_share"] == pytest.approx((40 / 16 + 22 / 4 + 13 + 4 * 5) / 200)
+    assert list(unknown_policies(None)) == []
 
 
 def test_a_run_of_which_nothing_was_said_goes_on() -> None:

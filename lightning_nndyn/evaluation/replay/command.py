@@ -11,9 +11,18 @@ from typing import Any
 import joblib
 
 from lightning_nndyn import __version__
+from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import BANDS, FOLDS
 from lightning_nndyn.evaluation.replay.entrants import entrants
-from lightning_nndyn.evaluation.replay.held_out import RATES, TIMES, Fold, held_out_policies, judge_fold
+from lightning_nndyn.evaluation.replay.held_out import (
+    RATES,
+    TIMES,
+    Fold,
+    held_out_policies,
+    judge_fold,
+    judge_unknown,
+    unknown_policies,
+)
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
 from lightning_nndyn.evaluation.replay.page import Subject, write
 from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
@@ -86,16 +95,19 @@ def replay_sweeps(
     for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
         found.setdefault(band.subject, []).append(_told(outcome, said))
     folds = _folds(bands, kept, seed, jobs, said)
+    unknown = _unknown(bands, kept, seed, jobs, said)
     work = [
         (band, policy, kept)
         for band in bands
-        if band.path in folds
-        for policy in held_out_policies(folds[band.path])
+        if band.path in folds and band.path in unknown
+        for policy in (*held_out_policies(folds[band.path]), *unknown_policies(unknown[band.path]))
     ]
     for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
         found[band.subject].append(_told(outcome, said))
     outcomes = [outcome for own in found.values() for outcome in own if outcome is not None]
-    if len(folds) < len({band.path for band in bands}) or any(None in own for own in found.values()):
+    if min(len(folds), len(unknown)) < len({band.path for band in bands}) or any(
+        None in own for own in found.values()
+    ):
         said(f"time is up, {len(outcomes)} parts are finished: run the same command again to go on")
         return None
     write(outcomes, list(found), count, size, Path(output))
@@ -141,8 +153,7 @@ def _told(outcome: Outcome | None, said: Said) -> Outcome | None:
 
 def _folds(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, list[Fold]]:
     """What our predictors say of held-out runs, by the corpus' path; left out where time was up."""
-    corpora = {band.path: band for band in bands}
-    work = [(band, number, seed, kept) for band in corpora.values() for number in range(FOLDS)]
+    work = [(band, number, seed, kept) for band in _first(bands) for number in range(FOLDS)]
     found: dict[str, list[Fold]] = {}
     for fold, (band, number, *_) in zip(_parallel(jobs, _judged, work), work, strict=True):
         if fold is not None:
@@ -158,3 +169,34 @@ def _judged(band: _Band, number: int, seed: int, kept: Parts) -> Fold | None:
         repr(settings),
         lambda: judge_fold(corpus_runs(band.path, band.fingerprint).collection, number, seed),
     )
+
+
+def _unknown(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, Fold | None]:
+    """What a predictor says of a corpus that was fitted to all others, by the corpus' path; as `_folds`.
+
+    None where there is no other.
+    """
+    corpora = _first(bands)
+    if len(corpora) == 1:
+        return {corpora[0].path: None}
+    work = [(corpora, number, seed, kept) for number in range(len(corpora))]
+    found: dict[str, Fold | None] = {}
+    for fold, band in zip(_parallel(jobs, _judged_unknown, work), corpora, strict=True):
+        if fold is not None:
+            said(f"{band.subject.corpus}: judged by all others ({fold['seconds']:.1f} s)")
+            found[band.path] = fold
+    return found
+
+
+def _judged_unknown(corpora: Sequence[_Band], number: int, seed: int, kept: Parts) -> Fold | None:
+    settings = [__version__, [band.fingerprint for band in corpora], number, seed, TIMES]
+    return kept.get(
+        f"{corpora[number].subject.corpus} by all others",
+        repr(settings),
+        lambda: judge_unknown([Collection.load([band.path]) for band in corpora], number, seed),
+    )
+
+
+def _first(bands: Sequence[_Band]) -> list[_Band]:
+    """One band of each corpus."""
+    return list({band.path: band for band in bands}.values())

@@ -11,6 +11,7 @@ from lightning_nndyn.evaluation.replay.policies import (
     SweepPolicy,
     Wilcoxon,
 )
+from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.surrogate import Surrogate
 
 PATIENCES = (3, 10)
@@ -24,6 +25,9 @@ REDUCTIONS = (2, 3, 4)
 
 TOP_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Of the runs that go on after one epoch."""
+
+RACED_SHARES = (0.02, 0.04, 0.06, 0.1, 0.2, 0.3)
+"""Of the runs that a race trains to their end."""
 
 BEGUN_SHARES = (0.1, 0.25, 0.5)
 """Of the runs that begin, by what their hyperparameters promise."""
@@ -52,6 +56,7 @@ def entrants(wilcoxon: bool = False) -> list[SweepPolicy]:
         *(_halving("asha", "SuccessiveHalvingPruner", factor) for factor in REDUCTIONS),
         *(_halving("hyperband", "HyperbandPruner", factor) for factor in REDUCTIONS),
         *(BestShare(share) for share in TOP_SHARES),
+        *(Race(share) for share in RACED_SHARES),
         *(Surrogate(share) for share in BEGUN_SHARES),
         *([Wilcoxon()] if wilcoxon else []),
         *(Learned(rate) for rate in LEARNED_RATES),

@@ -9,10 +9,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.replay.entrants import RACED_SHARES
 from lightning_nndyn.evaluation.replay.policies import BestShare, Decided, SweepPolicy
+from lightning_nndyn.evaluation.replay.race import EARLY, Race
 from lightning_nndyn.evaluation.results import epochs_text
-from lightning_nndyn.evaluation.trust import Course, fitted_without, follow, held_out_folds
+from lightning_nndyn.evaluation.trust import Course, fitted_without, follow, held_out_folds, joined
 from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor
 
@@ -22,11 +26,17 @@ KINDS = {"weights": "weights", "fused": "weights and curve"}
 RATES = (0.02, 0.05, 0.1, 0.2, 0.3)
 """Shares of good runs that may be stopped; 5 % is the callback's default."""
 
-TIMES = (1 / 16, 1 / 4)
-"""After how many epochs runs are ranked by their predicted accuracy."""
+RANKED = (1 / 16, 1 / 4)
+"""After how many epochs runs are ranked once by their predicted accuracy."""
+
+TIMES = tuple(sorted({*RANKED, *(after for after, _ in EARLY)}))
+"""After how many epochs predictions are wanted."""
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Of the best-looking runs that go on."""
+
+UNKNOWN = "universal"
+"""What a predictor is called that knows other networks and data, not these."""
 
 Fold = dict[str, Any]
 """JSON-able: `stops` by kind and rate, `scores` by kind and time, each by the run's place."""
@@ -52,14 +62,27 @@ def judge_fold(collection: Collection, number: int, seed: int = 0) -> Fold:
             kind: {str(rate): _stops(predictor, rate, courses) for rate in RATES}
             for kind, courses in said.items()
         },
-        "scores": {
-            kind: {
-                str(time): {place: _score(course, time) for place, course in courses.items()}
-                for time in TIMES
-            }
-            for kind, courses in said.items()
-        },
+        "scores": {kind: _scores(courses) for kind, courses in said.items()},
     }
+
+
+def judge_unknown(corpora: Sequence[Collection], number: int, seed: int = 0) -> Fold:
+    """What is said of a corpus' runs by a predictor fitted to all the others.
+
+    Args:
+        corpora: all there are, of different networks or data.
+        number: of the corpus, from 0.
+        seed: of the forests.
+    """
+    union, own = joined(corpora), corpora[number]
+    first = sum(len(one.records) for one in corpora[:number])
+    predictor = fitted_without(union, np.arange(first, first + len(own.records)), seed)
+    places = map(str, range(len(own.records)))
+    return {"scores": _scores(dict(zip(places, follow(predictor, own, "fused"), strict=True)))}
+
+
+def _scores(courses: dict[str, Course]) -> dict[str, dict[str, float]]:
+    return {str(time): {place: _score(course, time) for place, course in courses.items()} for time in TIMES}
 
 
 def _stops(predictor: Predictor, rate: float, courses: dict[str, Course]) -> dict[str, float]:
@@ -78,16 +101,30 @@ def _score(course: Course, time: float) -> float:
 
 
 def held_out_policies(folds: Sequence[Fold]) -> Iterator[SweepPolicy]:
-    """Stopping by risk within a false-stop rate, and keeping the runs with the highest predictions."""
+    """Stopping by risk within a false-stop rate, keeping the runs with the highest predictions, and races."""
     for kind, name in KINDS.items():
         for rate in RATES:
             stops = _joined(fold["stops"][kind][str(rate)] for fold in folds)
             yield Decided(stops, f"{name}, false stops up to", f"{100 * rate:g} %")
-        for time in TIMES:
-            scores = _joined(fold["scores"][kind][str(time)] for fold in folds)
+        scores = {time: _joined(fold["scores"][kind][str(time)] for fold in folds) for time in TIMES}
+        for time in RANKED:
             family = f"{name} after {epochs_text(time)}, then the best"
             for share in SHARES:
-                yield BestShare(share, time, scores, family, ours=True)
+                yield BestShare(share, time, scores[time], family, ours=True)
+        yield from _races(scores, f"race by {name}, keeping")
+
+
+def unknown_policies(said: Fold | None) -> Iterator[SweepPolicy]:
+    """Races by a predictor that was fitted to other corpora, see `judge_unknown`; none without it."""
+    if said is None:
+        return
+    scores = {time: _joined(iter([said["scores"][str(time)]])) for time in TIMES}
+    yield from _races(scores, f"race by {UNKNOWN}, keeping")
+
+
+def _races(scores: dict[float, dict[int, float]], family: str) -> Iterator[SweepPolicy]:
+    for share in RACED_SHARES:
+        yield Race(share, EARLY, scores, family, anew=True)
 
 
 def _joined(parts: Iterator[dict[str, float]]) -> dict[int, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
+from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.runs import Run
 
 _DIGITS = 5
@@ -51,7 +52,7 @@ class Outcome:
 
 def counted(policy: SweepPolicy, sweeps: Sequence[Sequence[Run]]) -> dict[str, Any]:
     """The numbers of an `Outcome`, and its policy."""
-    each = [_one(runs, np.array(policy.epochs(runs))) for runs in sweeps]
+    each = [_one(policy, runs) for runs in sweeps]
     shares, regrets, stopped, good, kept = (
         np.array(column, dtype=np.float64) for column in zip(*each, strict=True)
     )
@@ -66,16 +67,18 @@ def counted(policy: SweepPolicy, sweeps: Sequence[Sequence[Run]]) -> dict[str, A
     }
 
 
-def _one(runs: Sequence[Run], epochs: np.ndarray) -> tuple[float, float, int, int, bool]:
+def _one(policy: SweepPolicy, runs: Sequence[Run]) -> tuple[float, float, int, int, bool]:
     """Epochs spent as a share, regret, good runs stopped, good runs, and whether a best one was kept."""
+    epochs = np.array(policy.epochs(runs))
+    spent = sum(map(policy.spent, epochs)) if isinstance(policy, Race) else epochs.sum()
     whole = np.array([run.epochs for run in runs])
     accuracies = np.array([run.accuracy for run in runs])
     good = np.array([run.good for run in runs])
     stopped = epochs < whole
     best = accuracies == accuracies.max()
-    found = max(run.found(spent) for run, spent in zip(runs, epochs, strict=True))
+    found = max(run.found(end) for run, end in zip(runs, epochs, strict=True))
     return (
-        float(epochs.sum() / whole.sum()),
+        float(spent / whole.sum()),
         float(accuracies.max() - found),
         int((good & stopped).sum()),
         int(good.sum()),

@@ -25,11 +25,11 @@ from typer.testing import CliRunner
 from lightning_nndyn.callback.audit import field_rate, read_ended
 from lightning_nndyn.callback.run_file import read_run
 from lightning_nndyn.cli import app
+from lightning_nndyn.corpus.record import patience_epoch
 from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.report import write_report
 from lightning_nndyn.report.load import load
-from lightning_nndyn.report.replay import patience_epochs
 
 EPOCHS = 3
 RATES = (0.02, 0.035, GOOD, 0.065, 3e-6, 1e-5, DOOMED)
@@ -192,8 +192,8 @@ def curves(sweep: Path) -> list[list[float]]:
 
 def test_patience_counts_epochs_without_a_better_accuracy() -> None:
     curve = [0.1, 0.3, 0.3, None, 0.2, 0.5, 0.4, 0.4]
-    assert [patience_epochs(curve, patience) for patience in (1, 2, 3)] == [3, 5, 8]
-    assert patience_epochs([0.1, 0.2, 0.3], 1) == 3
+    assert [patience_epoch(curve, patience) for patience in (1, 2, 3)] == [3, 5, None]
+    assert patience_epoch([0.1, 0.2, 0.3], 1) is None
 
 
 @pytest.mark.needs("optuna")

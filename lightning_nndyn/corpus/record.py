@@ -119,12 +119,16 @@ def _single_layers(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, layers=single_precision(snapshot.layers))
 
 
-def patience_epoch(test_accuracy: Sequence[float], patience: int) -> int | None:
-    """The epoch (from 1) at which the accuracy has not risen for `patience` epochs, or None."""
-    best, best_epoch = -math.inf, 0
-    for epoch, accuracy in enumerate(test_accuracy, start=1):
-        if accuracy > best:
-            best, best_epoch = accuracy, epoch
-        elif epoch - best_epoch >= patience:
+def patience_epoch(accuracies: Sequence[float | None], patience: int) -> int | None:
+    """The epoch (from 1) at which so many accuracies have been no better than the best before them, or None.
+
+    Epochs without one are passed over.
+    """
+    best, waited = -math.inf, 0
+    for epoch, accuracy in enumerate(accuracies, start=1):
+        if accuracy is None:
+            continue
+        best, waited = (accuracy, 0) if accuracy > best else (best, waited + 1)
+        if waited >= patience:
             return epoch
     return None

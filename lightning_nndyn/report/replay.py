@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_nndyn.corpus.record import patience_epoch
 from lightning_nndyn.errors import MissingExtraError
 from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.report.bar import Bar
@@ -89,7 +90,7 @@ def replay(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
         table.outcome("This callback", "as it decided", [np.array([_ours(run) for run in usable])]),
     ]
     for patience in PATIENCES:
-        after = np.array([patience_epochs(run.curve, patience) for run in usable], dtype=float)
+        after = np.array([_patient(run.curve, patience) for run in usable], dtype=float)
         outcomes.append(table.outcome(f"Patience {patience}", f"no better for {patience} epochs", [after]))
     try:
         outcomes += [table.pruned(name, seed) for name in _PRUNERS]
@@ -98,16 +99,10 @@ def replay(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
     return Replay(len(usable), int(table.good.sum()), float(table.lengths.sum()), outcomes)
 
 
-def patience_epochs(curve: Values, patience: int) -> int:
-    """After how many epochs a run ends that is stopped once so many validations have been no better."""
-    best, waited = -1.0, 0
-    for epoch, value in enumerate(curve, start=1):
-        if value is None:
-            continue
-        best, waited = (value, 0) if value > best else (best, waited + 1)
-        if waited >= patience:
-            return epoch
-    return len(curve)
+def _patient(curve: Values, patience: int) -> int:
+    """After how many epochs patience ends a run."""
+    end = patience_epoch(curve, patience)
+    return len(curve) if end is None else end
 
 
 def _ours(run: Run) -> float:

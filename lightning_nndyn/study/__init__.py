@@ -1,6 +1,7 @@
-"""``nndyn sweep``: a sweep described in a YAML file, for those who have none of their own; Optuna runs it."""
+"""Sweeps of our own: ``nndyn sweep``, described in a YAML file and run by Optuna, and races."""
 
 from lightning_nndyn.study.plan import Plan, load_plan
+from lightning_nndyn.study.race import RUNGS, Race, race
 from lightning_nndyn.study.run import sweep
 
-__all__ = ["Plan", "load_plan", "sweep"]
+__all__ = ["RUNGS", "Plan", "Race", "load_plan", "race", "sweep"]

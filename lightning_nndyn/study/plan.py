@@ -33,6 +33,9 @@ class Plan:
         seed: of the sampler; None for another at each start.
         callback: further arguments of `GraphDynamicsCallback`.
         learner: arguments of `SweepPredictor`.
+        race: makes of the sweep a race over `trials` candidates that are drawn at random: `predictor`, the
+            name or path of one that knows such runs, and `rungs`, a list of ``{epochs: ..., keep: ...}``;
+            None for a sweep in which one run comes after the other.
     """
 
     file: Path
@@ -46,6 +49,7 @@ class Plan:
     seed: int | None = None
     callback: Mapping[str, Any] = field(default_factory=dict)
     learner: Mapping[str, Any] = field(default_factory=dict)
+    race: Any = None
 
     def suggest(self, trial: Any) -> dict[str, Any]:
         """Draws a value for each hyperparameter."""
@@ -112,6 +116,29 @@ def _check(plan: Plan) -> None:
         )
     for name, values in plan.space.items():
         _check_values(name, values)
+    if plan.race is not None:
+        _check_race(plan)
+
+
+def _check_race(plan: Plan) -> None:
+    example = "race: {predictor: lenet5-digits, rungs: [{epochs: 0.0625, keep: 0.5}, {epochs: 1, keep: 0.1}]}"
+    if not isinstance(plan.race, Mapping) or not {"predictor"} <= set(plan.race) <= {"predictor", "rungs"}:
+        raise SweepError(
+            f"race: {plan.race!r} names no predictor, or more than rungs beside it; give {example}"
+        )
+    rungs = plan.race.get("rungs", [])
+    if not isinstance(rungs, list) or any(
+        not isinstance(rung, Mapping) or set(rung) != {"epochs", "keep"} for rung in rungs
+    ):
+        raise SweepError(f"race: rungs: {rungs!r} is no list of epochs and keep; give {example}")
+    if plan.learner:
+        raise SweepError("learner: a race learns nothing from its own runs: leave that out")
+    if "://" in plan.storage:
+        raise SweepError(f"storage: {plan.storage!r}: a race is kept in a file; name one")
+    if plan.direction != "maximize":
+        raise SweepError("direction: a race is for the highest accuracy; leave that out")
+    if plan.monitor is None:
+        raise SweepError("monitor: a race ranks by an accuracy, too: name the metric that you log")
 
 
 def _check_values(name: str, values: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.errors import MissingExtraError, SweepError
 from lightning_nndyn.study.plan import Plan
+from lightning_nndyn.study.quiet import quiet
 from lightning_nndyn.sweep import SweepPredictor
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def sweep(plan: Plan, watch: Callable[[optuna.Study], None] = lambda study: None
         MissingExtraError: Optuna is not installed.
     """
     train = plan.function()
-    with _quiet():
+    with quiet():
         study = open_study(plan)
         # Further processes may work on the same study: each looks how many runs there are before its next.
         with _watched(study, watch):
@@ -145,18 +145,3 @@ def _watched(study: optuna.Study, watch: Callable[[optuna.Study], None]) -> Iter
         over.set()
         thread.join()
         watch(study)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna and Lightning tell of each run: the table does."""
-    names = ("optuna", "lightning.pytorch", "pytorch_lightning")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -50,13 +50,13 @@ def _cells(trial: Any, best: bool) -> list[Text]:
     predicted = (
         trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
     )
-    params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
-    final = _short(trial.value) if state == "COMPLETE" else ""
+    params = ", ".join(f"{name} {short(value)}" for name, value in trial.params.items())
+    final = short(trial.value) if state == "COMPLETE" else ""
     return [
         Text(f"{'* ' if best else ''}{trial.number}"),
         Text(params),
         Text(_WORDS.get(state, state.lower()), style=_STYLES.get(state, "")),
-        Text("" if predicted is None else _short(predicted)),
+        Text("" if predicted is None else short(predicted)),
         Text(final, style="bold" if best else ""),
         Text(str(trial.user_attrs.get("nndyn:reason", ""))),
     ]
@@ -71,7 +71,7 @@ def _summary(trials: Sequence[Any], wanted: int, best: Any, seconds: float | Non
     if counts["FAIL"]:
         parts[0] += f", {counts['FAIL']} failed"
     if best is not None:
-        parts.append(f"best {_short(best.value)} (run {best.number})")
+        parts.append(f"best {short(best.value)} (run {best.number})")
     if seconds is not None and ended < wanted:
         parts.append(f"about {timedelta(seconds=round((wanted - ended) * seconds))} left")
     return "; ".join(parts)
@@ -90,5 +90,6 @@ def mean_seconds(trials: Sequence[Any]) -> float | None:
     return float((ends[-1] - ends[0]).total_seconds() / (len(ends) - 1))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in four digits, if it is a number with more."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

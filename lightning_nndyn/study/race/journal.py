@@ -1,0 +1,113 @@
+"""Finished laps on disk, a line each, so that a race that was cut goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightning_nndyn.errors import SweepError
+from lightning_nndyn.study.race.standing import Lap
+
+try:
+    import fcntl
+except ImportError:  # Windows: two races on one file are the user's to avoid there
+    fcntl = None  # type: ignore[assignment]
+
+
+class Journal:
+    """Finished laps, in a file of this process.
+
+    Attributes:
+        laps: by lap number and candidate.
+    """
+
+    def __init__(self, file: BinaryIO, laps: dict[tuple[int, int], Lap]) -> None:
+        self._file, self.laps = file, laps
+
+    def add(self, lap: Lap) -> None:
+        """Keeps a finished lap: it is on disk when this returns."""
+        _append(self._file, asdict(lap))
+        self.laps[lap.number, lap.candidate] = lap
+
+
+@contextmanager
+def open_journal(path: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
+    """Opens a race's file, or begins one.
+
+    Args:
+        path: of the file; its folder is made.
+        settings: of the race, JSON-able: those of the file must be the same.
+
+    Raises:
+        SweepError: another process has it open, it holds another race or something else, or it cannot be
+            written.
+    """
+    settings = json.loads(json.dumps(settings))  # as it will be read
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    except OSError as error:
+        raise SweepError(f"{path} cannot be opened: {error}; name another file") from error
+    with file:
+        _lock(file, path)
+        lines = _whole_lines(file)
+        if lines:
+            _check(path, lines[0], settings)
+        else:
+            _append(file, settings)
+        found = [Lap(**line) for line in lines[1:]]
+        yield Journal(file, {(lap.number, lap.candidate): lap for lap in found})
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """The system lets go of it when the process ends, however it does."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SweepError(
+            f"{path}: another process runs this race; wait for it, or name another file"
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+
+
+def _whole_lines(file: BinaryIO) -> list[dict[str, Any]]:
+    """What the file holds; what a killed process has left half-written is cut off."""
+    file.seek(0)
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        file.truncate(whole)
+    try:
+        return [json.loads(line) for line in content[:whole].splitlines()]
+    except ValueError as error:
+        raise SweepError(f"{file.name} is no race's file ({error}): name another") from error
+
+
+def _check(path: Path, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuses to go on with another race."""
+    for name, value in settings.items():
+        if not isinstance(known, dict) or known.get(name) != value:
+            there = known.get(name) if isinstance(known, dict) else known
+            raise SweepError(
+                f"{path} holds a race with other {name}: {_short(there)} there, {_short(value)} here; "
+                "take the same, or name another file"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _append(file: BinaryIO, line: Mapping[str, Any]) -> None:
+    file.write(json.dumps(line).encode() + b"\n")
+    file.flush()
+    os.fsync(file.fileno())

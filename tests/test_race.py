@@ -1,0 +1,309 @@
+"""Races: how candidates are ranked, that laps end where they are to end, and that what is done is kept."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
+
+from lightning_nndyn.cli import app
+from lightning_nndyn.errors import SweepError
+from lightning_nndyn.study import race
+from lightning_nndyn.study.race.journal import open_journal
+from lightning_nndyn.study.race.standing import Lap, Rung, order, wanted
+from lightning_nndyn.study.race.state import Race
+
+HERE = Path(__file__).parent
+SEEN = ((1.0, 0.5), (2.0, 0.2))
+"""Rungs of a race without a predictor."""
+
+
+class Line(L.LightningModule):
+    """Two classes told apart by a line; four batches an epoch."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.rate)
+
+
+steps: list[tuple[float, int]] = []
+
+
+def train(params: dict[str, Any], callback: Any, **settings: Any) -> float:
+    """Trains four epochs; how many steps it were goes to `steps`."""
+    L.seed_everything(0, verbose=False)
+    points = torch.randn(64, 2)
+    data = DataLoader(TensorDataset(points, (points.sum(1) > 0).long()), batch_size=16)
+    trainer = L.Trainer(
+        max_epochs=4, callbacks=[callback], accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **settings,
+    )  # fmt: skip
+    trainer.fit(Line(params["rate"]), data, data)
+    steps.append((params["rate"], trainer.global_step))
+    return float(trainer.callback_metrics["val_acc"])
+
+
+def rates(*values: float) -> list[dict[str, Any]]:
+    return [{"rate": value} for value in values]
+
+
+# -- ranks ---------------------------------------------------------------------------------------------------
+
+
+def test_within_the_first_epoch_predictions_alone_rank() -> None:
+    laps = [Lap(0, 0, 0.3, 0.9), Lap(1, 0, 0.5, 0.1), Lap(2, 0, 0.4, 0.5), Lap(3, 0, 0.5, 0.2)]
+    assert [lap.candidate for lap in order(laps, 0.25)] == [1, 3, 2, 0]
+
+
+def test_from_one_epoch_on_two_ranks_count_alike() -> None:
+    """Ranks of predicted: 1, 4, 2, 3; of seen: 4, 3, 2, 1; sums: 5, 7, 4, 4."""
+    laps = [Lap(0, 2, 0.3, 0.9), Lap(1, 2, 0.9, 0.8), Lap(2, 2, 0.5, 0.7), Lap(3, 2, 0.6, 0.6)]
+    assert [lap.candidate for lap in order(laps, 1.0)] == [1, 0, 2, 3]
+
+
+def test_the_unknown_goes_first_and_what_is_out_goes_last() -> None:
+    laps = [Lap(0, 0, 0.3), Lap(1, 0, 0.9, out="has diverged"), Lap(2, 0, None), Lap(3, 0, 0.2)]
+    assert [lap.candidate for lap in order(laps, 0.25)] == [2, 0, 3, 1]
+
+
+def test_one_at_least_goes_on() -> None:
+    assert [wanted(50, share) for share in (0.5, 0.25, 0.06, 0.001)] == [25, 12, 3, 1]
+
+
+def test_what_is_out_does_not_go_on_even_where_there_is_room() -> None:
+    laps = {(0, 0): Lap(0, 0, 0.5), (0, 1): Lap(1, 0, out="failed"), (0, 2): Lap(2, 0, out="failed")}
+    found = Race([{}, {}, {}], [Rung(0.25, 0.7), Rung(1, 0.5)], laps)
+    assert found.kept(0) == 2 and found.running(1) == [0] and found.running(2) == []
+    assert found.best is None and found.params is None and found.value is None
+
+
+def test_reasons_say_how_far_a_candidate_has_come() -> None:
+    laps = {(0, 0): Lap(0, 0, 0.5), (0, 1): Lap(1, 0, 0.25, seen=0.1), (0, 2): Lap(2, 0, out="IOError: x")}
+    part = Race([{}, {}, {}, {}], [Rung(0.25, 0.3)], laps)
+    assert [part.reason(one) for one in range(4)] == [
+        "waits for the others after 0.25 epochs", "waits for the others after 0.25 epochs", "IOError: x",
+        "not begun",
+    ]  # fmt: skip
+    whole = Race(part.candidates, part.rungs, {**laps, (0, 3): Lap(3, 0, 0.1), (1, 0): Lap(0, 1, value=0.7)})
+    assert whole.reason(1) == "2nd of 4 after 0.25 epochs, predicted 0.250 and seen 0.100; 1 went on"
+    assert whole.reason(0) == "trained to its end" and (whole.best, whole.value) == (0, 0.7)
+
+
+# -- races ---------------------------------------------------------------------------------------------------
+
+
+def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) -> None:
+    steps.clear()
+    watched: list[int] = []
+    four = rates(1e-6, 1.0, 0.1, 1e-5)
+
+    def raced() -> Race:
+        file = tmp_path / "new" / "race.jsonl"
+        return race(
+            train,
+            four,
+            file=file,
+            predictor=None,
+            rungs=SEEN,
+            watch=lambda race: watched.append(len(race.laps)),
+        )
+
+    found = raced()
+    assert [count for _, count in steps] == [4] * 4 + [8] * 2 + [16]  # four steps are an epoch
+    assert watched == [1, 2, 3, 4, 5, 6, 7]
+    seen = [found.laps[0, candidate].seen or 0.0 for candidate in range(4)]
+    assert found.running(1) == sorted(sorted(range(4), key=lambda one: (-seen[one], one))[:2])
+    assert found.best == 1 and found.params == {"rate": 1.0} and found.value == found.laps[2, 1].value
+    last = next(one for one in found.running(1) if one != 1)
+    assert found.reason(last).startswith("2nd of 2 after 2 epochs, seen 0.")
+    assert raced() == found and len(steps) == 7  # all is done: called again, it trains nothing
+
+
+def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path) -> None:
+    """With the shipped predictor on the network and data that it knows; laps of 1/16, 1/4 and one epoch."""
+
+    def raced(killed_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(HERE / "race_script.py"), "race.jsonl", str(killed_at)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert raced(3).returncode == raced(6).returncode == -signal.SIGKILL
+    file = tmp_path / "race.jsonl"
+    with file.open("ab") as end:
+        end.write(b'{"candidate": 1, "num')  # as if it had died in the middle of a line
+    done = raced(0)
+    assert done.returncode == 0, done.stderr
+    # Six, four, three and one in the four laps, of which 2 and 5 had ended.
+    assert done.stdout.startswith("trained 7, best ")
+    laps = [json.loads(line) for line in file.read_text().splitlines()[1:]]
+    assert len({(lap["number"], lap["candidate"]) for lap in laps}) == len(laps) == 14
+    assert all(lap["predicted"] is not None and not lap["strange"] for lap in laps)
+    assert [lap["seen"] is None for lap in laps] == [True] * 10 + [False] * 4
+    best = next(lap for lap in laps if lap["number"] == 3)
+    assert best["candidate"] in (0, 1) and best["value"] > 0.8  # learning rates of 0.3 and 0.1
+
+
+def test_a_candidate_that_fails_or_diverges_is_out_and_the_others_go_on(tmp_path: Path) -> None:
+    def broken(params: dict[str, Any], callback: Any) -> float:
+        if params["rate"] == 7:
+            raise RuntimeError("no memory")
+        return train(params, callback)
+
+    found = race(broken, rates(7, 1e30, 0.1, 0.01), file=tmp_path / "r", predictor=None, rungs=((1, 0.9),))
+    assert found.reason(0) == "RuntimeError: no memory"
+    assert found.reason(1) == "has diverged: weights are not finite"
+    assert found.running(1) == [2, 3] and found.best in (2, 3)
+
+
+def test_a_race_whose_first_three_fail_ends(tmp_path: Path) -> None:
+    def failing(params: dict[str, Any], callback: Any) -> float:
+        raise RuntimeError("no memory")
+
+    with pytest.raises(SweepError, match="all of the first 3 runs failed, the last with RuntimeError: no m"):
+        race(failing, rates(1, 2, 3, 4), file=tmp_path / "r", predictor=None, rungs=SEEN)
+
+
+def test_a_race_that_is_interrupted_stays_so(tmp_path: Path) -> None:
+    def interrupted(params: dict[str, Any], callback: Any) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        race(interrupted, rates(1, 2), file=tmp_path / "r", predictor=None, rungs=SEEN)
+    assert len((tmp_path / "r").read_text().splitlines()) == 1
+
+
+def test_a_predictor_that_does_not_know_the_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match=r"does not know 2 of 2 runs .* would rank them at random"):
+        race(train, rates(0.1, 0.01), file=tmp_path / "r", predictor="lenet5-digits", rungs=((0.25, 0.5),))
+
+
+def test_a_trainer_that_does_not_end_with_the_lap_is_refused(tmp_path: Path) -> None:
+    def stubborn(params: dict[str, Any], callback: Any) -> float:
+        return train(params, callback, min_epochs=3)
+
+    with pytest.raises(SweepError, match=r"of 1 epoch went on to 3 epochs .*no min_epochs"):
+        race(stubborn, rates(0.1, 0.01), file=tmp_path / "r", predictor=None, rungs=SEEN)
+
+
+def test_a_train_that_forgets_the_callback_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="nothing was read of a run"):
+        race(lambda params, callback: 0.5, rates(1, 2), file=tmp_path / "r", predictor=None, rungs=SEEN)
+
+
+# -- refusals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"candidates": rates(1)}, "candidates holds 1"),
+        ({"rungs": ()}, "rungs="),
+        ({"rungs": ((2, 0.5), (1, 0.2))}, "rising"),
+        ({"rungs": ((1, 0.2), (2, 0.2))}, "falling"),
+        ({"rungs": ((1, 1.0),)}, "between 0 and 1"),
+        ({"rungs": ((0.3, 0.5),), "predictor": "lenet5-digits"}, "not read after 0.3 epochs, but at 0.0625"),
+        ({"rungs": ((2, 0.5),), "callback": {"snapshots": [1, 4]}}, "not read after 2 epochs, but at 1, 4"),
+        ({"rungs": ((0.25, 0.5),)}, "nothing to rank by without a predictor"),
+        ({"callback": {"trial": 3}}, "callback holds trial=3: that is the race's own"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    known = {"candidates": rates(1, 2), "file": tmp_path / "r", "predictor": None, "rungs": SEEN}
+    with pytest.raises(ValueError, match=message):
+        race(train, **{**known, **changed})
+    assert not (tmp_path / "r").exists()
+
+
+def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "r"
+    with open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}) as journal:
+        journal.add(Lap(0, 0, 0.5))
+        with (
+            pytest.raises(SweepError, match="another process runs this race"),
+            open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
+        ):
+            pass
+    before = file.read_bytes()
+    with (
+        pytest.raises(SweepError, match=r"other rungs: \[\[1, 0.5\]\] there, \[\[2, 0.5\]\] here"),
+        open_journal(file, {"candidates": [1], "rungs": [[2, 0.5]]}),
+    ):
+        pass
+    file.write_bytes(before + b"not JSON\n")
+    with pytest.raises(SweepError, match="is no race's file"), open_journal(file, {}):
+        pass
+    assert file.read_bytes() == before + b"not JSON\n"
+    with pytest.raises(SweepError, match="cannot be opened"), open_journal(tmp_path, {}):
+        pass
+
+
+# -- from a YAML file ----------------------------------------------------------------------------------------
+
+
+def planned(folder: Path, **changed: Any) -> Any:
+    plan = {
+        "train": "script.py:train", "monitor": "val_acc", "trials": 4, "seed": 1, "storage": "race.jsonl",
+        "space": {"rate": {"low": 1e-6, "high": 0.5, "log": True}},
+        "race": {"predictor": None, "rungs": [{"epochs": 1, "keep": 0.5}]}, **changed,
+    }  # fmt: skip
+    (folder / "script.py").write_text(
+        f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom test_race import train\n"
+    )
+    (folder / "plan.yaml").write_text(json.dumps(plan))
+    return CliRunner().invoke(app, ["sweep", str(folder / "plan.yaml")], env={"COLUMNS": "200"})
+
+
+@pytest.mark.needs("optuna")
+def test_a_sweep_s_yaml_file_may_ask_for_a_race(tmp_path: Path) -> None:
+    done = planned(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "trained to its end" in done.output and "of 4 after 1 epoch, seen 0." in done.output
+    lines = (tmp_path / "race.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 4 + 2
+    again = planned(tmp_path)
+    assert again.exit_code == 0 and (tmp_path / "race.jsonl").read_text().splitlines() == lines
+    other = planned(tmp_path, seed=2)
+    assert other.exit_code and "holds a race with other candidates" in str(other.exception)
+
+
+@pytest.mark.needs("optuna")
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"race": {}}, "lacks a predictor|names no predictor"),
+        ({"race": {"predictor": None, "rungs": [1]}}, "no list of epochs and keep"),
+        ({"learner": {"good_share": 0.1}}, "learner: a race learns nothing"),
+        ({"storage": "sqlite:///x.db"}, "a race is kept in a file"),
+        ({"direction": "minimize"}, "direction: a race is for the highest accuracy"),
+        ({"monitor": None}, "monitor: a race ranks by an accuracy"),
+        ({"callback": {"action": "observe"}}, "plan.yaml: callback holds action='observe'"),
+    ],
+)
+def test_what_does_not_go_with_a_race_is_refused(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    refused = planned(tmp_path, **changed)
+    assert isinstance(refused.exception, SweepError)
+    with pytest.raises(SweepError, match=message):
+        raise refused.exception
+    assert not (tmp_path / "race.jsonl").exists()

@@ -55,6 +55,13 @@ def test_optuna_sweep(tmp_path: Path) -> None:
     assert "pruned: predicted final value" in printed
 
 
+def test_race(tmp_path: Path) -> None:
+    printed = output(tmp_path, "race.py")
+    assert printed.count("trained to its end") == 2 and "of 40 after 0.0625 epochs" in printed
+    assert "epochs: 41.5 of 480" in printed and "best: 0." in printed
+    assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 1 + 40 + 20 + 10 + 2
+
+
 @pytest.mark.needs("ray")
 def test_ray_sweep(tmp_path: Path) -> None:
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}

@@ -193,8 +193,13 @@ def test_a_race_that_is_interrupted_stays_so(tmp_path: Path) -> None:
 
 
 def test_a_predictor_that_does_not_know_the_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match=r"does not know 2 of 2 runs .* would rank them at random"):
-        race(train, rates(0.1, 0.01), file=tmp_path / "r", predictor="lenet5-digits", rungs=((0.25, 0.5),))
+    steps.clear()
+    for _ in range(2):  # and stays refused
+        with pytest.raises(SweepError, match=r"does not know 2 of 2 runs .* would rank them at random"):
+            race(
+                train, rates(0.1, 0.01), file=tmp_path / "r", predictor="lenet5-digits", rungs=((0.25, 0.5),)
+            )
+    assert len(steps) == 2
 
 
 def test_a_trainer_that_does_not_end_with_the_lap_is_refused(tmp_path: Path) -> None:
@@ -217,6 +222,10 @@ def test_a_train_that_forgets_the_callback_is_refused(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"candidates": rates(1)}, "candidates holds 1"),
+        (
+            {"candidates": [{"rate": {1}}, {}]},
+            "kept as JSON, and Object of type set is not JSON serializable",
+        ),
         ({"rungs": ()}, "rungs="),
         ({"rungs": ((2, 0.5), (1, 0.2))}, "rising"),
         ({"rungs": ((1, 0.2), (2, 0.2))}, "falling"),

@@ -44,10 +44,14 @@ def open_journal(path: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
         settings: of the race, JSON-able: those of the file must be the same.
 
     Raises:
+        ValueError: settings are not JSON-able.
         SweepError: another process has it open, it holds another race or something else, or it cannot be
             written.
     """
-    settings = json.loads(json.dumps(settings))  # as it will be read
+    try:
+        settings = json.loads(json.dumps(settings))  # as it will be read
+    except TypeError as error:
+        raise ValueError(f"a race is kept as JSON, and {error}: give plain numbers and texts") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")

@@ -64,7 +64,7 @@ def race(
         The race: its best candidate, and how far each has come.
 
     Raises:
-        ValueError: candidates, rungs or `callback` are none.
+        ValueError: candidates (not JSON-able, fewer than two), rungs or `callback` cannot be used.
         PredictorError: the predictor cannot be loaded.
         SweepError: the file is of another race or cannot be used, the first three runs all fail, no candidate
             is left, the predictor does not know most of the runs, or the Trainer does not end them
@@ -86,19 +86,24 @@ def race(
         for number, candidate in _due(found):
             journal.add(_run(train, found, number, candidate, arguments))
             watch(found)
-            _check_failures(found)
-            _check_strangers(found, number)
+            _check_failures(found, file)
     if found.best is None:
         raise SweepError(f"no candidate has come to its end: {found.reason(0)}")
     return found
 
 
 def _due(race: Race) -> Iterator[tuple[int, int]]:
-    """Laps and candidates, one after the other; what has been done is passed over."""
+    """Laps and candidates, one after the other; what has been done is passed over.
+
+    Raises:
+        SweepError: see `_check_strangers`.
+    """
     for number in range(len(race.rungs) + 1):
         for candidate in race.running(number):
             if (number, candidate) not in race.laps:
                 yield number, candidate
+        if number < len(race.rungs):
+            _check_strangers(race.standing(number))
 
 
 def _run(train: Train, race: Race, number: int, candidate: int, arguments: Mapping[str, Any]) -> Lap:
@@ -183,19 +188,21 @@ def _check_end(callback: LapCallback, until: float | None) -> None:
         )
 
 
-def _check_failures(race: Race) -> None:
+def _check_failures(race: Race, file: str | Path) -> None:
     first = [lap for (number, _), lap in race.laps.items() if number == 0][:_FAILURES]
     if len(race.laps) == _FAILURES == len(first) and all(lap.out for lap in first):
-        raise SweepError(f"all of the first {_FAILURES} runs failed, the last with {first[-1].out}")
+        raise SweepError(
+            f"all of the first {_FAILURES} runs failed, the last with {first[-1].out}; mend that, and delete "
+            f"{file} to begin anew"
+        )
 
 
-def _check_strangers(race: Race, number: int) -> None:
+def _check_strangers(laps: Sequence[Lap]) -> None:
     """Refuses to rank by a predictor that does not know what it speaks of.
 
     Raises:
         SweepError: that is so for more than half of a lap's runs.
     """
-    laps = race.standing(number) if number < len(race.rungs) else []
     strange = [lap for lap in laps if lap.strange]
     if strange and len(strange) > _STRANGERS * len(laps):
         raise SweepError(

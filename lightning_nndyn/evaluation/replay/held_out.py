@@ -14,7 +14,7 @@ import numpy as np
 from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.replay.entrants import RACED_SHARES
 from lightning_nndyn.evaluation.replay.policies import BestShare, Decided, SweepPolicy
-from lightning_nndyn.evaluation.replay.race import EARLY, Race
+from lightning_nndyn.evaluation.replay.race import EARLY, LONG, Race
 from lightning_nndyn.evaluation.results import epochs_text
 from lightning_nndyn.evaluation.trust import Course, fitted_without, follow, held_out_folds, joined
 from lightning_nndyn.policy import Policy
@@ -29,7 +29,7 @@ RATES = (0.02, 0.05, 0.1, 0.2, 0.3)
 RANKED = (1 / 16, 1 / 4)
 """After how many epochs runs are ranked once by their predicted accuracy."""
 
-TIMES = tuple(sorted({*RANKED, *(after for after, _ in EARLY)}))
+TIMES = tuple(sorted({*RANKED, *(after for after, _ in (*EARLY, *LONG))}))
 """After how many epochs predictions are wanted."""
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -111,7 +111,7 @@ def held_out_policies(folds: Sequence[Fold]) -> Iterator[SweepPolicy]:
             family = f"{name} after {epochs_text(time)}, then the best"
             for share in SHARES:
                 yield BestShare(share, time, scores[time], family, ours=True)
-        yield from _races(scores, f"race by {name}, keeping")
+        yield from _races(scores, name)
 
 
 def unknown_policies(said: Fold | None) -> Iterator[SweepPolicy]:
@@ -119,12 +119,13 @@ def unknown_policies(said: Fold | None) -> Iterator[SweepPolicy]:
     if said is None:
         return
     scores = {time: _joined(iter([said["scores"][str(time)]])) for time in TIMES}
-    yield from _races(scores, f"race by {UNKNOWN}, keeping")
+    yield from _races(scores, UNKNOWN)
 
 
-def _races(scores: dict[float, dict[int, float]], family: str) -> Iterator[SweepPolicy]:
-    for share in RACED_SHARES:
-        yield Race(share, EARLY, scores, family, anew=True)
+def _races(scores: dict[float, dict[int, float]], name: str) -> Iterator[SweepPolicy]:
+    for kind, rungs in {"race": EARLY, "long race": LONG}.items():
+        for share in RACED_SHARES:
+            yield Race(share, rungs, scores, f"{kind} by {name}, keeping", anew=True)
 
 
 def _joined(parts: Iterator[dict[str, float]]) -> dict[int, float]:

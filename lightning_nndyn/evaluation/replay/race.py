@@ -13,6 +13,9 @@ from lightning_nndyn.evaluation.replay.runs import Run
 EARLY = ((1 / 16, 1 / 4), (1 / 4, 1 / 2), (1.0, 1.0))
 """Rungs of a race by predictions: epochs, and the power of the share kept at last that goes on then."""
 
+LONG = ((1 / 16, 1 / 4), (1 / 4, 1 / 2), (1.0, 3 / 4), (4.0, 1.0))
+"""The same with one rung more, when the accuracy tells more."""
+
 SEEN = ((1.0, 1 / 2), (2.0, 3 / 4), (4.0, 1.0))
 """Rungs of a race by accuracy, of which nothing is known within the first epoch."""
 

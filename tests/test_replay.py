@@ -28,7 +28,7 @@ from lightning_nndyn.evaluation.replay.held_out import (
 )
 from lightning_nndyn.evaluation.replay.learned import Learned, parameters
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
-from lightning_nndyn.evaluation.replay.page import Subject, equal_regret
+from lightning_nndyn.evaluation.replay.page import Subject, equal_regret, reached
 from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
 from lightning_nndyn.evaluation.replay.policies import (
     BestShare,
@@ -472,13 +472,15 @@ def test_the_fewest_epochs_at_equal_regret_are_found_on_either_side() -> None:
         outcome("all", 1.0, 0.0, False),
         outcome("other", 0.3, 0.004, False),
         outcome("worse", 0.4, 0.004, False),
-        outcome("mine", 0.1, 0.004, True),
+        outcome("mine", 0.09, 0.004, True),
     ]
     lines = {
         line[2]: line[3:] for line in equal_regret(outcomes, [Subject("c", "all", 9, 9, (9, 9), 1)]).lines
     }
+    words = reached(outcomes, [Subject("c", "all", 9, 9, (9, 9), 1)])
+    assert words == "Ours spend a third or less in 3 of 3 comparisons: c in 3 of 3 (0.30 to 0.30)."
     assert lines["0.25"] == ["all", "100.0", "none", "", ""]
-    assert lines["0.5"] == ["other", "30.0", "mine", "10.0", "0.33"]
+    assert lines["0.5"] == ["other", "30.0", "mine", "9.0", "0.30"]
 
 
 def test_corpora_without_a_command_mean_predictions(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from callback_runs import Digits, OnOneProcess
 from digits_runs import BATCH, DOOMED, GOOD
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from processes import leave_group
 
 from lightning_nndyn import GraphDynamicsCallback, Predictor
 
@@ -113,3 +114,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_group()

@@ -8,6 +8,7 @@ import lightning.pytorch.strategies.deepspeed as lightning_deepspeed
 import strategy_script as scripts
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from processes import leave_group
 
 if not scripts.ON_GPUS:
     # Lightning lets DeepSpeed run on GPUs only: these are its checks, and the index of each process's device.
@@ -50,3 +51,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_group()

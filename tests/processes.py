@@ -51,6 +51,12 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
     assert codes == [0] * copies, (folder / "output.txt").read_text()
 
 
+def leave_group() -> None:
+    """The last thing a script does: torch may abort a process that exits in its group (pytorch#190489)."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def results(folder: Path, name: str, processes: int = 2) -> list[dict[str, Any]]:
     """What each process has written of a run."""
     return [json.loads((folder / f"{name}.{rank}.json").read_text()) for rank in range(processes)]

@@ -13,6 +13,7 @@ import torch
 from callback_runs import Digits, OnOneProcess
 from digits_runs import BATCH, DOOMED, GOOD
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
+from processes import leave_group
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -166,3 +167,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_group()

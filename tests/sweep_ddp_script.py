@@ -27,6 +27,7 @@ import torch  # noqa: E402
 from callback_runs import trainer  # noqa: E402
 from optuna.storages import JournalStorage  # noqa: E402
 from optuna.storages.journal import JournalFileBackend  # noqa: E402
+from processes import leave_group  # noqa: E402
 from sweep_runs import Perceptron, joined  # noqa: E402
 
 TRIALS = 14
@@ -79,3 +80,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave_group()

@@ -276,7 +276,7 @@ def test_ctrl_c_ends_the_cluster_that_was_started(
         os.killpg(running.pid, signal.SIGINT)
         said, _ = running.communicate(timeout=60)
         _, left = psutil.wait_procs(processes, timeout=20)
-    assert len(processes) >= 2 and left == []
+    assert len(processes) >= 2 and left == [], said
     assert running.returncode != 0 and "give the same command again" in said
     assert len(load_corpus(folder)) >= 1
 

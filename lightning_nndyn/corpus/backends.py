@@ -89,7 +89,7 @@ def _on_ray(
         from ray.exceptions import RayError, RayTaskError
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "training a corpus on a Ray cluster") from error
-    with _ray_cluster():
+    with _ray_cluster() as ours:
         remote, waiting = ray.remote(function), iter(tasks)
         running = [remote.remote(task) for task in islice(waiting, jobs)]
         try:
@@ -102,17 +102,18 @@ def _on_ray(
         except RayError as error:
             raise _lost("Ray", error) from error
         finally:
-            for run in running:
-                ray.cancel(run, force=True)
+            # Not by force: Ray ends this whole process if a task comes back that it has given up by force.
+            for run in () if ours else running:
+                ray.cancel(run)
 
 
 @contextmanager
-def _ray_cluster() -> Iterator[None]:
-    """A connection to a cluster, closed afterwards unless it was there before."""
+def _ray_cluster() -> Iterator[bool]:
+    """A connection to a cluster, closed afterwards unless it was there before; whether it goes with it."""
     import ray
 
     if ray.is_initialized():
-        yield
+        yield False
         return
     before = _descendants()
     try:
@@ -122,11 +123,13 @@ def _ray_cluster() -> Iterator[None]:
         raise _unreachable("Ray", "RAY_ADDRESS", error) from error
     begun = _descendants() - before
     try:
-        yield
+        yield bool(begun)
     finally:
         begun |= {child for process in begun for child in _descendants(process)}
-        ray.shutdown()
-        _end(begun)
+        try:
+            ray.shutdown()
+        finally:
+            _end(begun)
 
 
 def _descendants(process: Any = None) -> set[Any]:

@@ -1,7 +1,7 @@
 """Trains a corpus: all cores, progress with remaining time, and on from where it was stopped or killed."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -133,17 +133,19 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
     hopeful = False
     failures = 0
     try:
-        for outcome in chain.from_iterable(outcomes(_train, tasks, jobs, backend)):
-            shown.advance(outcome.kind in _RECORDED, outcome.kind)
-            hopeful = hopeful or outcome.kind == TRAINED
-            if outcome.kind == FAILED:
-                failures += 1
-                shown.say(f"run {outcome.run} {outcome.reason}")
-            if failures >= _HOPELESS and not hopeful:
-                raise CorpusError(
-                    f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. Once "
-                    "that is mended, train them again with redo_failed"
-                )
+        # Closed at once when interrupted here: later, at exit, Ray's head is gone and its agents are orphans.
+        with closing(outcomes(_train, tasks, jobs, backend)) as ended:
+            for outcome in chain.from_iterable(ended):
+                shown.advance(outcome.kind in _RECORDED, outcome.kind)
+                hopeful = hopeful or outcome.kind == TRAINED
+                if outcome.kind == FAILED:
+                    failures += 1
+                    shown.say(f"run {outcome.run} {outcome.reason}")
+                if failures >= _HOPELESS and not hopeful:
+                    raise CorpusError(
+                        f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. "
+                        "Once that is mended, train them again with redo_failed"
+                    )
     except KeyboardInterrupt:
         shown.say("stopped; the runs recorded so far are complete: give the same command again to go on")
         raise

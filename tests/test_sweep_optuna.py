@@ -31,6 +31,7 @@ from optuna.storages.journal import JournalFileBackend  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
 from lightning_nndyn.integrations.optuna import GraphDynamicsPruner, OptunaMember  # noqa: E402
+from lightning_nndyn.integrations.optuna_runs import FinishedTrials, readings_in  # noqa: E402
 
 TIMES = [*DEFAULT_TIMES, 1.0, 2.0, 3.0]
 READINGS = {f"nndyn:reading:{time:g}" for time in TIMES}
@@ -215,6 +216,27 @@ def test_an_audited_run_finishes_and_its_trial_knows() -> None:
     run, _, error = fit(member, audit_share=0.999_999_999, monitor=None)
     assert error is None and run.current_epoch == 2 and member.ends[0][0] is False
     assert all("as an audit" in facts["audit"] for _, facts in member.notes)
+    assert {round(facts["weight"], 6) for _, facts in member.notes} == {1.0}  # nearly all are let finish
+
+
+@pytest.mark.parametrize("lr", [1e-7, 1.0])
+def test_an_audited_run_stands_for_others_if_it_was_condemned(
+    lr: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_nndyn.callback.hooks.drawn_to_finish", lambda share: f"drawn ({share})")
+    study = optuna.create_study(direction="maximize")
+    space = {"lr": optuna.distributions.FloatDistribution(1e-8, 10, log=True)}
+    for known in np.logspace(-7, 0, 30):
+        value = float(np.log10(known))
+        study.add_trial(optuna.trial.create_trial(params={"lr": known}, distributions=space, value=value))
+    study.enqueue_trial({"lr": lr})
+    trial = study.ask(space)
+    _, _, error = fit(trial, audit_share=0.25, monitor=None)
+    study.tell(trial, 0.5)
+    assert error is None
+    assert study.trials[-1].user_attrs.get("nndyn:weight") == (4.0 if lr < 1 else None)
+    ended = FinishedTrials(lambda one: readings_in(one.user_attrs))(study)
+    assert [run.weight for run in ended] == [1.0] * 30 + [4.0 if lr < 1 else 1.0]
 
 
 def test_the_audit_share_is_5_percent_in_a_sweep_and_needs_no_monitor() -> None:

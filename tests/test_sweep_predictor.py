@@ -143,28 +143,34 @@ def test_to_minimize_is_to_maximize_the_negative() -> None:
 # -- the budget ----------------------------------------------------------------------------------------------
 
 
-def brute(scores: np.ndarray, chances: np.ndarray, good: np.ndarray, rate: float) -> float:
+def brute(
+    scores: np.ndarray, chances: np.ndarray, good: np.ndarray, rate: float, weights: np.ndarray
+) -> float:
     """The three conditions, one limit after the other."""
-    lowest = np.array([np.nanmin(row) for row in scores])[good]
-    n = len(lowest)
-    if n < 2 or not rate:
+    lowest, counts = np.array([np.nanmin(row) for row in scores])[good], weights[good]
+    total = counts.sum()
+    if len(lowest) < 2 or not rate:
         return -np.inf
-    variance = (5 + ((lowest - lowest.mean()) ** 2).sum()) / (n + 4)
-    next_one = lowest.mean() + t.ppf(rate, n + 4) * np.sqrt(variance * (1 + 1 / n))
+    shares = counts / total
+    n = 1 / (shares**2).sum()
+    mean = (shares * lowest).sum()
+    variance = (5 + n * (shares * (lowest - mean) ** 2).sum()) / (n + 4)
+    next_one = mean + t.ppf(rate, n + 4) * np.sqrt(variance * (1 + 1 / n))
 
     def allowed(limit: float) -> bool:
         cost = 0.0
-        for row, chance in zip(scores, chances, strict=True):
-            below = [p for score, p in zip(row, chance, strict=True) if score < limit]
+        for row, chance, weight in zip(scores, chances, weights, strict=True):
+            below = [weight * p for score, p in zip(row, chance, strict=True) if score < limit]
             cost += below[0] if below else 0
-        stopped = (lowest < limit).sum()
-        return limit <= next_one + 1e-12 and stopped <= rate * (n + 1) + 1e-9 and cost <= rate * n + 1e-9
+        stopped = counts[lowest < limit].sum()
+        within = stopped <= rate * (total + 1) + 1e-9 and cost <= rate * total + 1e-9
+        return limit <= next_one + 1e-12 and within
 
     known = scores[np.isfinite(scores)]
     return max((limit for limit in [*known, next_one] if allowed(limit)), default=-np.inf)
 
 
-@pytest.mark.parametrize(("seed", "rate"), list(product(range(12), [0.02, 0.1, 0.3])))
+@pytest.mark.parametrize(("seed", "rate"), list(product(range(12), [0.02, 0.1, 0.3, 0.95])))
 def test_the_limit_is_the_highest_that_three_conditions_allow(seed: int, rate: float) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(10, 60))
@@ -174,8 +180,24 @@ def test_the_limit_is_the_highest_that_three_conditions_allow(seed: int, rate: f
     scores[rng.random((n, 3)) < 0.2] = np.nan
     scores[np.isnan(scores).all(axis=1), 0] = 0.0
     chances = norm.cdf(scores)
+    ones = np.ones(n)
     found = limit_of(scores, chances, good, rate)
-    assert found == pytest.approx(brute(scores, chances, good, rate), abs=1e-9)
+    assert found == pytest.approx(brute(scores, chances, good, rate, ones), abs=1e-9)
+    weights = np.where(rng.random(n) < 0.2, 20.0, 1.0)
+    found = limit_of(scores, chances, good, rate, weights)
+    assert found == pytest.approx(brute(scores, chances, good, rate, weights), abs=1e-9)
+
+
+def test_a_condemned_run_that_was_let_finish_well_speaks_for_those_that_were_stopped() -> None:
+    """200 good runs, of which the budget of 5 % pays for ten: one that stands for twenty is too much."""
+    scores = np.concatenate([np.linspace(1, 3, 200), np.full(100, -4.0), [-1.0]])[:, None]
+    good = np.arange(301) != 250
+    good[200:300] = False
+    weights = np.ones(301)
+    before = limit_of(scores, norm.cdf(scores), good, 0.05, weights)
+    weights[300] = 20.0  # let finish with a probability of 5 %
+    after = limit_of(scores, norm.cdf(scores), good, 0.05, weights)
+    assert before > -1.0 >= after > -4.0
 
 
 def test_without_a_budget_or_good_runs_nothing_is_stopped() -> None:

@@ -39,6 +39,7 @@ class Course(CallbackBase):
     action: Literal["stop", "observe"]
     monitor: str | None
     snapshot_every_n_steps: int | None
+    audit_share: float
     log_signature: bool
     strict: bool
     verbose: bool
@@ -160,7 +161,7 @@ class Course(CallbackBase):
         fit.heard = {}
         if self._place is not None and trainer.is_global_zero:
             acts = self.action == "stop" and not self._record.spared
-            fit.heard = self._place.hear(self._record, before, held_back, acts)
+            fit.heard = self._place.hear(self._record, before, held_back, acts, self.audit_share)
 
     def _agree(self, trainer: Trainer) -> None:
         """Where one process wants to stop, all do."""

@@ -63,7 +63,9 @@ class Place:
 
     # -- readings --------------------------------------------------------------------------------------------
 
-    def hear(self, record: Record, before: Decision, held_back: str, acts: bool) -> dict[str, float]:
+    def hear(
+        self, record: Record, before: Decision, held_back: str, acts: bool, audit_share: float
+    ) -> dict[str, float]:
         """Notes what was read since the last time, and decides. The sweep decides once it is able to.
 
         Until then, and upon a run that has diverged, the predictor that was fitted elsewhere does.
@@ -73,6 +75,7 @@ class Place:
             before: the decision before that; one to stop stays.
             held_back: why the run may not be stopped yet; empty if it may.
             acts: whether the run would be stopped.
+            audit_share: the probability with which it was drawn, if it was, to be let finish.
 
         Returns:
             What is to be logged.
@@ -80,8 +83,10 @@ class Place:
         new = self._new_readings(record)
         forecasts = self._ask(new) if new else []
         record.decision = self._decided(record, before, held_back)
+        spared = record.decision.stop and bool(record.spared)
+        weight = 1 / audit_share if spared and audit_share else 1.0
         for reading, forecast in zip(new, forecasts, strict=True):
-            self.member.note(reading, _facts(record, forecast, acts))
+            self.member.note(reading, _facts(record, forecast, acts) | {"weight": weight})
         said = forecasts[-1] if forecasts else None
         if said is None:
             return {}

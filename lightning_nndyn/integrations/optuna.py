@@ -15,6 +15,7 @@ from lightning_nndyn.errors import NNDynWarning, SweepError
 from lightning_nndyn.integrations.optuna_pruner import GraphDynamicsPruner
 from lightning_nndyn.integrations.optuna_runs import (
     READING,
+    WEIGHT,
     FinishedTrials,
     direction_of,
     foreign_values,
@@ -37,9 +38,9 @@ class OptunaMember(SweepMember):
 
     User attributes of the trial hold what was read (``nndyn:reading:0.25``, JSON) and, for people to read,
     ``nndyn:verdict``, ``nndyn:reason``, ``nndyn:signature`` and, of a run that is let finish on purpose,
-    ``nndyn:audit``. The predicted final value is reported as intermediate value, at thousandths of an epoch:
-    not where the user's own code reports any, in this trial or in a finished one, so that its values and its
-    pruner stay as they are.
+    ``nndyn:audit`` and, once it is condemned, ``nndyn:weight``. The predicted final value is reported as
+    intermediate value, at thousandths of an epoch: not where the user's own code reports any, in this trial
+    or in a finished one, so that its values and its pruner stay as they are.
 
     The trial goes along to other processes where its storage can: not in memory. Copies share it.
 
@@ -84,6 +85,8 @@ class OptunaMember(SweepMember):
         for name in ("verdict", "reason", "signature", "audit"):
             if facts.get(name):
                 self._set(f"nndyn:{name}", facts[name])
+        if facts.get("weight", 1.0) > 1:
+            self._set(WEIGHT, facts["weight"])
         if facts.get("predicted") is not None and not self._user_reports():
             self._live.report(facts["predicted"], step_of(reading.time))
 

@@ -20,6 +20,9 @@ except ImportError as error:
 READING = "nndyn:reading:"
 """How the user attributes begin that hold a trial's readings, by their times."""
 
+WEIGHT = "nndyn:weight"
+"""The user attribute that says how many runs a condemned one stands for that was let finish."""
+
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 _STEPS = 1000  # of intermediate values, in an epoch
 
@@ -106,4 +109,5 @@ class FinishedTrials:
 
     def _full(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
         known = self._read.get(trial.number)
-        return known or SweepRun(trial.params, self._readings(trial), trial.value)
+        weight = trial.user_attrs.get(WEIGHT, 1.0)
+        return known or SweepRun(trial.params, self._readings(trial), trial.value, weight=weight)

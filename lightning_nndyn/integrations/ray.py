@@ -96,6 +96,7 @@ class RayMember(SweepMember):
         self._actor: Any = None
         self._metric = metric
         self._readings: dict[float, Reading] = {}
+        self._weight = 1.0
         unknown = _number(None)  # Tune refuses reports that lack what it ranks by
         self._reported: dict[str, Any] = {
             "nndyn_epoch": 0.0,
@@ -129,6 +130,7 @@ class RayMember(SweepMember):
     def note(self, reading: Reading, facts: Mapping[str, Any]) -> None:
         """Reports what follows from a reading; hands on what was learned for it."""
         self._readings[reading.time] = reading
+        self._weight = max(self._weight, facts.get("weight", 1.0))
         self._hand_on()
         self._report(
             {
@@ -147,7 +149,7 @@ class RayMember(SweepMember):
         if value is None and not stopped:
             self._warn("its metric was never read: give GraphDynamicsCallback monitor=, and whole epochs")
         readings = [self._readings[time] for time in sorted(self._readings)]
-        self._ask("end", self._trial, plain_of(self.params, readings, value, stopped))
+        self._ask("end", self._trial, plain_of(self.params, readings, value, stopped, self._weight))
         verdict = "stopped" if stopped else "finished"
         end = {"nndyn_stop": stopped, "nndyn_verdict": verdict, "nndyn_reason": reason}
         self._report({**self._reported, **end, "nndyn_value": _number(value)})

@@ -27,7 +27,7 @@ NAMESPACE = "lightning-nndyn"
 _HEAD = "node:__internal_head__"  # a resource that Ray gives to the head node alone
 
 PlainReading = tuple[float, Sequence[float], Sequence[float], float | None]
-PlainRun = tuple[Mapping[str, Any], Sequence[PlainReading], float | None, bool]
+PlainRun = tuple[Mapping[str, Any], Sequence[PlainReading], float | None, bool, float]
 
 
 class SweepRuns:
@@ -74,15 +74,15 @@ class SweepRuns:
 
     def _add(self, trial: str, run: PlainRun) -> None:
         self._known.add(trial)
-        _, _, value, stopped = run
+        _, _, value, stopped, _ = run
         if stopped or value is None:
-            self._runs.append(({}, (), None, stopped))
+            self._runs.append(({}, (), None, stopped, 1.0))
             return
         self._finished.append(len(self._runs))
         self._runs.append(run)
         if len(self._finished) > MOST:
             oldest = self._finished.pop(0)
-            self._runs[oldest] = {}, (), self._runs[oldest][2], False
+            self._runs[oldest] = {}, (), self._runs[oldest][2], False, 1.0
 
 
 def actor_of(sweep: str) -> Any:
@@ -104,18 +104,22 @@ def actor_of(sweep: str) -> Any:
 
 
 def plain_of(
-    params: Mapping[str, Any], readings: Sequence[Reading], value: float | None, stopped: bool
+    params: Mapping[str, Any],
+    readings: Sequence[Reading],
+    value: float | None,
+    stopped: bool,
+    weight: float = 1.0,
 ) -> PlainRun:
     """An ended run as compact tuples."""
     plain = [(one.time, one.weights, one.curve, one.known) for one in readings]
-    return params, plain, value if value is not None and math.isfinite(value) else None, stopped
+    return params, plain, value if value is not None and math.isfinite(value) else None, stopped, weight
 
 
 def run_of(plain: PlainRun) -> SweepRun:
     """The inverse of `plain_of`."""
-    params, readings, value, stopped = plain
+    params, readings, value, stopped, weight = plain
     found = [Reading(time, tuple(weights), tuple(curve), known) for time, weights, curve, known in readings]
-    return SweepRun(params, found, value, stopped)
+    return SweepRun(params, found, value, stopped, weight)
 
 
 def plain_params(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.errors import MissingExtraError, SweepError
+from lightning_nndyn.study.abandoned import killed, own, take_up
 from lightning_nndyn.study.plan import Plan
 from lightning_nndyn.study.quiet import quiet
 from lightning_nndyn.sweep import SweepPredictor
@@ -24,6 +25,8 @@ _LONGEST = 500  # characters of an error that are kept
 
 def sweep(plan: Plan, watch: Callable[[optuna.Study], None] = lambda study: None) -> optuna.Study:
     """Trains until as many runs have ended as are wanted, by whichever call or process.
+
+    A run whose process was killed does not count; its hyperparameters are tried once more.
 
     Args:
         plan: of the sweep.
@@ -43,6 +46,7 @@ def sweep(plan: Plan, watch: Callable[[optuna.Study], None] = lambda study: None
         # Further processes may work on the same study: each looks how many runs there are before its next.
         with _watched(study, watch):
             while len(_ended(study)) < plan.trials:
+                take_up(study)
                 study.optimize(lambda trial: _value(plan, train, trial), n_trials=1, catch=Exception)
                 _check_failures(study)
     return study
@@ -88,6 +92,7 @@ def _storage(plan: Plan) -> Any:
 def _value(plan: Plan, train: Callable[[dict[str, Any], Any], float], trial: optuna.Trial) -> float:
     import optuna
 
+    own(trial)
     try:
         return _trained(plan, train, trial)
     except optuna.TrialPruned:
@@ -125,7 +130,8 @@ def _check_failures(study: optuna.Study) -> None:
 
 
 def _ended(study: optuna.Study) -> list[Any]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.is_finished() and not killed(trial)]
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lightning_nndyn.study.abandoned import killed
+
 _SHOWN = 12  # latest trials; and the best one
-_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "bold"}
-_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running"}
+_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "KILLED": "red", "RUNNING": "bold"}
+_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 
 
 def trials_table(trials: Sequence[Any], wanted: int, direction: str, seconds: float | None) -> Group:
@@ -46,7 +48,7 @@ def best_of(trials: Sequence[Any], direction: str) -> Any:
 
 
 def _cells(trial: Any, best: bool) -> list[Text]:
-    state = trial.state.name
+    state = _state(trial)
     predicted = (
         trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
     )
@@ -62,10 +64,13 @@ def _cells(trial: Any, best: bool) -> list[Text]:
     ]
 
 
+def _state(trial: Any) -> str:
+    return "KILLED" if killed(trial) else str(trial.state.name)
+
+
 def _summary(trials: Sequence[Any], wanted: int, best: Any, seconds: float | None) -> str:
-    counts = {
-        name: sum(trial.state.name == name for trial in trials) for name in ("COMPLETE", "PRUNED", "FAIL")
-    }
+    states = [_state(trial) for trial in trials]
+    counts = {name: states.count(name) for name in ("COMPLETE", "PRUNED", "FAIL")}
     ended = sum(counts.values())
     parts = [f"{ended} of {wanted} runs: {counts['COMPLETE']} finished, {counts['PRUNED']} stopped"]
     if counts["FAIL"]:

@@ -169,7 +169,8 @@ class SweepPredictor:
             columns.append(column)
         self._moments = moments
         scores = np.stack(columns, axis=1)
-        limit = limit_of(scores, self._chances(scores), self._good, self.max_false_stop_rate)
+        weights = np.array([run.weight for run in runs])
+        limit = limit_of(scores, self._chances(scores), self._good, self.max_false_stop_rate, weights)
         self._limit = float(self._chances(np.array(limit)))
 
     def _times(self, runs: Sequence[SweepRun]) -> list[float]:

@@ -44,7 +44,7 @@ class SweepMember(ABC):
             facts: JSON-able: `predicted`, the metric's predicted final value (None before anything is
                 predicted), `p_good`, `limit`, `stop` and `reason`; `verdict`, which is "stop", "would stop"
                 or "go on"; `signature`, the ten numbers of the latest snapshot by their names; `audit`, why
-                the run is let finish whatever is decided (empty if it is not).
+                the run is let finish whatever is decided (empty if it is not); `weight`, see `SweepRun`.
         """
 
     @abstractmethod

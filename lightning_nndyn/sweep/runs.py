@@ -70,12 +70,15 @@ class SweepRun:
         readings: what was read of it, by rising time.
         value: the metric's final value; None while the run goes on, and where it was stopped.
         stopped: whether it was stopped for its prediction: how it would have ended is not known.
+        weight: how many runs it stands for: more than itself if it was condemned and let finish on purpose,
+            as all the others that were condemned do not show how they would have ended.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     readings: Sequence[Reading] = ()
     value: float | None = None
     stopped: bool = False
+    weight: float = 1.0
 
     @property
     def finished(self) -> bool:

@@ -43,7 +43,7 @@ contract: $(VENV)/test.installed  ## Which module may import which.
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/test_centrality.py -k degree" picks some.
-	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-programs:  ## Install the PostgreSQL server that tests start, where this is Debian and you are root.
 	apt-get update

@@ -5,6 +5,8 @@ import importlib
 import os
 import random
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ import torch
 
 # The networks here are small: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
+
+STARTING_RAY = ("test_corpus_backends.py", "test_examples.py", "test_sweep_ray.py")
 
 
 def find_program(name: str) -> str | None:
@@ -42,14 +46,21 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("NNDYN_TEST_REQUIRES: " + "; ".join(missing))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where workers share the suite, one has all tests of a file, and one all that start Ray.
 
-    Files have fixtures that take long; and a Ray that starts may join a cluster of another test.
+    Files have fixtures that take long; and a Ray that starts may join a cluster of another test. The marker
+    for such groups does nothing with pytest 9.2 (pytest-xdist#1386).
     """
-    for item in items:
-        needed = {name for marker in item.iter_markers("needs") for name in marker.args}
-        item.add_marker(pytest.mark.xdist_group("ray" if "ray" in needed else item.path.name))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if Path(file).name in STARTING_RAY else file
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -262,6 +262,12 @@ def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match="is no race's file"), open_journal(file, {}):
         pass
     assert file.read_bytes() == before + b"not JSON\n"
+    file.write_bytes(before + b'{"epoch": 1}\n')
+    with (
+        pytest.raises(SweepError, match=r'holds {"epoch": 1}, which is no lap of a race'),
+        open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
+    ):
+        pass
     with pytest.raises(SweepError, match="cannot be opened"), open_journal(tmp_path, {}):
         pass
 

@@ -64,7 +64,7 @@ def open_journal(path: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
             _check(path, lines[0], settings)
         else:
             _append(file, settings)
-        found = [Lap(**line) for line in lines[1:]]
+        found = [_lap(path, line) for line in lines[1:]]
         yield Journal(file, {(lap.number, lap.candidate): lap for lap in found})
 
 
@@ -93,6 +93,13 @@ def _whole_lines(file: BinaryIO) -> list[dict[str, Any]]:
         return [json.loads(line) for line in content[:whole].splitlines()]
     except ValueError as error:
         raise SweepError(f"{file.name} is no race's file ({error}): name another") from error
+
+
+def _lap(path: Path, line: Any) -> Lap:
+    try:
+        return Lap(**line)
+    except TypeError as error:
+        raise SweepError(f"{path} holds {_short(line)}, which is no lap of a race: name another") from error
 
 
 def _check(path: Path, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

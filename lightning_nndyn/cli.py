@@ -527,6 +527,14 @@ def _race(plan: Any) -> None:
         live.update(race_table(race_of(plan, lambda race: live.update(race_table(race), refresh=True))))
 
 
+_Cache = Annotated[
+    Path, typer.Option(help="Finished parts, to go on with after a cut; delete it after changes of code.")
+]
+_Minutes = Annotated[
+    float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
+]
+
+
 @evaluate_app.callback()
 def evaluate_what() -> None:
     """Measure on recorded runs: how good predictions are, and what stopping by them saves in a sweep.
@@ -548,6 +556,8 @@ def evaluate_corpora(
     repeats: Annotated[int, typer.Option(help="Cross-validations, with other folds.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    cache: _Cache = Path("nndyn-evaluation-cache"),
+    minutes: _Minutes = None,
 ) -> None:
     """Compare what predicts final accuracy: weights, curves, both, hyperparameters, on held-out runs.
 
@@ -556,10 +566,11 @@ def evaluate_corpora(
     from lightning_nndyn.evaluation import evaluate
 
     rows = evaluate(
-        corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs,
+        corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
         said=typer.echo,
     )  # fmt: skip
-    typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
+    if rows is not None:
+        typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
 
 
 @evaluate_app.command("sweep")
@@ -570,15 +581,8 @@ def evaluate_sweep(
     size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,
     seed: Annotated[int, typer.Option(help="Of orders, folds and forests.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
-    cache: Annotated[
-        Path, typer.Option(help="Finished parts, to go on with after a cut; delete it after changes of code.")
-    ] = Path("nndyn-replay-cache"),
-    minutes: Annotated[
-        float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
-    ] = None,
-    wilcoxon: Annotated[
-        bool, typer.Option(help="Optuna's WilcoxonPruner as well, which takes longer than all else.")
-    ] = False,
+    cache: _Cache = Path("nndyn-replay-cache"),
+    minutes: _Minutes = None,
 ) -> None:
     """Replay corpora as sweeps in random order: what Optuna's pruners, patience, others and we save and miss.
 
@@ -588,7 +592,7 @@ def evaluate_sweep(
 
     outcomes = replay_sweeps(
         corpora, output, count=sweeps, size=size, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
-        wilcoxon=wilcoxon, said=typer.echo,
+        said=typer.echo,
     )  # fmt: skip
     if outcomes is not None:
         typer.echo(f"{output / 'replay.md'}: {len(outcomes)} rows")

@@ -242,6 +242,8 @@ def test_the_command_writes_rows_tables_and_figures(tmp_path: Path) -> None:
         str(corpus),
         "--output",
         str(tmp_path),
+        "--cache",
+        str(tmp_path / "cache"),
         "--method",
         "loss-sum",
         "--method",

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.parts import Parts, fingerprint
 from lightning_nndyn.evaluation.replay import command, held_out
 from lightning_nndyn.evaluation.replay.entrants import entrants
 from lightning_nndyn.evaluation.replay.held_out import (
@@ -29,7 +30,6 @@ from lightning_nndyn.evaluation.replay.held_out import (
 from lightning_nndyn.evaluation.replay.learned import Learned, parameters
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
 from lightning_nndyn.evaluation.replay.page import Subject, equal_regret, reached
-from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
 from lightning_nndyn.evaluation.replay.policies import (
     BestShare,
     Decided,
@@ -264,10 +264,10 @@ def test_each_order_has_its_own_brackets_and_always_the_same() -> None:
 
 @pytest.mark.needs("optuna")
 def test_all_entrants_have_names_of_their_own_and_spend_no_more_than_there_is() -> None:
-    names = [name_of(policy) for policy in entrants(wilcoxon=True)]
-    assert len(set(names)) == len(names) == len({repr(policy) for policy in entrants(wilcoxon=True)})
+    names = [name_of(policy) for policy in entrants()]
+    assert len(set(names)) == len(names) == len({repr(policy) for policy in entrants()})
     runs = random_runs(30)
-    for policy in entrants(wilcoxon=True):
+    for policy in entrants():
         ends = policy.epochs(runs)
         assert len(ends) == 30 and all(0 <= end <= 8 for end in ends)
 
@@ -417,8 +417,8 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
 ) -> None:
     # What takes its time has tests of its own.
     monkeypatch.setattr(command, "judge_fold", oracle)
-    quick = [policy for policy in entrants() if not isinstance(policy, Surrogate)]
-    monkeypatch.setattr(command, "entrants", lambda wilcoxon: quick)
+    quick = [policy for policy in entrants() if not isinstance(policy, Surrogate | Wilcoxon)]
+    monkeypatch.setattr(command, "entrants", lambda: quick)
     played: list[str] = []
     count = counted
     monkeypatch.setattr(

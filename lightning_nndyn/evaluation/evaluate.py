@@ -7,17 +7,16 @@ from pathlib import Path
 
 from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row, compare
-from lightning_nndyn.evaluation.paper import PAPER_METHODS, paper_rows, unseen_rows
+from lightning_nndyn.evaluation import tasks
+from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row
+from lightning_nndyn.evaluation.paper import PAPER_METHODS
 from lightning_nndyn.evaluation.paper_figures import draw_paper
 from lightning_nndyn.evaluation.paper_inputs import without_raw_material
 from lightning_nndyn.evaluation.paper_printed import subject_of
 from lightning_nndyn.evaluation.paper_tables import Subjects, chapters, paper_report
+from lightning_nndyn.evaluation.parts import Parts
 from lightning_nndyn.evaluation.results import DRAWN, draw, report, tables, write_rows
 from lightning_nndyn.evaluation.study import Study
-from lightning_nndyn.evaluation.transfer import transfer
-from lightning_nndyn.evaluation.trust import trust_rows
 from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
 
 _BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
@@ -32,8 +31,10 @@ def evaluate(
     repeats: int = 3,
     seed: int = 0,
     jobs: int = 1,
+    cache: Path | str | None = None,
+    minutes: float | None = None,
     said: Callable[[str], None] = lambda message: None,
-) -> list[Row]:
+) -> list[Row] | None:
     """Compare methods on corpora and write what came out; the same arguments give the same files.
 
     Within each corpus, and where it has several data sets, optimizers or kinds of network, also on those that
@@ -52,39 +53,51 @@ def evaluate(
         repeats: of the cross-validation; the paper's methods get one.
         seed: of folds, learners and intervals.
         jobs: processes.
-        said: called with a line about each corpus before its runs are worked through.
+        cache: folder for finished parts, so that an evaluation that was cut goes on, and one with a corpus
+            more computes what is new alone; delete it after a change of the code. None: nothing is kept.
+        minutes: begin no part after so many; None for no end.
+        said: called with a line about each corpus and each part that is finished.
+
+    Returns:
+        The rows. None if time was up before all parts were finished: nothing is written then.
 
     Raises:
         CorpusError: a corpus cannot be read.
         PredictorError: a method is unknown, or a corpus has no runs.
         MissingExtraError: pyarrow (for parquet) or matplotlib is not installed.
     """
-    compared = _compared(methods)
-    rows: list[Row] = []
-    beside: list[Row] = []
+    compared, named = _compared(methods), None if methods is None else tuple(methods)
     studies: list[Study] = []
     for corpus in corpora:
         study = Study.load(corpus)
         said(f"{study.name}: {len(study.records)} runs, {int(study.trainable.sum())} of them trainable")
-        rows += compare(study, methods=compared, times=times, repeats=repeats, seed=seed, jobs=jobs)
-        rows += transfer(study, methods=compared, seed=seed, jobs=jobs)
         studies.append(without_raw_material(study))
-        beside += paper_rows(studies[-1], methods=methods, times=times, seed=seed, jobs=jobs)
-    beside += unseen_rows(studies, methods=methods, times=times, seed=seed, jobs=jobs)
+    sources, names = [tasks.Source.of(corpus) for corpus in corpora], [study.name for study in studies]
+    wanted = [
+        task
+        for source, name in zip(sources, names, strict=True)
+        for task in tasks.comparison(source, name, compared, times, repeats, seed)
+    ]
+    beside = [*tasks.paper(sources, names, named, times, seed)]
     if methods is None:
-        said("what the predictors promise")
-        collections = [Collection.load([corpus]) for corpus in corpora]
-        beside += trust_rows(collections, seed=seed, jobs=jobs)
-    _write(rows, beside, {study.name: subject_of(study) for study in studies}, Path(output))
-    return [*rows, *beside]
+        beside += tasks.promises(sources, names, seed)
+    kept = Parts.within(cache, minutes)
+    rows, late = tasks.done(wanted, kept, jobs, said)
+    rows_beside, late_beside = tasks.done(beside, kept, jobs, said)
+    if late or late_beside:
+        left = len(late) + len(late_beside)
+        said(f"time is up, {left} parts are left: run the same command again to go on")
+        return None
+    _write(rows, rows_beside, {study.name: subject_of(study) for study in studies}, Path(output))
+    return [*rows, *rows_beside]
 
 
-def _compared(methods: Sequence[str] | None) -> list[str] | None:
+def _compared(methods: Sequence[str] | None) -> tuple[str, ...] | None:
     """The methods that are compared; None for all."""
     for method in methods or ():
         if method not in METHODS and method not in PAPER_METHODS:
             raise PredictorError(f"no method {method!r}: choose from {', '.join((*METHODS, *PAPER_METHODS))}")
-    return None if methods is None else [method for method in methods if method in METHODS]
+    return None if methods is None else tuple(method for method in methods if method in METHODS)
 
 
 def _write(rows: Sequence[Row], beside: Sequence[Row], subjects: Subjects, folder: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,35 +38,6 @@ class Course(NamedTuple):
     accuracy: float
     relative: float
     low: bool
-
-
-def trust_rows(collections: Sequence[Collection], *, seed: int = 0, jobs: int = 1) -> Iterator[Row]:
-    """All measurements of this module.
-
-    - false and true stop rates over 200 random splits of each corpus, see `split_rows`;
-    - the same, and how much is told to be strange, where a population or an optimizer was left out of a
-      predictor over all corpora, see `stranger_rows`;
-    - predictors of 30 runs of one's own against that over all other corpora, see `own_rows`.
-
-    Args:
-        collections: one for each corpus.
-        seed: of splits, folds and forests.
-        jobs: processes.
-    """
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_listed)(split_rows, one, seed) for one in collections):
-        yield from rows
-    union = joined(collections)
-    for rows in parallel(
-        joblib.delayed(_listed)(stranger_rows, union, out, name, seed) for name, out in left_out(union)
-    ):
-        yield from rows
-    for rows in parallel(joblib.delayed(_listed)(own_rows, union, one, seed) for one in collections):
-        yield from rows
-
-
-def _listed(function: Callable[..., Iterator[Row]], *arguments: object) -> list[Row]:
-    return list(function(*arguments))
 
 
 def joined(collections: Sequence[Collection]) -> Collection:

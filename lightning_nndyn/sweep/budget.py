@@ -11,9 +11,7 @@ _ROUNDING = 1e-9
 _PRIOR = 5  # good runs that the assumption about their scores' variance is worth
 
 
-def limit_of(
-    scores: Array, chances: Array, good: Mask, rate: float, weights: Array | None = None
-) -> float:
+def limit_of(scores: Array, chances: Array, good: Mask, rate: float, weights: Array | None = None) -> float:
     """The highest score below which runs may be stopped; the largest that three conditions allow.
 
     All are counted on finished runs of which each was judged by the others.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import joblib
 from lightning_nndyn import __version__
 from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import BANDS, FOLDS
+from lightning_nndyn.evaluation.parts import Parts, fingerprint
 from lightning_nndyn.evaluation.replay.entrants import entrants
 from lightning_nndyn.evaluation.replay.held_out import (
     RATES,
@@ -25,7 +25,6 @@ from lightning_nndyn.evaluation.replay.held_out import (
 )
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
 from lightning_nndyn.evaluation.replay.page import Subject, write
-from lightning_nndyn.evaluation.replay.parts import Parts, fingerprint
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
 from lightning_nndyn.evaluation.replay.runs import Run, corpus_runs, sweeps
 
@@ -58,7 +57,6 @@ def replay_sweeps(
     jobs: int = 1,
     cache: Path | str = "nndyn-replay-cache",
     minutes: float | None = None,
-    wilcoxon: bool = False,
     said: Said = lambda message: None,
 ) -> list[Outcome] | None:
     """Replay corpora as sweeps in random order under every way of stopping, and write what came out.
@@ -76,7 +74,6 @@ def replay_sweeps(
         jobs: processes.
         cache: folder for finished parts.
         minutes: begin no part after so many; None for no end.
-        wilcoxon: whether Optuna's WilcoxonPruner is among them, which takes longer than all others together.
         said: called with a line about each part.
 
     Returns:
@@ -88,10 +85,10 @@ def replay_sweeps(
         PredictorError: a corpus has no runs, or too few to fit a predictor.
         MissingExtraError: optuna, pyarrow (for parquet) or matplotlib is not installed.
     """
-    kept = Parts(Path(cache), float("inf") if minutes is None else time.time() + 60 * minutes)
+    kept = Parts.within(cache, minutes)
     found: dict[Subject, list[Outcome | None]] = {}
     bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    work = [(band, policy, kept) for band in bands for policy in entrants(wilcoxon)]
+    work = [(band, policy, kept) for band in bands for policy in entrants()]
     for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
         found.setdefault(band.subject, []).append(_told(outcome, said))
     folds = _folds(bands, kept, seed, jobs, said)

@@ -36,14 +36,10 @@ LEARNED_RATES = (0.05, 0.2)
 """False stops that a predictor learned in the sweep is allowed; 5 % is the default."""
 
 
-def entrants(wilcoxon: bool = False) -> list[SweepPolicy]:
+def entrants() -> list[SweepPolicy]:
     """Those that need nothing but the sweep's own runs.
 
     Predictors that were fitted elsewhere are added to them, see `held_out_policies`.
-
-    Args:
-        wilcoxon: whether Optuna's WilcoxonPruner is among them, which was made for something else and takes
-            longer than all others together.
     """
     return [
         NoStopping(),
@@ -58,7 +54,7 @@ def entrants(wilcoxon: bool = False) -> list[SweepPolicy]:
         *(BestShare(share) for share in TOP_SHARES),
         *(Race(share) for share in RACED_SHARES),
         *(Surrogate(share) for share in BEGUN_SHARES),
-        *([Wilcoxon()] if wilcoxon else []),
+        Wilcoxon(),
         *(Learned(rate) for rate in LEARNED_RATES),
         Learned(LEARNED_RATES[0], reads="weights"),
     ]

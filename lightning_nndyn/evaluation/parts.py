@@ -19,12 +19,18 @@ class Parts:
     """A folder of finished parts.
 
     Attributes:
-        folder: where they lie; made when the first is written.
+        folder: where they lie; made when the first is written. None: nothing is kept.
         until: no part begins after this, in seconds since 1970.
     """
 
-    folder: Path
+    folder: Path | None
     until: float = float("inf")
+
+    @classmethod
+    def within(cls, folder: Path | str | None, minutes: float | None) -> Parts:
+        """Those in a folder, of which none begins after so many minutes from now; None for no end."""
+        until = float("inf") if minutes is None else time.time() + 60 * minutes
+        return cls(None if folder is None else Path(folder), until)
 
     def get(self, name: str, settings: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """A part: from its file, or made, timed (`seconds`) and written.
@@ -40,17 +46,23 @@ class Parts:
         Raises:
             CorpusError: the folder cannot be written.
         """
-        digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-        file = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
-        if file.exists():
+        file = self._file(name, settings)
+        if file is not None and file.exists():
             found: dict[str, Any] = json.loads(file.read_text())
             return found
         if time.time() > self.until:
             return None
         begin = time.perf_counter()
         made = make() | {"seconds": round(time.perf_counter() - begin, 2)}
-        write_atomically(file, json.dumps(made).encode())
+        if file is not None:
+            write_atomically(file, json.dumps(made).encode())
         return made
+
+    def _file(self, name: str, settings: str) -> Path | None:
+        if self.folder is None:
+            return None
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        return self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
 
 
 def fingerprint(corpus: Path | str) -> str:

@@ -1,0 +1,154 @@
+"""The pieces of an evaluation: what is kept, what is computed anew, and what a cut leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_evaluation_trust import three
+
+from lightning_nndyn.corpus import GridPreset, load_digits_data, train_run
+from lightning_nndyn.corpus.sources import describe
+from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.evaluation import Row, evaluate, tasks
+from lightning_nndyn.evaluation.parts import Parts
+from lightning_nndyn.evaluation.tasks import Source, comparison, done, promises
+
+pytestmark = pytest.mark.needs("matplotlib")
+
+MLP = {
+    "kind": "mlp", "widths": (8,), "activation": "relu", "normalisation": "none", "residual": False,
+    "init_scale": 1.0,
+}  # fmt: skip
+METHODS = ["last-accuracy", "graph-paper-svm"]
+
+
+def write_corpus(folder: Path) -> Path:
+    """Twenty small perceptrons, one epoch each."""
+    rates = tuple(np.logspace(-2.5, -0.3, 20).tolist())
+    preset = GridPreset(
+        folder.name, "zoo_network", "digits", learning_rates=rates, dropouts=(0.0,), crop_padding=0,
+        flip=False, epochs=1, batch_size=128, low_threshold=0.7,
+    )  # fmt: skip
+    data = load_digits_data()
+    store = CorpusFolder(folder)
+    store.open(preset.settings(), {"digits": describe(data)})
+    for index in range(20):
+        store.write(train_run(replace(preset.config(index), network_options=MLP), data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [write_corpus(tmp_path_factory.mktemp("corpora") / name) for name in ("one", "two")]
+
+
+def row(band: str, value: float = 0.5) -> Row:
+    return Row("c", band, "m", 1.0, "mae", value, None, None, 3)
+
+
+def test_an_evaluation_that_was_cut_goes_on(
+    corpora: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(output: str, **settings: Any) -> list[Row] | None:
+        return evaluate(corpora, tmp_path / output, methods=METHODS, times=[0.25, 1.0], **settings)
+
+    lines: list[str] = []
+    cache = tmp_path / "cache"
+    whole = run("whole")
+    assert run("cut", cache=cache, minutes=0, said=lines.append) is None
+    assert not (tmp_path / "cut").exists() and not cache.exists()
+    assert (
+        "time is up, 9 parts are left" in lines[-1]
+    )  # each corpus 2 times, kinds and paper; unseen networks
+    assert run("first", cache=cache) == whole
+    monkeypatch.setattr(tasks, "compare", None)
+    monkeypatch.setattr(tasks, "paper_rows", None)
+    assert run("again", cache=cache, minutes=0) == whole
+    first, again = (tmp_path / name / "results.json" for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_with_a_corpus_more_only_what_is_new_is_computed(
+    corpora: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(corpora[:1], tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
+    compared: list[str] = []
+    compare = tasks.compare
+    monkeypatch.setattr(
+        tasks, "compare", lambda study, **settings: compared.append(study.name) or compare(study, **settings)
+    )
+    evaluate(corpora, tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
+    assert compared == ["two"]
+
+
+def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_text("runs")
+    kept = Parts(tmp_path / "cache")
+
+    def names(**settings: Any) -> set[str]:
+        wanted = {"methods": None, "times": [1.0], "repeats": 1, "seed": 0} | settings
+        task, *_ = comparison(Source.of(tmp_path / "corpus"), "c", **wanted)
+        made = tasks.Task(task.name, task.sources, lambda *_: [row("all")], task.settings)
+        assert made.rows(kept) is not None
+        return {file.name for file in (tmp_path / "cache").iterdir()}
+
+    assert len(names()) == len(names()) == 1
+    for changed in ({"repeats": 2}, {"seed": 1}, {"methods": ("losses",)}, {"times": [2.0]}):
+        assert len(names()) + 1 == len(names(**changed))
+    before = len(names())
+    (tmp_path / "corpus").write_text("more runs")
+    assert len(names()) == before + 1
+
+
+def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
+    made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
+    lines: list[str] = []
+    rows, late = done(made, Parts(None), 1, lines.append)
+    assert [one.band for one in rows] == ["a", "b", "c"] and not late
+    assert lines[0].startswith("a: 1 numbers (")
+    rows, late = done(made, Parts(None, until=0.0), 1, lines.append)
+    assert not rows and late == made
+
+
+def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def noted(name: str) -> Any:
+        def rows(*arguments: Any) -> Iterator[Row]:
+            asked.append((name, *arguments))
+            yield row(name)
+
+        return rows
+
+    monkeypatch.setattr(tasks, "_collections", lambda sources: [three()[int(one.path)] for one in sources])
+    for name in ("split_rows", "stranger_rows", "own_rows"):
+        monkeypatch.setattr(tasks, name, noted(name))
+    tasks._union.cache_clear()
+    wanted = list(promises([Source(str(place), str(place)) for place in range(3)], ["a", "b", "c"], 7))
+    rows, _ = done(wanted, Parts(None), 1, lambda line: None)
+    tasks._union.cache_clear()
+    assert [one.band for one in rows] == ["split_rows"] * 3 + ["stranger_rows"] * 6 + ["own_rows"] * 3
+    assert [one[1] for one in asked[:3]] == list(three()) and all(one[-1] == 7 for one in asked)
+    bands = {one[3]: one[2] for one in asked[3:9]}
+    assert set(bands) == {
+        "without one on one", "without two on two", "without three on three",
+        "without data set one", "without data set two", "without data set three",
+    }  # fmt: skip
+    assert np.flatnonzero(bands["without two on two"]).tolist() == list(range(100, 200))
+    assert [one[2] for one in asked[9:]] == list(three()) and len({id(one[1]) for one in asked[3:]}) == 1
+
+
+def test_numbers_that_are_not_defined_survive_the_cache(tmp_path: Path) -> None:
+    kept = Parts(tmp_path)
+    task = tasks.Task(
+        "a", (), lambda _: [row("all", 1 / 3), Row("c", "b", "m", 1.0, "r2", *[None] * 3, 2)], ()
+    )  # type: ignore[arg-type]
+    first, again = (done([task], kept, 1, lambda line: None)[0] for _ in range(2))
+    assert first == again and len(list(tmp_path.iterdir())) == 1

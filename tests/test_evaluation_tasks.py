@@ -86,6 +86,27 @@ def test_with_a_corpus_more_only_what_is_new_is_computed(
     assert compared == ["two"]
 
 
+def test_results_in_a_repository_are_not_computed_again(
+    corpora: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the cache, from the results alone; not where these were edited."""
+    docs, settings = tmp_path / "docs", {"methods": METHODS, "times": [0.25, 1.0]}
+    first = evaluate(corpora[:1], docs, cache=tmp_path / "cache", **settings)
+    ledger = (docs / "results-parts.json").read_bytes()
+    compared: list[str] = []
+    compare = tasks.compare
+    monkeypatch.setattr(
+        tasks, "compare", lambda study, **others: compared.append(study.name) or compare(study, **others)
+    )
+    assert evaluate(corpora[:1], docs, cache=tmp_path / "another", **settings) == first
+    assert not compared and (docs / "results-parts.json").read_bytes() == ledger
+    both = evaluate(corpora, docs, cache=tmp_path / "a third", **settings)
+    assert compared == ["two", "two"] and both is not None and set(first or []) < set(both)
+    (docs / "results.json").write_text((docs / "results.json").read_text() + "\n")
+    evaluate(corpora, docs, cache=tmp_path / "a fourth", **settings)
+    assert compared[2:] == ["one", "one", "two", "two"]
+
+
 def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
     (tmp_path / "corpus").write_text("runs")
     kept = Parts(tmp_path / "cache")
@@ -108,11 +129,11 @@ def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
 def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
     made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
     lines: list[str] = []
-    rows, late = done(made, Parts(None), 1, lines.append)
-    assert [one.band for one in rows] == ["a", "b", "c"] and not late
+    parts, late = done(made, Parts(None), 1, lines.append)
+    assert [one.band for part in parts for one in part.rows] == ["a", "b", "c"] and not late
     assert lines[0].startswith("a: 1 numbers (")
-    rows, late = done(made, Parts(None, until=0.0), 1, lines.append)
-    assert not rows and late == made
+    parts, late = done(made, Parts(None, until=0.0), 1, lines.append)
+    assert not parts and late == made
 
 
 def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
@@ -132,16 +153,17 @@ def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
         monkeypatch.setattr(tasks, name, noted(name))
     tasks._union.cache_clear()
     wanted = list(promises([Source(str(place), str(place)) for place in range(3)], ["a", "b", "c"], 7))
-    rows, _ = done(wanted, Parts(None), 1, lambda line: None)
+    parts, _ = done(wanted, Parts(None), 1, lambda line: None)
     tasks._union.cache_clear()
-    assert [one.band for one in rows] == ["split_rows"] * 3 + ["stranger_rows"] * 6 + ["own_rows"] * 3
+    bands = [one.band for part in parts for one in part.rows]
+    assert bands == ["split_rows"] * 3 + ["stranger_rows"] * 6 + ["own_rows"] * 3
     assert [one[1] for one in asked[:3]] == list(three()) and all(one[-1] == 7 for one in asked)
-    bands = {one[3]: one[2] for one in asked[3:9]}
-    assert set(bands) == {
+    left_out = {one[3]: one[2] for one in asked[3:9]}
+    assert set(left_out) == {
         "without one on one", "without two on two", "without three on three",
         "without data set one", "without data set two", "without data set three",
     }  # fmt: skip
-    assert np.flatnonzero(bands["without two on two"]).tolist() == list(range(100, 200))
+    assert np.flatnonzero(left_out["without two on two"]).tolist() == list(range(100, 200))
     assert [one[2] for one in asked[9:]] == list(three()) and len({id(one[1]) for one in asked[3:]}) == 1
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import tasks
 from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row
+from lightning_nndyn.evaluation.ledger import known_parts, write_parts
 from lightning_nndyn.evaluation.paper import PAPER_METHODS
 from lightning_nndyn.evaluation.paper_figures import draw_paper
 from lightning_nndyn.evaluation.paper_inputs import without_raw_material
 from lightning_nndyn.evaluation.paper_printed import subject_of
 from lightning_nndyn.evaluation.paper_tables import Subjects, chapters, paper_report
 from lightning_nndyn.evaluation.parts import Parts
-from lightning_nndyn.evaluation.results import DRAWN, draw, report, tables, write_rows
+from lightning_nndyn.evaluation.results import DRAWN, draw, report, tables
 from lightning_nndyn.evaluation.study import Study
 from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
 
@@ -41,9 +43,9 @@ def evaluate(
     were held out. Beside that, what the paper tabulates and draws, by its own means; and, where no methods
     are named, whether predictors keep what they promise.
 
-    Writes `results.json` (the rows), `results.md` (its tables; text around the two marks in an existing file
-    stays), each table as `tables/NAME.csv`, and figures as `figures/CORPUS-BAND-METRIC.png` and
-    `figures/CORPUS-paper-KIND.png`.
+    Writes `results.json` (the rows), `results-parts.json` (which part each of them is from), `results.md`
+    (its tables; text around the two marks in an existing file stays), each table as `tables/NAME.csv`, and
+    figures as `figures/CORPUS-BAND-METRIC.png` and `figures/CORPUS-paper-KIND.png`.
 
     Args:
         corpora: corpus folders or parquet files.
@@ -53,8 +55,10 @@ def evaluate(
         repeats: of the cross-validation; the paper's methods get one.
         seed: of folds, learners and intervals.
         jobs: processes.
-        cache: folder for finished parts, so that an evaluation that was cut goes on, and one with a corpus
-            more computes what is new alone; delete it after a change of the code. None: nothing is kept.
+        cache: folder for finished parts, so that an evaluation that was cut goes on. With one, what the
+            results in `output` have of the same corpora and settings is not computed again either: a corpus
+            more costs what is new alone. After a change of the code delete it and `results-parts.json`. None:
+            all is computed, nothing is kept.
         minutes: begin no part after so many; None for no end.
         said: called with a line about each corpus and each part that is finished.
 
@@ -82,14 +86,21 @@ def evaluate(
     if methods is None:
         beside += tasks.promises(sources, names, seed)
     kept = Parts.within(cache, minutes)
-    rows, late = tasks.done(wanted, kept, jobs, said)
-    rows_beside, late_beside = tasks.done(beside, kept, jobs, said)
+    if cache is not None:
+        kept = replace(kept, known=known_parts(Path(output)))
+    parts, late = tasks.done(wanted, kept, jobs, said)
+    parts_beside, late_beside = tasks.done(beside, kept, jobs, said)
     if late or late_beside:
         left = len(late) + len(late_beside)
         said(f"time is up, {left} parts are left: run the same command again to go on")
         return None
-    _write(rows, rows_beside, {study.name: subject_of(study) for study in studies}, Path(output))
-    return [*rows, *rows_beside]
+    subjects = {study.name: subject_of(study) for study in studies}
+    _write(parts, parts_beside, subjects, Path(output))
+    return [*_rows(parts), *_rows(parts_beside)]
+
+
+def _rows(parts: Sequence[tasks.Done]) -> list[Row]:
+    return [row for part in parts for row in part.rows]
 
 
 def _compared(methods: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -100,11 +111,14 @@ def _compared(methods: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if methods is None else tuple(method for method in methods if method in METHODS)
 
 
-def _write(rows: Sequence[Row], beside: Sequence[Row], subjects: Subjects, folder: Path) -> None:
-    """Write all files, of the comparison's rows and of those beside the paper's tables and figures."""
+def _write(
+    compared: Sequence[tasks.Done], promised: Sequence[tasks.Done], subjects: Subjects, folder: Path
+) -> None:
+    """Write all files, of the comparison and of what stands beside it: the paper's exhibits and promises."""
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_rows([*rows, *beside], folder / "results.json")
+    write_parts([*compared, *promised], folder)
+    rows, beside = _rows(compared), _rows(promised)
     papers = chapters([*rows, *beside], subjects)
     page = folder / "results.md"
     trust = trust_chapters(beside)

@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ class Parts:
     Attributes:
         folder: where they lie; made when the first is written. None: nothing is kept.
         until: no part begins after this, in seconds since 1970.
+        known: parts that are finished elsewhere, by the names of their files.
     """
 
     folder: Path | None
     until: float = float("inf")
+    known: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def within(cls, folder: Path | str | None, minutes: float | None) -> Parts:
@@ -46,7 +48,10 @@ class Parts:
         Raises:
             CorpusError: the folder cannot be written.
         """
-        file = self._file(name, settings)
+        key = part_key(name, settings)
+        if key in self.known:
+            return self.known[key]
+        file = None if self.folder is None else self.folder / key
         if file is not None and file.exists():
             found: dict[str, Any] = json.loads(file.read_text())
             return found
@@ -58,11 +63,11 @@ class Parts:
             write_atomically(file, json.dumps(made).encode())
         return made
 
-    def _file(self, name: str, settings: str) -> Path | None:
-        if self.folder is None:
-            return None
-        digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-        return self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
+
+def part_key(name: str, settings: str) -> str:
+    """The name of a part's file, by which it is told from all others."""
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
 
 
 def fingerprint(corpus: Path | str) -> str:

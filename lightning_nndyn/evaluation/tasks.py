@@ -15,7 +15,7 @@ from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import Row, compare
 from lightning_nndyn.evaluation.paper import paper_rows, unseen_rows
 from lightning_nndyn.evaluation.paper_inputs import without_raw_material
-from lightning_nndyn.evaluation.parts import Parts, fingerprint
+from lightning_nndyn.evaluation.parts import Parts, fingerprint, part_key
 from lightning_nndyn.evaluation.study import Study
 from lightning_nndyn.evaluation.transfer import transfer
 from lightning_nndyn.evaluation.trust import joined, left_out, own_rows, split_rows, stranger_rows
@@ -52,28 +52,50 @@ class Task:
     make: Callable[..., Iterable[Row]]
     settings: tuple[Any, ...]
 
+    @property
+    def key(self) -> str:
+        """The name of the part that it is kept as."""
+        return part_key(self.name, self._depends())
+
     def rows(self, kept: Parts) -> tuple[list[Row], float] | None:
         """Its rows, and the seconds that they took; None where they are not kept and it is too late."""
-        depends = [__version__, [source.fingerprint for source in self.sources], self.settings]
-        part = kept.get(self.name, repr(depends), self._made)
+        part = kept.get(self.name, self._depends(), self._made)
         return None if part is None else ([Row(**row) for row in part["rows"]], part["seconds"])
+
+    def _depends(self) -> str:
+        return repr([__version__, [source.fingerprint for source in self.sources], self.settings])
 
     def _made(self) -> dict[str, Any]:
         return {"rows": [row.to_dict() for row in self.make(self.sources, *self.settings)]}
 
 
+@dataclass(frozen=True)
+class Done:
+    """A task that is finished.
+
+    Attributes:
+        key: the task's.
+        rows: what it gave.
+        seconds: how long it took.
+    """
+
+    key: str
+    rows: list[Row]
+    seconds: float
+
+
 def done(
     tasks: Sequence[Task], kept: Parts, jobs: int, said: Callable[[str], None]
-) -> tuple[list[Row], list[Task]]:
-    """The rows of all tasks in their order, and the tasks that were not begun because time was up.
+) -> tuple[list[Done], list[Task]]:
+    """The finished tasks in their order, and those that were not begun because time was up.
 
     Args:
-        tasks: in the order of their rows.
+        tasks: what there is to do.
         kept: what is finished.
         jobs: processes.
         said: called with a line about each that is finished.
     """
-    found: list[Row] = []
+    found: list[Done] = []
     late: list[Task] = []
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     for task, outcome in zip(tasks, parallel(joblib.delayed(task.rows)(kept) for task in tasks), strict=True):
@@ -81,7 +103,7 @@ def done(
             late.append(task)
             continue
         rows, seconds = outcome
-        found += rows
+        found.append(Done(task.key, rows, seconds))
         said(f"{task.name}: {len(rows)} numbers ({seconds:.1f} s)")
     return found, late
 

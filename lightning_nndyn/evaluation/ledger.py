@@ -1,0 +1,53 @@
+"""Which part of an evaluation each row of its results comes from: so the results are a cache themselves.
+
+Beside `results.json` lies `results-parts.json`: for each part, in the order of the rows, its key, how many
+rows it has, and the seconds that they took. Fingerprints of the corpora and the settings are in a part's key:
+whoever has the results, from a repository for instance, computes what is new alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.store import write_atomically
+from lightning_nndyn.evaluation.results import write_rows
+from lightning_nndyn.evaluation.tasks import Done
+
+_ROWS, _PARTS = "results.json", "results-parts.json"
+
+
+def write_parts(parts: Sequence[Done], folder: Path) -> None:
+    """Write the rows of all parts, and whose they are.
+
+    Raises:
+        CorpusError: the folder cannot be written.
+    """
+    write_rows([row for part in parts for row in part.rows], folder / _ROWS)
+    lines = [{"part": part.key, "rows": len(part.rows), "seconds": part.seconds} for part in parts]
+    text = json.dumps({"sha256": _digest(folder / _ROWS), "parts": lines}, indent=0)
+    write_atomically(folder / _PARTS, f"{text}\n".encode())
+
+
+def known_parts(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `write_parts` wrote, as `Parts` knows it; nothing where the files are missing or do not fit."""
+    try:
+        told = json.loads((folder / _PARTS).read_text())
+        rows = json.loads((folder / _ROWS).read_text())
+        parts = told["parts"] if told["sha256"] == _digest(folder / _ROWS) else []
+    except (OSError, ValueError, KeyError):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    begin = 0
+    for part in parts:
+        end = begin + part["rows"]
+        found[part["part"]] = {"rows": rows[begin:end], "seconds": part["seconds"]}
+        begin = end
+    return found
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -177,6 +178,9 @@ def corpus_train(
     init_scale: Annotated[
         float | None, typer.Option(help="Multiply initial weights; 2.449 for AlexNet and VGG in short runs.")
     ] = None,
+    low_threshold: Annotated[
+        float | None, typer.Option(help="Accuracy below which a run is low; the preset's unless given.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
     data: _Data = None,
     download: _Download = False,
@@ -203,9 +207,9 @@ def corpus_train(
 
     run_corpus(
         preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
-        size=size, precision=precision, init_scale=init_scale, seed=seed, data=_folders(data),
-        download=download, minutes=minutes, band_share=band_share, backend=backend, redo_failed=redo_failed,
-        device=device, pack=pack, pack_mode=pack_mode,
+        size=size, precision=precision, init_scale=init_scale, low_threshold=low_threshold, seed=seed,
+        data=_folders(data), download=download, minutes=minutes, band_share=band_share, backend=backend,
+        redo_failed=redo_failed, device=device, pack=pack, pack_mode=pack_mode,
     )  # fmt: skip
 
 
@@ -307,15 +311,20 @@ def corpus_verify(
 def corpus_export(
     folder: Annotated[Path, typer.Argument(help="Corpus folder.")],
     file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    max_mb: Annotated[
+        float | None,
+        typer.Option(help="Leave out the raw material of late snapshots until the file is no larger."),
+    ] = None,
 ) -> None:
     """Write a corpus folder's records into one parquet file.
 
-    Example: `nndyn corpus export corpora/lenet5-digits lenet5-digits.parquet`
+    Example: `nndyn corpus export corpora/resnet44-cifar10 resnet44-cifar10.parquet --max-mb 20`
     """
     from lightning_nndyn.corpus import export_parquet
 
-    export_parquet(folder, file)
-    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    horizon = export_parquet(folder, file, max_mb=max_mb)
+    kept = "" if math.isinf(horizon) else f", with raw material per layer up to epoch {horizon:g}"
+    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB{kept}")
 
 
 @corpus_app.command("import")

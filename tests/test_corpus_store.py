@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightning_nndyn.corpus import (
@@ -20,6 +21,7 @@ from lightning_nndyn.corpus import (
     import_parquet,
     load_corpus,
     run_corpus,
+    verify_corpus,
 )
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.store import CorpusFolder
@@ -85,6 +87,32 @@ def test_other_settings_are_refused_by_name(corpus: Path, change: dict[str, int]
     with pytest.raises(CorpusError, match=next(iter(change))):
         run(corpus, **change)
     assert contents(corpus) == before
+
+
+def test_a_corpus_goes_on_in_another_precision(tmp_path: Path) -> None:
+    """What is fast on one machine is slow on the next; each run says what it was trained in."""
+    run(tmp_path, runs=2, precision="bf16")
+    first = contents(tmp_path)
+    run(tmp_path, runs=5)
+    assert len(contents(tmp_path)) == 5 and first.items() <= contents(tmp_path).items()
+    trained = [record.config["precision"] for record in load_corpus(tmp_path)]
+    assert sorted(trained) == ["bf16", "bf16", "float32", "float32", "float32"]
+    told = corpus_status(tmp_path)["departures"]
+    assert "precision bf16 instead of float32 (2 of 5 runs)" in told
+    assert sum("runs)" in text for text in told) == 1
+    assert {one.verdict for one in verify_corpus(tmp_path, runs=5)} == {"identical"}
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_bf16_on_a_processor_without_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: bool
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2" if slow else "AVX512")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    run(tmp_path, runs=1, precision="bf16", progress=True)
+    assert ("--precision float32" in capsys.readouterr().out) == slow
+    run(tmp_path, runs=1, precision="bf16", progress=True)
+    assert "--precision" not in capsys.readouterr().out  # nothing left to train
 
 
 def test_other_data_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +312,53 @@ def test_parquet_of_480_full_runs_fits_a_repository(tmp_path: Path) -> None:
     export_parquet(tmp_path, tmp_path / "one.parquet")
     fixed_part = 40_000  # schema and column headers, once a file
     assert 480 * ((tmp_path / "one.parquet").stat().st_size - fixed_part) < 20e6
+
+
+@pytest.fixture(scope="module")
+def long_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six epochs a run; the last two runs diverge."""
+    folder = tmp_path_factory.mktemp("long") / "corpus"
+    run(folder, epochs=6)
+    return folder
+
+
+@pytest.mark.needs("pyarrow")
+def test_a_file_of_limited_size_lacks_late_raw_material_alone(long_corpus: Path, tmp_path: Path) -> None:
+    whole, thin = tmp_path / "whole.parquet", tmp_path / "thin.parquet"
+    assert export_parquet(long_corpus, whole) == np.inf
+    size = whole.stat().st_size
+    assert export_parquet(long_corpus, thin, max_mb=size / 1e6) == np.inf
+    assert thin.read_bytes() == whole.read_bytes()
+    horizon = export_parquet(long_corpus, thin, max_mb=0.97 * size / 1e6)
+    assert horizon in (1, 2, 3, 5) and thin.stat().st_size <= 0.97 * size
+    assert corpus_status(thin) == corpus_status(whole)
+    assert texts(thin, raw=False) == texts(whole, raw=False)
+    for before, after in zip(load_corpus(whole), load_corpus(thin), strict=True):
+        kept = [one.epoch <= horizon or not one.finite for one in before.snapshots]
+        assert [bool(layers) for layers in after.weights] == kept
+        pairs = zip(before.snapshots, before.weights, after.snapshots, after.weights, kept, strict=True)
+        assert all(repr((s, w)) == repr((t, v)) for s, w, t, v, keep in pairs if keep)  # NaN is NaN
+        read = [one for one, keep in zip(history_of(before), kept, strict=True) if keep]
+        assert repr(history_of(after)) == repr(read)
+
+
+@pytest.mark.needs("pyarrow")
+def test_a_thin_file_is_verified_and_goes_on_as_any_other(long_corpus: Path, tmp_path: Path) -> None:
+    thin = tmp_path / "thin.parquet"
+    whole = export_parquet(long_corpus, thin)
+    assert export_parquet(long_corpus, thin, max_mb=0.97 * thin.stat().st_size / 1e6) < whole
+    assert {one.verdict for one in verify_corpus(thin, runs=6)} == {"identical"}
+    assert import_parquet(thin, tmp_path / "carried") == 6
+    assert texts(tmp_path / "carried") == texts(thin)
+    export_parquet(tmp_path / "carried", tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == thin.read_bytes()
+
+
+@pytest.mark.needs("pyarrow")
+def test_a_size_that_cannot_be_kept_is_refused_and_nothing_written(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"6 runs do not fit into max_mb=0\.001"):
+        export_parquet(corpus, tmp_path / "tiny.parquet", max_mb=0.001)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.needs("pyarrow")

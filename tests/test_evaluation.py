@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
 from lightning_nndyn.corpus.sources import describe
+from lightning_nndyn.corpus.thinning import thinned
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import METHODS, Row, Study, compare, evaluate, transfer
 from lightning_nndyn.evaluation.compare import folds, table
@@ -67,6 +68,15 @@ def test_runs_that_failed_or_diverged_are_left_out(
     assert study.at(2.0).tolist() == [0, 1] and study.at(3.0).tolist() == [1]
     with pytest.raises(PredictorError, match="'small' has no whole runs"):
         Study.of([replace(records[0], failed=True)], manifest)
+
+
+def test_what_was_left_out_of_a_file_is_no_method_s_to_read(
+    records: list[RunRecord], manifest: dict[str, Any]
+) -> None:
+    thin = Study.of([thinned(record, 1) for record in records], manifest)
+    rows = list(compare(thin, methods=["graph-v1", "graph-v2", "fused", "curves"], times=[1.0, 3.0], repeats=1))
+    assert {row.method for row in rows if row.t == 1} == {"graph-v1", "graph-v2", "fused", "curves"}
+    assert {row.method for row in rows if row.t == 3} == {"graph-v1", "curves"}
 
 
 def test_runs_of_one_configuration_share_a_group(records: list[RunRecord], manifest: dict[str, Any]) -> None:

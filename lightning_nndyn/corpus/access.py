@@ -1,11 +1,15 @@
 """Corpora as others see them: folders or parquet files, read alike, and made from each other."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.parquet import read_manifest, read_parquet, write_parquet
+from lightning_nndyn.corpus.parquet import parquet_bytes, read_manifest, read_parquet
 from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.corpus.store import CorpusFolder, write_atomically
+from lightning_nndyn.corpus.thinning import horizons, thinned
+from lightning_nndyn.errors import CorpusError
 
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
@@ -37,15 +41,45 @@ def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
     return corpus.records()
 
 
-def export_parquet(folder: Path | str, file: Path | str) -> None:
+def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None = None) -> float:
     """Write all whole records of a corpus folder into one parquet file.
 
+    Args:
+        folder: The corpus.
+        file: To write; replaced whole if it is there.
+        max_mb: Megabytes (10^6 bytes) that the file may have; raw material per layer is left out for it, of
+            late snapshots first. None for as many as it takes.
+
+    Returns:
+        The epoch up to which there is raw material in the file; infinite where nothing was left out.
+
     Raises:
-        CorpusError: There is no corpus or no record, or the file cannot be written.
+        CorpusError: There is no corpus or no record, the file cannot be written, or it would be larger than
+            `max_mb` whatever is left out.
         MissingExtraError: pyarrow is not installed.
     """
     corpus = CorpusFolder(folder)
-    write_parquet(corpus.records(), corpus.manifest(), Path(file))
+    content, horizon = _within(corpus.records(), corpus.manifest(), max_mb)
+    write_atomically(Path(file), content)
+    return horizon
+
+
+def _within(
+    records: Sequence[RunRecord], manifest: dict[str, Any], max_mb: float | None
+) -> tuple[bytes, float]:
+    content = parquet_bytes(records, manifest)
+    limit = math.inf if max_mb is None else 1e6 * max_mb
+    if len(content) <= limit:
+        return content, math.inf
+    bare = len(parquet_bytes([thinned(record, -1) for record in records], manifest))
+    for horizon in horizons(records, len(content), bare, limit):
+        content = parquet_bytes([thinned(record, horizon) for record in records], manifest)
+        if len(content) <= limit:
+            return content, horizon
+    raise CorpusError(
+        f"{len(records)} runs do not fit into max_mb={max_mb:g}: without any raw material they take "
+        f"{bare / 1e6:.1f} MB, and that of the first epoch is kept; allow more, or carry them in parts"
+    )
 
 
 def import_parquet(file: Path | str, folder: Path | str) -> int:

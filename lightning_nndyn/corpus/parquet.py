@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
-from lightning_nndyn.corpus.store import upgraded, write_atomically
+from lightning_nndyn.corpus.store import upgraded
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 from lightning_nndyn.signature import STATISTICS, Snapshot, chain_depth
 
@@ -27,12 +27,12 @@ _RAW = ("layer", "weight")
 _REPEATED = ("departures", "kinds", "layer_names", "weight_names")
 
 
-def write_parquet(records: Sequence[RunRecord], manifest: Mapping[str, Any], file: Path) -> None:
-    """Write records and their corpus's manifest.
+def parquet_bytes(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> bytes:
+    """The file of records and their corpus's manifest.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        CorpusError: There is no record, or the file cannot be written.
+        CorpusError: There is no record.
     """
     pyarrow, parquet = _pyarrow()
     if not records:
@@ -48,11 +48,12 @@ def write_parquet(records: Sequence[RunRecord], manifest: Mapping[str, Any], fil
         use_dictionary=[f"{name}.list.element" for name in _REPEATED],
         column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
     )
-    write_atomically(file, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def read_parquet(file: Path, *, raw: bool = True) -> list[RunRecord]:
-    """Read the records that `write_parquet` wrote; without `raw`, without the material per layer.
+    """Read the records of such a file; without `raw`, without the material per layer.
 
     Raises:
         MissingExtraError: pyarrow is not installed.

@@ -12,6 +12,7 @@ from lightning_nndyn.corpus.backends import check_backend, outcomes
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData, load_data
 from lightning_nndyn.corpus.packing import check_size, checked_device, packs, train_pack
+from lightning_nndyn.corpus.precision import SLOW_BF16, slow_bf16
 from lightning_nndyn.corpus.preset import Preset
 from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.progress import Progress
@@ -90,7 +91,7 @@ def run_corpus(
             should fill it. Runs of the zoo rarely have the same network: train them by several `jobs`.
         pack_mode: How, see `train_pack`.
         settings: Changes to the preset, see `Preset.scaled`: `images`, `test_images`, `epochs`, `size`,
-            `precision` ("float32" or "bf16"), `seed`, ...
+            `precision` ("float32" or "bf16", which may differ from that of the runs there are), `seed`, ...
 
     Raises:
         CorpusError: The folder has other settings or data, the images cannot be read, the disk is full, no
@@ -126,6 +127,8 @@ def run_corpus(
     with Progress(preset.name, len(order), len(order) - len(configs), show=progress) as shown:
         for message in damaged:
             shown.say(f"{message}: trained once more")
+        if configs and device == "cpu" and preset.precision == "bf16" and slow_bf16():
+            shown.say(SLOW_BF16)
         _work_through(tasks, jobs, backend, shown)
 
 

@@ -1,5 +1,6 @@
 """What a corpus holds, in a dozen numbers."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,12 @@ def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any
 
 
 def _departures(records: list[RunRecord]) -> list[str]:
-    """All that any run's record says of departures from the paper's protocol, each once."""
-    return list(dict.fromkeys(told for record in records for told in record.departures))
+    """All departures from the paper's protocol, each once; of how many runs, where it is not all of them."""
+    counts = Counter(told for record in records for told in record.departures)
+    return [
+        told if runs == len(records) else f"{told} ({runs} of {len(records)} runs)"
+        for told, runs in counts.items()
+    ]
 
 
 def is_trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:

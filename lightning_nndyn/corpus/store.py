@@ -25,7 +25,9 @@ except ImportError:  # Windows: no claims; two processes may then train a run tw
     fcntl = None  # type: ignore[assignment]
 
 _STALE_SECONDS = 24 * 3600
-_FREE_SETTINGS = ("low_threshold",)  # of the statistics, not of the training: may differ on a resume
+# What may differ on a resume: the threshold has no part in the training, and the precision that is fast on
+# one machine is slow on the next. Each record says in which precision it was trained.
+_FREE_SETTINGS = ("low_threshold", "precision")
 
 
 class CorpusFolder:

@@ -15,6 +15,7 @@ from lightning_nndyn.corpus.data import ImageData, load_data
 from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.sources import DataFolders, data_folders, describe
 from lightning_nndyn.corpus.store import CorpusFolder, check_same
+from lightning_nndyn.corpus.thinning import horizon_of, thinned
 from lightning_nndyn.corpus.training import train_run
 from lightning_nndyn.errors import CorpusError
 
@@ -89,7 +90,7 @@ class _Images:
 
 def _compare(record: RunRecord, images: _Images) -> Comparison:
     config = RunConfig.from_record(record.config)
-    again = train_run(config, images.load(config), record.departures)
+    again = thinned(train_run(config, images.load(config), record.departures), horizon_of(record))
     error = _first_statistics_error(record, again)
     accuracy_moved = abs(again.best_accuracy - record.best_accuracy)
     same_end = (again.failed, again.diverged_epoch is None) == (False, record.diverged_epoch is None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.evaluation.formulas import PREDICTIONS, RANKS, Formula
-from lightning_nndyn.evaluation.inputs import INPUTS
+from lightning_nndyn.evaluation.inputs import INPUTS, readable
 from lightning_nndyn.evaluation.learners import Learner
 from lightning_nndyn.evaluation.scores import PREDICTION_METRICS, RANK_METRICS, Outcome, Score, scored
 from lightning_nndyn.evaluation.study import Array, Study
@@ -162,7 +162,10 @@ def _predictions(
     """Of the runs at `places`; NaN where a method has nothing to go by yet."""
     if method.kind != "learned":
         return by_formula(study, method, time, places)
-    x = table([INPUTS[method.name](study.records[place], time) for place in places])
+    records = [study.records[place] for place in places]
+    if not readable(method.name, records, time):
+        return np.full(len(places), np.nan)
+    x = table([INPUTS[method.name](record, time) for record in records])
     y, groups = study.accuracies[places], study.groups[places]
     held_out = [cross_validated(x, y, groups, seed + repeat) for repeat in range(repeats)]
     return np.asarray(np.mean(held_out, axis=0))

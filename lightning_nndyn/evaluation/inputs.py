@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
+from lightning_nndyn.corpus.thinning import horizon_of
 from lightning_nndyn.evaluation.material import distances
 from lightning_nndyn.predictor.features import Features, tabulate
 from lightning_nndyn.predictor.movement import graph_movement
@@ -109,6 +110,13 @@ INPUTS: dict[str, Inputs] = {
     "fused-hyperparameters": fused_with_hyperparameters,
 }
 """Inputs of the methods that are learned with `learners.Learner`."""
+
+_READ_LAYERS = ("graph-v2", "weight-stats", "fused", "fused-hyperparameters")
+
+
+def readable(name: str, records: Sequence[RunRecord], time: float) -> bool:
+    """Whether runs have what these inputs read: layers may have been left out of a file after some epoch."""
+    return name not in _READ_LAYERS or all(time <= horizon_of(record) for record in records)
 
 
 def _table(record: RunRecord, time: float) -> tuple[dict[float, Snapshot], list[float]]:

@@ -17,19 +17,26 @@ _NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("dis
 
 
 def history_of(record: RunRecord) -> list[Snapshot]:
-    """The run's snapshots, with the distances of its weights from the first ones, and its layers' kinds."""
+    """The run's snapshots, with the distances of its weights from the first ones, and its layers' kinds.
+
+    Those whose raw material was left out of a file are passed over, as if nothing had been read then.
+    """
     kinds = layer_kinds(record)
     return [
         replace(snapshot, distances=tuple(far), kinds=kinds)
         for snapshot, far in zip(record.snapshots, distances(record), strict=True)
+        if far
     ]
 
 
 def distances(record: RunRecord) -> list[list[float]]:
-    """For each snapshot and layer: how far its weights are from the first ones, in units of their norm."""
-    norms = [values[_NORM] for values in record.weights[0].values()]
+    """For each snapshot and layer: how far its weights are from the first ones, in units of their norm.
+
+    Empty for a snapshot whose raw material was left out of a file.
+    """
+    first = record.weights[0]
     return [
-        [values[_DISTANCE] / norm for values, norm in zip(layers.values(), norms, strict=True)]
+        [values[_DISTANCE] / first[name][_NORM] for name, values in layers.items()]
         for layers in record.weights
     ]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.compare import METHODS, Method, Row, by_formula, table
-from lightning_nndyn.evaluation.inputs import INPUTS
+from lightning_nndyn.evaluation.inputs import INPUTS, readable
 from lightning_nndyn.evaluation.learners import Learner
 from lightning_nndyn.evaluation.material import classes_of
 from lightning_nndyn.evaluation.scores import Outcome, scored, spearman
@@ -87,7 +87,7 @@ def _score(
     if min(len(test), len(train)) < _LEAST_RUNS:
         return None
     predicted = _predictions(study, method, time, train, test, seed)
-    if np.isnan(predicted).any():  # a formula that has nothing to go by yet
+    if np.isnan(predicted).any():  # it has nothing to go by yet, or no more
         return None
     datasets = study.datasets[test]
     test, predicted, datasets = _comparable(test, predicted, datasets)
@@ -107,7 +107,10 @@ def _predictions(
 ) -> Array:
     if method.kind != "learned":
         return by_formula(study, method, time, test)
-    x = table([INPUTS[method.name](study.records[place], time) for place in (*train, *test)])
+    records = [study.records[place] for place in (*train, *test)]
+    if not readable(method.name, records, time):
+        return np.full(len(test), np.nan)
+    x = table([INPUTS[method.name](record, time) for record in records])
     learner = Learner(seed).fit(x[: len(train)], relative_accuracies(study)[train])
     return learner.predict(x[len(train) :])
 

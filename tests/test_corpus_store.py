@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from lightning_nndyn.corpus import (
     import_parquet,
     load_corpus,
     run_corpus,
+    runner,
     verify_corpus,
 )
 from lightning_nndyn.corpus.config import RunConfig
@@ -207,6 +210,21 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     run(tmp_path)  # what one of them left to the other is done in any case
     assert [record.index for record in load_corpus(tmp_path)] == list(range(6))
     assert len(contents(tmp_path)) == 6
+
+
+def test_runs_of_another_process_count_in_the_end(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, train = CorpusFolder(tmp_path), runner.outcomes
+
+    def outcomes(*arguments: Any) -> Iterator[Any]:
+        yield from train(*arguments)
+        shutil.copy(CorpusFolder(corpus).record_file(0), folder.record_file(0))  # the other one is done
+
+    monkeypatch.setattr(runner, "outcomes", outcomes)
+    with folder.claim(0):
+        run(tmp_path, progress=True)
+    assert "6 of 6 runs are recorded (" in capsys.readouterr().out.replace("\n", " ")
 
 
 # A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.

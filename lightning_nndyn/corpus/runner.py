@@ -130,6 +130,8 @@ def run_corpus(
         if configs and device == "cpu" and preset.precision == "bf16" and slow_bf16():
             shown.say(SLOW_BF16)
         _work_through(tasks, jobs, backend, shown)
+        # What another process had in training when it was its turn here is recorded by now, or soon.
+        shown.done = sum(corpus.record_file(index).exists() for index, _ in order)
 
 
 def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:

@@ -1,6 +1,7 @@
 """The predictors that ship: what their cards say is true, and they do their work under a real Trainer."""
 
 import warnings
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -72,6 +73,10 @@ def test_digits_corpus_is_the_papers_whole_grid() -> None:
         assert len(record.curve["test_accuracy"]) == 50 or record.diverged_epoch is not None
 
 
+def numbers(verdict: nd.Verdict) -> dict[str, float]:
+    return {name: value for name, value in asdict(verdict).items() if isinstance(value, float)}
+
+
 @pytest.mark.needs("pyarrow")
 def test_one_command_refits_it() -> None:
     name = "resnet32-cifar10"  # the smallest corpus
@@ -86,7 +91,9 @@ def test_one_command_refits_it() -> None:
             history, curve = history_of(record)[:end], curve_of(record)
             for given in (None, curve):
                 one, other = (p.predict(history, curve=given) for p in (shipped, refitted))
-                assert one == other or not same_versions
+                if same_versions:  # to the last bits, which another processor rounds in another way
+                    assert numbers(one) == pytest.approx(numbers(other), rel=1e-9, abs=1e-12)
+                    assert (one.in_domain, one.note) == (other.in_domain, other.note)
                 assert one.p_low == pytest.approx(other.p_low, abs=1e-2)
 
 

@@ -112,13 +112,13 @@ def _compared(methods: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _write(
-    compared: Sequence[tasks.Done], promised: Sequence[tasks.Done], subjects: Subjects, folder: Path
+    parts: Sequence[tasks.Done], parts_beside: Sequence[tasks.Done], subjects: Subjects, folder: Path
 ) -> None:
-    """Write all files, of the comparison and of what stands beside it: the paper's exhibits and promises."""
+    """Write all files, of the comparison's parts and of those beside the paper's tables and figures."""
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_parts([*compared, *promised], folder)
-    rows, beside = _rows(compared), _rows(promised)
+    write_parts([*parts, *parts_beside], folder)
+    rows, beside = _rows(parts), _rows(parts_beside)
     papers = chapters([*rows, *beside], subjects)
     page = folder / "results.md"
     trust = trust_chapters(beside)

@@ -80,7 +80,7 @@ def test_schedule() -> None:
 
 
 def test_weights_that_have_not_moved_are_not_judged() -> None:
-    callback = watcher()
+    callback = watcher(action="observe")
     run = trainer(callback, accumulate_grad_batches=10, max_epochs=1)
     run.fit(Digits(0.3))  # few steps, long ones
     assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0]

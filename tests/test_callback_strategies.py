@@ -69,7 +69,9 @@ def test_a_good_run_is_read_alike_and_as_under_ddp(of: Results, strategy: str) -
         assert list(snapshot["layers"]) == list(wanted["layers"])
     for verdict, wanted in zip(found[0]["record"]["verdicts"], ddp["record"]["verdicts"], strict=True):
         assert verdict["p_low"] == pytest.approx(wanted["p_low"], abs=0.05)
-        assert verdict["in_domain"]
+        # Facts of the network must fit; that a run is far off, as one in twenty is, hangs on the processor.
+        assert verdict["in_domain"] == wanted["in_domain"]
+        assert verdict["in_domain"] or verdict["note"].startswith("its weights move unlike")
 
 
 @each_strategy

@@ -405,6 +405,7 @@ def test_one_call_writes_rows_pages_tables_and_figures_and_repeats_itself(
     files = {str(file.relative_to(tmp_path / "one")) for file in (tmp_path / "one").rglob("*.*")}
     assert files == {
         "results.json",
+        "results-parts.json",
         "results.md",
         *(f"{kind}/mlp-digits-all-{metric}.{ending}"
           for kind, ending in (("tables", "csv"), ("figures", "png")) for metric in ("mae", "spearman")),

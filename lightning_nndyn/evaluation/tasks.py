@@ -76,12 +76,10 @@ class Done:
     Attributes:
         key: the task's.
         rows: what it gave.
-        seconds: how long it took.
     """
 
     key: str
     rows: list[Row]
-    seconds: float
 
 
 def done(
@@ -103,7 +101,7 @@ def done(
             late.append(task)
             continue
         rows, seconds = outcome
-        found.append(Done(task.key, rows, seconds))
+        found.append(Done(task.key, rows))
         said(f"{task.name}: {len(rows)} numbers ({seconds:.1f} s)")
     return found, late
 

@@ -72,6 +72,7 @@ def test_a_good_run_is_read_alike_and_as_under_ddp(of: Results, strategy: str) -
         # Facts of the network must fit; that a run is far off, as one in twenty is, hangs on the processor.
         assert verdict["in_domain"] == wanted["in_domain"]
         assert verdict["in_domain"] or verdict["note"].startswith("its weights move unlike")
+    assert sum(not verdict["in_domain"] for verdict in found[0]["record"]["verdicts"]) <= 1
 
 
 @each_strategy

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.config import RunConfig
+from lightning_nndyn.corpus.convolutions import SmallMapConv2d, replace_convolutions
 from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.networks import layout
 from lightning_nndyn.corpus.record import RunRecord
@@ -70,6 +71,8 @@ class _Trainer:
     def __init__(self, run: Run, batches: BatchLoader) -> None:
         self.run, self.batches = run, batches
         self.config, self.data, self.model = run.config, run.data, run.model
+        if self.config.precision == "float32":
+            replace_convolutions(self.model, SmallMapConv2d)
         self.optimizer = make_optimizer(self.config, self.model.parameters())
         self.test_images = self.data.normalise(self.data.test_images).contiguous(
             memory_format=layout(self.data)

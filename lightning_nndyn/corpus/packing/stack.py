@@ -11,7 +11,8 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from lightning_nndyn.corpus.batches import EpochPlanner
-from lightning_nndyn.corpus.packing.convolutions import as_products
+from lightning_nndyn.corpus.convolutions import replace_convolutions
+from lightning_nndyn.corpus.packing.convolutions import ProductConv2d
 from lightning_nndyn.corpus.packing.dropout import probabilities, with_masks
 from lightning_nndyn.corpus.packing.graphs import Replay
 from lightning_nndyn.corpus.packing.mask_bank import MaskBank
@@ -78,7 +79,7 @@ class Stack:
         network, self.feed = with_masks(networks[0], self._examples(), self._precision())
         dropouts = [probabilities(network, self.feed.sites) for network in networks]
         if products:
-            as_products(network)
+            replace_convolutions(network, ProductConv2d)
         self.network = network.to("meta")  # its values are never used
         self.weights = StackedWeights(networks, self.device)
         self.buffers = stacked_buffers(networks, self.device)

@@ -179,7 +179,7 @@ def corpus_train(
         float | None, typer.Option(help="Multiply initial weights; 2.449 for AlexNet and VGG in short runs.")
     ] = None,
     low_threshold: Annotated[
-        float | None, typer.Option(help="Accuracy below which a run of a new corpus is low.")
+        float | None, typer.Option(help="Accuracy below which a run of the corpus is low.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
     data: _Data = None,

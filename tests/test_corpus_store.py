@@ -48,6 +48,21 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_bar_for_low_runs_may_change_as_it_is_no_matter_of_the_training(
+    corpus: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(corpus, tmp_path / "copy"))
+    before = contents(folder)
+    run(folder, low_threshold=0.01)
+    assert corpus_status(folder)["low_share"] == 0 and contents(folder) == before
+    run(folder)
+    assert corpus_status(folder)["low_share"] == 0
+    run(folder, low_threshold=0.99)
+    assert corpus_status(folder)["low_share"] == 1
+    with pytest.raises(CorpusError, match=r"low_threshold=40 .* between 0 and 1"):
+        run(folder, low_threshold=40)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted((folder / "runs").iterdir())}
 

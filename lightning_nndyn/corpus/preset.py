@@ -40,6 +40,9 @@ class Preset(ABC):
             value = getattr(self, name, None)
             if value is not None and value < 1:
                 raise CorpusError(f"{name}={value} in preset {self.name!r}: pass at least 1")
+        low = self.low_threshold
+        if not all(0 < level < 1 for level in (low.values() if isinstance(low, Mapping) else [low])):
+            raise CorpusError(f"low_threshold={low} in preset {self.name!r}: pass accuracies between 0 and 1")
         check_precision(self.precision)
         check_scale(getattr(self, "init_scale", 1.0))
 

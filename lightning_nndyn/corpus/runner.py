@@ -91,7 +91,8 @@ def run_corpus(
             should fill it. Runs of the zoo rarely have the same network: train them by several `jobs`.
         pack_mode: How, see `train_pack`.
         settings: Changes to the preset, see `Preset.scaled`: `images`, `test_images`, `epochs`, `size`,
-            `precision` ("float32" or "bf16", which may differ from that of the runs there are), `seed`, ...
+            `precision` ("float32" or "bf16", which may differ from that of the runs there are),
+            `low_threshold` (which holds for the runs there are as well), `seed`, ...
 
     Raises:
         CorpusError: The folder has other settings or data, the images cannot be read, the disk is full, no
@@ -108,6 +109,8 @@ def run_corpus(
     deadline = None if minutes is None else time.time() + 60 * minutes
     corpus = CorpusFolder(folder)
     corpus.open(preset.settings(), load_all(preset, data, corpus.cache, download))
+    if settings.get("low_threshold") is not None:
+        corpus.set_low_threshold(preset.low_threshold)
     whole, damaged = corpus.complete()
     if redo_failed:
         whole -= corpus.failed(whole)

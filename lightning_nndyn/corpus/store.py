@@ -9,7 +9,7 @@ import gzip
 import json
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,16 @@ class CorpusFolder:
         for dataset, about in wanted["data"].items():
             check_same(self.folder, found["data"].get(dataset, {}), about)
         self._sweep()
+
+    def set_low_threshold(self, threshold: float | Mapping[str, float]) -> None:
+        """Say anew below which accuracy runs are low, in each data set: it is no matter of the training.
+
+        Raises:
+            CorpusError: The folder is no corpus or cannot be written.
+        """
+        manifest = self.manifest()
+        manifest["settings"]["low_threshold"] = threshold
+        write_atomically(self.manifest_file, json.dumps(manifest, indent=1).encode())
 
     def write(self, record: RunRecord) -> None:
         """Write a record so that it is there whole or not at all, even if the power fails.

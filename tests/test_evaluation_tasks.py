@@ -136,6 +136,18 @@ def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
     assert not parts and late == made
 
 
+def test_a_task_is_sent_no_other_parts_than_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [tasks.Task(band, (), lambda _: [], ()) for band in "abc"]
+    known = {task.key: {"rows": [row(task.name).to_dict()], "seconds": 0.0} for task in made[:2]}
+    sent: list[int] = []
+    rows = tasks.Task.rows
+    monkeypatch.setattr(
+        tasks.Task, "rows", lambda task, kept: (sent.append(len(kept.known)), rows(task, kept))[1]
+    )
+    parts, _ = done(made, Parts(None, known=known), 1, lambda line: None)
+    assert sent == [1, 1, 0] and [len(part.rows) for part in parts] == [1, 1, 0]
+
+
 def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ class Parts:
         """Those in a folder, of which none begins after so many minutes from now; None for no end."""
         until = float("inf") if minutes is None else time.time() + 60 * minutes
         return cls(None if folder is None else Path(folder), until)
+
+    def only(self, key: str) -> Parts:
+        """The same, knowing of no part but one: less to send to another process."""
+        return replace(self, known={key: self.known[key]} if key in self.known else {})
 
     def get(self, name: str, settings: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """A part: from its file, or made, timed (`seconds`) and written.

@@ -96,7 +96,8 @@ def done(
     found: list[Done] = []
     late: list[Task] = []
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for task, outcome in zip(tasks, parallel(joblib.delayed(task.rows)(kept) for task in tasks), strict=True):
+    outcomes = parallel(joblib.delayed(task.rows)(kept.only(task.key)) for task in tasks)
+    for task, outcome in zip(tasks, outcomes, strict=True):
         if outcome is None:
             late.append(task)
             continue

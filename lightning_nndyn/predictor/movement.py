@@ -28,6 +28,7 @@ _QUANTITIES = (
     "eigenvector_mass",
 )
 _SIZED = ("degree_mean", "degree_variation", "eigenvector_mass")
+_SIZED_ROWS = [_QUANTITIES.index(name) for name in _SIZED]
 _TINY = 1e-12  # of a degree, a norm, a share: keeps logarithms finite
 _LARGEST = 50.0  # of a feature: weights about to overflow give larger logarithms
 
@@ -74,29 +75,34 @@ def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[flo
 
 def _since(now: Snapshot, then: Snapshot, moved: Array) -> list[Array]:
     """The part that compares two snapshots; `moved` is the change of the distances between them."""
-    here, there = _levels(now), _levels(then)
-    change = {name: here[name] - there[name] for name in here}
-    directions = [_over_depth(signed(change[name])) for name in (*_QUANTITIES, "frobenius")]
-    sizes = [_over_depth(size(change[name])) for name in (*_SIZED, "frobenius")]
+    (nodes, weights), (nodes_then, weights_then) = _levels(now), _levels(then)
+    nodes, weights = nodes - nodes_then, weights - weights_then
     growth = np.log(now.eigenvalue + _TINY) - np.log(then.eigenvalue + _TINY)
-    return [*directions, *sizes, _over_depth(size(moved)), np.array([signed(growth), size(growth)])]
+    return [
+        _over_depth(signed(nodes)),
+        _over_depth(signed(weights)),
+        _over_depth(size(nodes[_SIZED_ROWS])),
+        _over_depth(size(np.stack([weights[0], moved]))),
+        np.array([signed(growth), size(growth)]),
+    ]
 
 
-def _levels(snapshot: Snapshot) -> dict[str, Array]:
-    """Logarithms of what is compared, one number a layer."""
+def _levels(snapshot: Snapshot) -> tuple[Array, Array]:
+    """Logarithms of what is compared: [quantities, node layers], and of the norms [1, weight layers]."""
     rows = np.array(list(snapshot.layers.values()), dtype=np.float64)
-    columns = {name: rows[:, place] for place, name in enumerate(LAYER_FIELDS)}
-    found = {name: columns[name] for name in _QUANTITIES if name in columns}
-    found["degree_variation"] = (columns["degree_std"] + _TINY) / (columns["degree_mean"] + _TINY)
-    found["eigenvector_mass"] = columns["eigenvector_mean"] ** 2 + columns["eigenvector_std"] ** 2
-    found["frobenius"] = columns["frobenius"][1:]  # no weights lead to the first layer
-    return {name: np.log(np.abs(values) + _TINY) for name, values in found.items()}
+    columns = dict(zip(LAYER_FIELDS, rows.T, strict=True))
+    columns["degree_variation"] = (columns["degree_std"] + _TINY) / (columns["degree_mean"] + _TINY)
+    columns["eigenvector_mass"] = columns["eigenvector_mean"] ** 2 + columns["eigenvector_std"] ** 2
+    nodes = np.stack([columns[name] for name in _QUANTITIES])
+    weights = columns["frobenius"][None, 1:]  # no weights lead to the first layer
+    return np.log(np.abs(nodes) + _TINY), np.log(np.abs(weights) + _TINY)
 
 
 def _over_depth(values: Array) -> Array:
-    """The numbers that `DEPTH_SUMMARIES` names."""
-    ends = (values[0], values[-1], values[len(values) // 2])
-    return np.array([values.mean(), values.std(), values.min(), values.max(), *ends])
+    """The numbers that `DEPTH_SUMMARIES` names, row after row of [quantities, layers]."""
+    ends = values[:, [0, -1, values.shape[1] // 2]]
+    spread = (values.mean(axis=1), values.std(axis=1), values.min(axis=1), values.max(axis=1))
+    return np.column_stack([*spread, ends]).reshape(-1)
 
 
 def _per_layer(quantities: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
     python benchmarks/training.py lenet5 resnet32 --size 16
     python benchmarks/training.py alexnet vgg7 --size 16 --ways float32 plain
 
-"plain" is float32 by torch's convolutions alone, see `corpus/convolutions.py`. Synthetic images, as many as
+"plain" is float32 by torch's convolutions alone, see `corpus/small_maps.py`. Synthetic images, as many as
 fill `--steps` batches of 128; each run has three epochs, and the fastest counts. The ways take turns, so that
 what else the machine does meets all.
 """

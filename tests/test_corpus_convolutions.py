@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from lightning_nndyn.corpus import get_preset, load_digits_data
-from lightning_nndyn.corpus.convolutions import SmallMapConv2d, replace_convolutions
+from lightning_nndyn.corpus.convolutions import replace_convolutions
+from lightning_nndyn.corpus.small_maps import SmallMapConv2d
 from lightning_nndyn.corpus.training import train_run
 
 

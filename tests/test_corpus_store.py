@@ -48,6 +48,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((folder / "runs").iterdir())}
+
+
+def texts(path: Path, **options: bool) -> list[str]:
+    return [json.dumps(record.to_dict()) for record in load_corpus(path, **options)]
+
+
 def test_the_bar_for_low_runs_may_change_as_it_is_no_matter_of_the_training(
     corpus: Path, tmp_path: Path
 ) -> None:
@@ -61,14 +69,6 @@ def test_the_bar_for_low_runs_may_change_as_it_is_no_matter_of_the_training(
     assert corpus_status(folder)["low_share"] == 1
     with pytest.raises(CorpusError, match=r"low_threshold=40 .* between 0 and 1"):
         run(folder, low_threshold=40)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted((folder / "runs").iterdir())}
-
-
-def texts(path: Path, **options: bool) -> list[str]:
-    return [json.dumps(record.to_dict()) for record in load_corpus(path, **options)]
 
 
 def test_a_corpus_has_one_record_a_run(corpus: Path) -> None:

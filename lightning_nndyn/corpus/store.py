@@ -87,6 +87,8 @@ class CorpusFolder:
             CorpusError: The folder is no corpus or cannot be written.
         """
         manifest = self.manifest()
+        if manifest["settings"]["low_threshold"] == threshold:
+            return
         manifest["settings"]["low_threshold"] = threshold
         write_atomically(self.manifest_file, json.dumps(manifest, indent=1).encode())
 

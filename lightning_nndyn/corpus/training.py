@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.convolutions import SmallMapConv2d, replace_convolutions
+from lightning_nndyn.corpus.convolutions import replace_convolutions
 from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.networks import layout
 from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.small_maps import SmallMapConv2d
 from lightning_nndyn.corpus.threads import one_thread
 from lightning_nndyn.corpus.zoo import schedule_factor
 from lightning_nndyn.errors import CorpusError

@@ -1,25 +1,16 @@
 """Convolutions as one matrix product, for stacks."""
 
-from typing import cast
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from lightning_nndyn.corpus.convolutions import windows
+from lightning_nndyn.corpus.convolutions import PlainConv2d, windows
 
 
-class ProductConv2d(nn.Module):
+class ProductConv2d(PlainConv2d):
     """A convolution as the product of its weight [filters, inputs] with the windows it looks at.
 
     In a stack the product is one batched product of all runs, where a convolution becomes one with as many
     groups as there are runs. The windows are copied: they take the kernel's area times the input's memory.
     """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        """Take over a convolution's parameters, under the same names."""
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self.stride = cast(tuple[int, int], convolution.stride)
-        self.padding = cast(tuple[int, int], convolution.padding)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps [N, inputs, H, W] to [N, filters, H', W']."""

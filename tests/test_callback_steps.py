@@ -187,6 +187,34 @@ def test_a_run_that_is_stopped_has_the_same_record_too(monitor: str | None) -> N
 
 
 @pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
+@pytest.mark.parametrize(
+    ("settings", "steps", "length", "planned"),
+    [
+        ({"max_epochs": 7}, None, BATCHES, 7),
+        ({"max_epochs": 7}, 2 * BATCHES, BATCHES, 3.5),
+        ({"max_epochs": 7, "max_steps": 3 * BATCHES}, None, BATCHES, 3),
+        ({"max_epochs": 2, "max_steps": 3 * BATCHES}, None, BATCHES, 2),
+        ({"max_epochs": 7, "accumulate_grad_batches": 2}, 4 * BATCHES, 8 * BATCHES, 7),
+        ({"max_epochs": None, "max_steps": 3 * BATCHES}, None, BATCHES, 3),
+        ({"max_epochs": -1}, None, BATCHES, -1),
+        ({"max_epochs": 7}, None, None, 7),
+        ({"max_epochs": 7}, BATCHES, None, None),  # an epoch of the data has no length
+        ({"max_epochs": -1, "max_steps": 3 * BATCHES}, BATCHES, None, 3),
+    ],
+)  # fmt: skip
+def test_a_run_is_planned_for_what_its_trainer_allows(
+    settings: dict[str, Any], steps: int | None, length: int | None, planned: float | None
+) -> None:
+    class Ends(L.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.should_stop = True
+
+    callback = watcher(action="observe", snapshots=(), snapshot_every_n_steps=steps)
+    trainer(callback, Ends(), **settings).fit(Long(length=length))
+    assert callback._record.training.planned_epochs == planned
+
+
 @pytest.mark.parametrize("length", [None, 4 * BATCHES], ids=["without end", "one long epoch"])
 def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -> None:
     callback = by_steps(record=tmp_path)
@@ -196,7 +224,7 @@ def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -
         run.fit(Long(length=length))
     assert run.current_epoch <= 1 and times(callback) == [*STRETCH, 2.0, 3.0]
     record = callback._record
-    assert record.training == Training(BATCHES, "sgd")
+    assert record.training == Training(BATCHES, "sgd", planned_epochs=3 + 4 / BATCHES)
     assert [verdict.epoch for verdict in callback.verdicts] == times(callback)[1:]
     assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
     assert all(verdict.in_domain for verdict in callback.verdicts)

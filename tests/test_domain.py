@@ -238,6 +238,26 @@ def test_all_reasons_are_given_together() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("corpus", "planned", "why"),
+    [
+        ((15, 25), 25, ""),
+        ((15, 25), 3, ""),  # what it would reach if it went on says enough of where it ends
+        ((15, 25), None, ""),
+        ((15, 25), 25.5, "it is planned for 25.5 epochs, the corpus' runs for 25 at most"),
+        ((15, 25), -1, "it is planned without end, the corpus' runs for 25 at most"),
+        ((15, -1), 1000, ""),
+        ((15, None), 1000, ""),
+        ((), 1000, ""),
+    ],
+)
+def test_a_run_longer_than_all_of_the_corpus_is_not_known(
+    corpus: tuple[float | None, ...], planned: float | None, why: str
+) -> None:
+    known = domain_of([start()], [], [Training(planned_epochs=epochs) for epochs in corpus])
+    assert outside(json.loads(json.dumps(known)), start(), Training(planned_epochs=planned)) == why
+
+
 def test_of_graphs_that_show_different_things_no_numbers_are_compared() -> None:
     strange = start(topology="dataflow", kinds=("lstm",), depth=90, num_nodes=7)
     assert outside(domain(), strange) == "its graph is of topology 'dataflow', the corpus' of 'chain'"
@@ -253,7 +273,8 @@ def test_what_no_run_of_the_corpus_tells_is_held_against_nobody() -> None:
 
 
 def test_a_domain_of_before_knows_chains_of_any_kind_and_depth() -> None:
-    old = {name: value for name, value in domain().items() if name not in ("topology", "kinds", "depth")}
+    added = ("topology", "kinds", "depth", "most_epochs")
+    old = {name: value for name, value in domain().items() if name not in added}
     assert outside(old, start(kinds=("lstm",), depth=90)) == ""
     assert "of topology 'dataflow'" in outside(old, start(topology="dataflow"))
 

@@ -283,6 +283,23 @@ def test_optimizers_and_steps_of_any_run_of_the_corpus_are_known() -> None:
     assert "trained by lion, the corpus by adam or sgd" in note(100, "lion")
 
 
+def test_nothing_is_stopped_that_is_to_go_on_for_longer_than_any_run_of_the_corpus() -> None:
+    histories, accuracies, curves = runs()
+    training = [Training(100, "sgd", planned_epochs=(10, 30)[i % 2]) for i in range(RUNS)]
+    predictor = Predictor(low_threshold=0.5, max_epoch=0.25).fit(
+        histories, accuracies, curves=curves, training=training
+    )
+    doomed, policy = histories[int(np.argmin(accuracies))], Policy(threshold=0.0)
+    verdicts = {
+        planned: predictor.predict(doomed, training=Training(100, "sgd", planned_epochs=planned))
+        for planned in (30, 31)
+    }
+    assert verdicts[31].p_low == verdicts[30].p_low > 0
+    assert policy.decide([verdicts[30]]).stop
+    assert "it is planned for 31 epochs" in policy.decide([verdicts[31]]).reason
+    assert not policy.decide([verdicts[31]]).stop
+
+
 def test_refit_is_the_same_to_the_bit_and_so_is_what_was_saved(tmp_path: Any) -> None:
     histories, accuracies, curves = runs(count=50)
     one, two = (

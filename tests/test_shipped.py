@@ -51,13 +51,15 @@ def test_they_load_without_warning_whatever_scikit_learn_is_installed(name: str)
 @pytest.mark.needs("pyarrow")
 def test_they_are_fitted_to_the_corpora_as_they_lie_here() -> None:
     """A corpus that has grown wants its predictor, and the one over all, fitted again: make predictors."""
-    counts = {
-        name: sum(not record.failed for record in load_corpus(file, raw=False))
-        for name, file in CORPORA.items()
-    }
-    for name, count in counts.items():
-        assert nd.load_predictor(name).card["runs"] == count
-    assert nd.load_predictor("universal").card["runs"] == sum(counts.values())
+    runs, longest = {}, {}
+    for name, file in CORPORA.items():
+        records = [record for record in load_corpus(file, raw=False) if not record.failed]
+        runs[name] = len(records)
+        longest[name] = max(record.config["epochs"] for record in records)
+    runs["universal"], longest["universal"] = sum(runs.values()), max(longest.values())
+    for name in runs:
+        card = nd.load_predictor(name).card
+        assert (card["runs"], card["domain"]["most_epochs"]) == (runs[name], longest[name])
 
 
 @pytest.mark.needs("pyarrow")
@@ -146,6 +148,15 @@ def test_fewer_steps_in_an_epoch_are_another_domain() -> None:
     assert not callback.decision.stop
     assert not callback.verdicts[-1].in_domain
     assert "3 optimizer steps" in callback.verdicts[-1].note
+
+
+def test_a_longer_run_than_any_is_another_domain() -> None:
+    """What looks dead after five of fifty epochs may be alive after fifty of a thousand."""
+    callback = fit(learning_rate=2.3e-5, epochs=51, max_time={"seconds": 3})
+    assert not callback.decision.stop
+    assert {verdict.note for verdict in callback.verdicts} == {
+        "it is planned for 51 epochs, the corpus' runs for 50 at most"
+    }
 
 
 def test_another_optimizer_is_another_domain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,8 @@ class Record:
             losses={time: (_number(mean), _number(late)) for time, mean, late in state["losses"]},
             accuracies=[_number(accuracy) for accuracy in state["accuracies"]],
             metrics={name: list(values) for name, values in state["metrics"].items()},
-            training=Training(state["steps_per_epoch"], state["optimizer"]),
+            # Records of older releases do not say how long the run was to be.
+            training=Training(state["steps_per_epoch"], state["optimizer"], state.get("planned_epochs")),
             first_weights=list(state.get("first_weights", ())),
             **{name: state[name] for name in ("classes", "kind", "spared", "run")},
         )

@@ -27,7 +27,27 @@ def watched(trainer: Trainer) -> nn.Module:
 def training_of(trainer: Trainer, steps: int | None = None) -> Training:
     """How the run is trained, with so many optimizer steps an epoch; None for those of the data loader."""
     optimizers = {type(optimizer).__name__.lower() for optimizer in trainer.optimizers}
-    return Training(steps or _steps_per_epoch(trainer), " and ".join(sorted(optimizers)) or None)
+    return Training(
+        steps_per_epoch=steps or _steps_per_epoch(trainer),
+        optimizer=" and ".join(sorted(optimizers)) or None,
+        planned_epochs=_planned_epochs(trainer, steps),
+    )
+
+
+def _planned_epochs(trainer: Trainer, steps: int | None) -> float | None:
+    """How many epochs, of so many optimizer steps, the run may have; -1 for no end, None if not known."""
+    own = _steps_per_epoch(trainer)
+    epochs, limits = trainer.max_epochs, []
+    if epochs is not None and epochs >= 0:
+        if steps is None:
+            limits.append(float(epochs))
+        elif own is not None:
+            limits.append(epochs * own / steps)
+    length = steps or own
+    if trainer.max_steps >= 0 and length:
+        limits.append(trainer.max_steps / length)
+    endless = epochs == -1 and trainer.max_steps == -1
+    return min(limits, default=-1.0 if endless else None)
 
 
 def _steps_per_epoch(trainer: Trainer) -> float | None:

@@ -65,4 +65,4 @@ def training_of(record: RunRecord, images: int) -> Training:
     """How it was trained; `images` are those that its data set has to train on."""
     used = min(record.config["images"] or images, images)
     steps = math.ceil(used / record.config["batch_size"])
-    return Training(steps_per_epoch=steps, optimizer=record.config["optimizer"])
+    return Training(steps, record.config["optimizer"], planned_epochs=record.config["epochs"])

@@ -27,10 +27,12 @@ class Training:
     Attributes:
         steps_per_epoch: optimizer steps in an epoch.
         optimizer: the optimizer's class name in lower case, such as "sgd".
+        planned_epochs: how many epochs it is to have at most; -1 for no end.
     """
 
     steps_per_epoch: float | None = None
     optimizer: str | None = None
+    planned_epochs: float | None = None
 
 
 def domain_of(
@@ -46,7 +48,7 @@ def domain_of(
         first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
         columns: indices of the statistics in use.
         trainings: how these runs were trained. Two thirds of the fewest to one and a half times the most
-            steps in an epoch are in the domain.
+            steps in an epoch are in the domain, and no more epochs than the longest run was planned for.
 
     Returns:
         By name. What no run tells is None or empty; it is held against nobody. The kinds of layers are those
@@ -64,12 +66,19 @@ def domain_of(
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
         "steps_per_epoch": _around([t.steps_per_epoch for t in trainings if t.steps_per_epoch is not None]),
         "optimizers": sorted({t.optimizer for t in trainings if t.optimizer is not None}),
+        "most_epochs": _longest([t.planned_epochs for t in trainings]),
         "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
     }
 
 
 def _around(steps: Sequence[float]) -> list[float] | None:
     return [min(steps) / _STEPS_FACTOR, max(steps) * _STEPS_FACTOR] if steps else None
+
+
+def _longest(planned: Sequence[float | None]) -> float | None:
+    """The most epochs a run was planned for; None if one had no end, or its length is unknown."""
+    known = [epochs for epochs in planned if epochs is not None and epochs >= 0]
+    return max(known) if known and len(known) == len(planned) else None
 
 
 def _range(values: Array) -> list[float]:
@@ -90,6 +99,7 @@ def outside(domain: dict[str, Any], first: Snapshot, training: Training | None =
     reasons = (
         _outside_optimizers(domain, training.optimizer),
         _outside_steps(domain, training.steps_per_epoch),
+        _outside_epochs(domain, training.planned_epochs),
         # Numbers of graphs that show different things do not compare.
         _outside_topology(domain, first) or _outside_graphs(domain, first),
     )
@@ -110,6 +120,15 @@ def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str
     if low <= steps_per_epoch <= high:
         return ""
     return f"an epoch has {steps_per_epoch:g} optimizer steps, the corpus about {low:.3g} to {high:.3g}"
+
+
+def _outside_epochs(domain: dict[str, Any], planned: float | None) -> str:
+    # A run that has learned nothing by now may still, if it goes on for longer than any that is known.
+    most = domain.get("most_epochs")
+    if planned is None or most is None or 0 <= planned <= most:
+        return ""
+    length = "without end" if planned < 0 else f"for {planned:g} epochs"
+    return f"it is planned {length}, the corpus' runs for {most:g} at most"
 
 
 def topology_of(domain: Mapping[str, Any]) -> Topology:

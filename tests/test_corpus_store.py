@@ -22,6 +22,7 @@ from lightning_nndyn.corpus import (
     get_preset,
     import_parquet,
     load_corpus,
+    progress,
     run_corpus,
     runner,
     verify_corpus,
@@ -240,6 +241,24 @@ def test_runs_of_another_process_count_in_the_end(
     with folder.claim(0):
         run(tmp_path, progress=True)
     assert "6 of 6 runs are recorded (" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_progress_counts_the_runs_of_all_processes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, train = CorpusFolder(tmp_path), runner.outcomes
+    others = [index for index, _ in TINY.order(0.7)][3:]
+
+    def outcomes(*arguments: Any) -> Iterator[Any]:
+        for index in others:
+            shutil.copy(CorpusFolder(corpus).record_file(index), folder.record_file(index))
+        yield from train(*arguments)
+
+    monkeypatch.setattr(runner, "outcomes", outcomes)
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
+    run(tmp_path, progress=True)
+    shown = capsys.readouterr().out
+    assert "0 of 6 runs are recorded" in shown and "4/6 runs" in shown and "1/6 runs" not in shown
 
 
 # A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,16 +15,34 @@ _LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Counts runs; `done` of `total` were there before."""
+    """Shows how many of `total` runs there are.
 
-    def __init__(self, name: str, total: int, done: int, *, show: bool = True) -> None:
+    Those `waiting` are to be trained still, by their numbers; another process may train them, too, and then
+    they are `recorded`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        waiting: Iterable[int],
+        recorded: Callable[[int], bool],
+        *,
+        show: bool = True,
+    ) -> None:
         """Print nothing yet."""
-        self.name, self.total, self.done = name, total, done
+        self.name, self.total, self.waiting, self.recorded = name, total, set(waiting), recorded
+        self.first = self.done
         self.console = _console() if show else None
         self.outcomes: Counter[str] = Counter()
-        self.fresh = 0
         self.started = self.last_line = time.monotonic()
         self.bar: Bar | None = None
+
+    @property
+    def done(self) -> int:
+        """How many are recorded by now."""
+        self.waiting = {run for run in self.waiting if not self.recorded(run)}
+        return self.total - len(self.waiting)
 
     def __enter__(self) -> "Progress":
         """Start showing."""
@@ -45,11 +64,11 @@ class Progress:
         ended = ", ".join(rest) or "nothing to do"
         self.say(f"{self.name}: {self.done} of {self.total} runs are recorded ({ended})")
 
-    def advance(self, recorded: bool, outcome: str) -> None:
-        """Count one more run, recorded or not."""
+    def advance(self, run: int, outcome: str, recorded: bool) -> None:
+        """Say what became of one more run, and whether it is recorded now."""
         self.outcomes[outcome] += 1
-        self.done += recorded
-        self.fresh += recorded
+        if recorded:
+            self.waiting.discard(run)
         if self.bar is not None:
             self.bar.update(self.row, completed=self.done, left=self.remaining())
         elif time.monotonic() - self.last_line >= _LINE_SECONDS:
@@ -58,10 +77,11 @@ class Progress:
             self.say(f"{self.name}: {self.done}/{self.total} runs, {gone} gone, {self.remaining()}")
 
     def remaining(self) -> str:
-        """The remaining time by the mean of the runs so far."""
-        if not self.fresh:
+        """The remaining time by the mean of the runs so far, of all processes."""
+        done = self.done
+        if done == self.first:
             return ""
-        seconds = (time.monotonic() - self.started) / self.fresh * (self.total - self.done)
+        seconds = (time.monotonic() - self.started) / (done - self.first) * (self.total - done)
         return f"{timedelta(seconds=round(seconds))} to go"
 
     def say(self, message: str) -> None:

@@ -127,14 +127,17 @@ def run_corpus(
     tasks = [replace(common, configs=tuple(group)) for group in packs(configs, device, pack)]
     if device != "cpu":
         jobs = jobs or 1
-    with Progress(preset.name, len(order), len(order) - len(configs), show=progress) as shown:
+
+    def recorded(index: int) -> bool:
+        return index not in common.redo and corpus.record_file(index).exists()
+
+    waiting = [config.index for config in configs]
+    with Progress(preset.name, len(order), waiting, recorded, show=progress) as shown:
         for message in damaged:
             shown.say(f"{message}: trained once more")
         if configs and device == "cpu" and preset.precision == "bf16" and slow_bf16():
             shown.say(SLOW_BF16)
         _work_through(tasks, jobs, backend, shown)
-        # What another process had in training when it was its turn here is recorded by now, or soon.
-        shown.done = sum(corpus.record_file(index).exists() for index, _ in order)
 
 
 def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:
@@ -144,7 +147,7 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
         # Closed at once when interrupted here: later, at exit, Ray's head is gone and its agents are orphans.
         with closing(outcomes(_train, tasks, jobs, backend)) as ended:
             for outcome in chain.from_iterable(ended):
-                shown.advance(outcome.kind in _RECORDED, outcome.kind)
+                shown.advance(outcome.run, outcome.kind, outcome.kind in _RECORDED)
                 hopeful = hopeful or outcome.kind == TRAINED
                 if outcome.kind == FAILED:
                     failures += 1

@@ -245,6 +245,7 @@ def test_outside_of_its_domain_a_predictor_stops_nothing_and_says_so_once(
     assert times(callback)[-1] == 3.0 and not callback.decision.stop
     assert not any(verdict.in_domain for verdict in callback.verdicts)
     assert caplog.text.count("the predictor does not know such runs (num_nodes") == 1
+    assert "a predictor that knows them: nndyn fit --runs" in caplog.text
 
 
 def test_too_few_good_runs_for_the_promise_stop_nothing_and_it_is_said(

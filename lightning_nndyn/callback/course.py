@@ -31,6 +31,8 @@ from lightning_nndyn.signature import Snapshot
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+_OWN_RUNS = ". Some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
+
 
 class Course(CallbackBase):
     """The course of a run: the part of the callback that no hook of Lightning's calls by itself."""
@@ -155,7 +157,8 @@ class Course(CallbackBase):
                 return
             fit.judge.decide(self._record, fit.clock.ended, held_back)
             if fit.judge.powerless(self._record) and not fit.swept:
-                self._say("powerless", f"this run {self.decision.reason}")
+                hint = "" if self.verdicts[-1].in_domain else _OWN_RUNS
+                self._say("powerless", f"this run {self.decision.reason}{hint}")
 
     def _hear_sweep(self, trainer: Trainer, before: Decision, held_back: str, fit: Fit) -> None:
         fit.heard = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +133,23 @@ def test_strangers_are_judged_by_a_predictor_that_never_saw_them(monkeypatch: py
         assert (rate[method, 1.0, "flagged_share"].value or 0) < 0.3  # the runs are of one kind in truth
         assert rate[method, 3.0, "false_stop_rate"].runs + rate[method, 3.0, "true_stop_rate"].runs == 100
         assert (rate[method, 3.0, "false_stop_rate"].value or 0) < 0.2
+
+
+def test_what_would_be_stopped_is_told_of_strangers_too() -> None:
+    union = joined(three())
+    out = union.populations == "two on two"
+    longer = [
+        replace(one, planned_epochs=50 if strange else 20)
+        for one, strange in zip(union.trainings, out, strict=True)
+    ]
+    rows = list(stranger_rows(replace(union, trainings=longer), out, "without two on two"))
+    values = {(row.method, row.metric): row.value for row in rows if row.metric != "flagged_share"}
+    for method in ("graph-v2", "fused"):
+        assert {row.value for row in rows if row.metric == "flagged_share"} == {1.0}
+        assert values[method, "false_stop_rate"] == values[method, "true_stop_rate"] == 0
+        assert 0 <= (values[method, "false_stop_rate_if_known"] or 0) < 0.2
+        assert (values[method, "true_stop_rate_if_known"] or 0) > 0.5
+    assert "| low stopped, if known |" in trust_report(trust_chapters(rows))
 
 
 def test_own_runs_are_held_against_what_others_teach() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ UNIVERSAL = "universal"
 RATE = 0.05
 BRIER, RELIABILITY, BINS = "brier", "low_share_at_p_", 5
 """Metrics of probabilities; the latter with the middle of a bin, of which there are so many."""
+FALSE_STOPS, TRUE_STOPS = "false_stop_rate", "true_stop_rate"
+IF_KNOWN = "_if_known"
+"""Ends the names of the same metrics where no run is taken for a stranger."""
 
 _SPLITS = 200
 _FEWEST = 30
@@ -123,10 +127,10 @@ def _split(courses: Sequence[Course], random: np.random.Generator) -> Iterator[t
     bar = Policy({"any": [[_largest(course) for course in known]]}, RATE).calibrated("any")
     if bar is None or not new:
         return
-    yield "false_stop_rate", float(np.mean([_largest(course) > bar for course in new]))
+    yield FALSE_STOPS, float(np.mean([_largest(course) > bar for course in new]))
     low = [course for course in courses if course.low]
     if low:
-        yield "true_stop_rate", float(np.mean([_largest(course) > bar for course in low]))
+        yield TRUE_STOPS, float(np.mean([_largest(course) > bar for course in low]))
 
 
 def _largest(course: Course) -> float:
@@ -185,7 +189,8 @@ def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: in
     """A predictor over all other runs, on those that were left out.
 
     How many it takes for strangers after a quarter epoch and after one, how much it errs on those and on the
-    others, and how many it stops: of the good ones by mistake, of the low ones rightly.
+    others, and how many it stops: of the good ones by mistake, of the low ones rightly; and would stop, if it
+    took none for a stranger.
     """
     try:
         predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE, seed=seed))
@@ -196,11 +201,16 @@ def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: in
         courses = follow(predictor, tested, kind)
         for time in (0.25, 1.0):
             yield from _strangers(courses, band, method, time)
-        stops = np.array([policy.decide(course.verdicts).stop for course in courses])
         low = np.array([course.low for course in courses])
-        for metric, among in (("false_stop_rate", ~low), ("true_stop_rate", low)):
-            if among.any():
-                yield _share(UNIVERSAL, band, method, predictor.times[-1], metric, stops[among])
+        for suffix, taken in (("", courses), (IF_KNOWN, map(_as_known, courses))):
+            stops = np.array([policy.decide(course.verdicts).stop for course in taken])
+            for metric, among in ((FALSE_STOPS, ~low), (TRUE_STOPS, low)):
+                if among.any():
+                    yield _share(UNIVERSAL, band, method, predictor.times[-1], metric + suffix, stops[among])
+
+
+def _as_known(course: Course) -> Course:
+    return course._replace(verdicts=[replace(verdict, in_domain=True) for verdict in course.verdicts])
 
 
 def _strangers(courses: Sequence[Course], band: str, method: str, time: float) -> Iterator[Row]:

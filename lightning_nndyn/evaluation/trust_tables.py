@@ -8,7 +8,17 @@ from pathlib import Path
 from lightning_nndyn.evaluation.compare import Row
 from lightning_nndyn.evaluation.paper_tables import Chapter
 from lightning_nndyn.evaluation.results import Table, epochs_text, save, subplots
-from lightning_nndyn.evaluation.trust import BINS, BRIER, RELIABILITY, UNIVERSAL
+from lightning_nndyn.evaluation.trust import (
+    BINS,
+    BRIER,
+    FALSE_STOPS,
+    IF_KNOWN,
+    RELIABILITY,
+    TRUE_STOPS,
+    UNIVERSAL,
+)
+
+_STOPS = (FALSE_STOPS, TRUE_STOPS)
 
 _SPLITS = (
     "Predictors as they ship, each run judged by one that was fitted to four fifths of the others. The "
@@ -23,7 +33,7 @@ _STRANGERS = (
     "what exchangeability gives: the threshold is the strictest that any known population asks for. "
     "Strange is the share that is taken for unlike all known runs after that time, and then not stopped. "
     "The error is that of the predicted share of the best accuracy, in points: for runs taken for known, "
-    "and for strange ones."
+    "and for strange ones. The last two columns say what would be stopped if nothing were taken for strange."
 )
 
 _OWN = (
@@ -60,13 +70,11 @@ def trust_report(chapters: Sequence[Chapter]) -> str:
 
 
 def _split_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    chosen = [
-        row for row in rows if row.band == "all" and row.metric in ("false_stop_rate", "true_stop_rate")
-    ]
+    chosen = [row for row in rows if row.band == "all" and row.metric in _STOPS]
     lines = []
     for corpus, method in dict.fromkeys((row.corpus, row.method) for row in chosen):
         own = {row.metric: row for row in chosen if (row.corpus, row.method) == (corpus, method)}
-        cells = [_between(own.get(metric)) for metric in ("false_stop_rate", "true_stop_rate")]
+        cells = [_between(own.get(metric)) for metric in _STOPS]
         lines.append([corpus, method, *cells])
     if lines:
         yield Table(
@@ -83,14 +91,16 @@ def _stranger_tables(rows: Sequence[Row]) -> Iterator[Table]:
         strange = [_percent(own.get(("flagged_share", time))) for time in (0.25, 1.0)]
         stops = [
             _between(next((row for (found, _), row in own.items() if found == metric), None))
-            for metric in ("false_stop_rate", "true_stop_rate")
+            for metric in (*_STOPS, *(metric + IF_KNOWN for metric in _STOPS))
         ]
         runs = max(row.runs for row in own.values())
         lines.append([band.removeprefix("without "), str(runs), method, *strange, *cells, *stops])
     header = ["left out", "runs", "by", "strange, 1/4", "strange, 1", "error, known", "error, strange"]
     if lines:
         title = "Runs unlike those of the fit, %"
-        yield Table("trust-strangers", title, [*header, "good stopped", "low stopped"], lines)
+        stopped = ["good stopped", "low stopped"]
+        header += [*stopped, *(f"{name}, if known" for name in stopped)]
+        yield Table("trust-strangers", title, header, lines)
 
 
 def _own_tables(rows: Sequence[Row]) -> Iterator[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from callback_runs import Digits, trainer
+from digits_runs import DOOMED, GOOD, predictor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from typer.testing import CliRunner
@@ -200,6 +203,25 @@ def test_a_predictor_that_does_not_know_the_runs_is_refused(tmp_path: Path) -> N
                 train, rates(0.1, 0.01), file=tmp_path / "r", predictor="lenet5-digits", rungs=((0.25, 0.5),)
             )
     assert len(steps) == 2
+
+
+def test_candidates_longer_than_all_that_the_predictor_knows_are_ranked(tmp_path: Path) -> None:
+    def run(params: dict[str, Any], callback: Any) -> float:
+        fit = trainer(callback, max_epochs=2)
+        fit.fit(Digits(params["rate"], validate=True))
+        return float(fit.callback_metrics["val_accuracy"])
+
+    known = copy.deepcopy(predictor())
+    known.card["domain"]["most_epochs"] = 1
+    found = race(
+        run,
+        rates(DOOMED, GOOD),
+        file=tmp_path / "r",
+        predictor=known,
+        monitor="val_accuracy",
+        rungs=((0.25, 0.5),),
+    )
+    assert found.params == {"rate": GOOD} and not any(lap.strange for lap in found.laps.values())
 
 
 def test_a_trainer_that_does_not_end_with_the_lap_is_refused(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.policy import Decision, epochs_in_words
 from lightning_nndyn.predictor import Verdict
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class LapCallback(GraphDynamicsCallback):
@@ -45,6 +49,11 @@ class LapCallback(GraphDynamicsCallback):
         epochs = None if self._until is None else int(self._until)
         known = [value for value in self._record.accuracies[:epochs] if math.isfinite(value)]
         return max(known, default=None)
+
+    def _begin(self, trainer: Trainer, fit: Fit) -> None:
+        super()._begin(trainer, fit)
+        # All candidates are of one length: they are ranked, and nothing is promised about good ones.
+        self._record.training = replace(self._record.training, planned_epochs=None)
 
     def _judge(self, held_back: str, fit: Fit) -> None:
         """In place of the predictor's own decision, on each process alike."""

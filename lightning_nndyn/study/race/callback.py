@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.policy import Decision, epochs_in_words
 from lightning_nndyn.predictor import Verdict
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class LapCallback(GraphDynamicsCallback):
@@ -50,7 +47,7 @@ class LapCallback(GraphDynamicsCallback):
         known = [value for value in self._record.accuracies[:epochs] if math.isfinite(value)]
         return max(known, default=None)
 
-    def _begin(self, trainer: Trainer, fit: Fit) -> None:
+    def _begin(self, trainer: Any, fit: Fit) -> None:
         super()._begin(trainer, fit)
         # All candidates are of one length: they are ranked, and nothing is promised about good ones.
         self._record.training = replace(self._record.training, planned_epochs=None)

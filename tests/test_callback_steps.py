@@ -187,7 +187,6 @@ def test_a_run_that_is_stopped_has_the_same_record_too(monitor: str | None) -> N
 
 
 @pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
-@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
 @pytest.mark.parametrize(
     ("settings", "steps", "length", "planned"),
     [
@@ -215,6 +214,7 @@ def test_a_run_is_planned_for_what_its_trainer_allows(
     assert callback._record.training.planned_epochs == planned
 
 
+@pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
 @pytest.mark.parametrize("length", [None, 4 * BATCHES], ids=["without end", "one long epoch"])
 def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -> None:
     callback = by_steps(record=tmp_path)

@@ -15,42 +15,39 @@ _LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Shows how many of `total` runs there are.
+    """Shows how many of the `wanted` runs are `recorded`, by this process or another.
 
-    Those `waiting` are to be trained still, by their numbers; another process may train them, too, and then
-    they are `recorded`.
+    Those in `redo` have a record that does not count before they are trained once more.
     """
 
     def __init__(
         self,
         name: str,
-        total: int,
-        waiting: Iterable[int],
-        recorded: Callable[[int], bool],
+        wanted: Iterable[int],
+        recorded: Callable[[], Iterable[int]],
+        redo: Iterable[int] = (),
         *,
         show: bool = True,
     ) -> None:
         """Print nothing yet."""
-        self.name, self.total, self.waiting, self.recorded = name, total, set(waiting), recorded
-        self.first = self.done
+        self.name, self.wanted, self.recorded, self.redo = name, frozenset(wanted), recorded, set(redo)
+        self.total, self.first = len(self.wanted), self.count()
         self.console = _console() if show else None
         self.outcomes: Counter[str] = Counter()
         self.started = self.last_line = time.monotonic()
         self.bar: Bar | None = None
 
-    @property
-    def done(self) -> int:
+    def count(self) -> int:
         """How many are recorded by now."""
-        self.waiting = {run for run in self.waiting if not self.recorded(run)}
-        return self.total - len(self.waiting)
+        return len(self.wanted.intersection(self.recorded()) - self.redo)
 
     def __enter__(self) -> "Progress":
         """Start showing."""
         self.started = self.last_line = time.monotonic()
-        self.say(f"{self.name}: {self.done} of {self.total} runs are recorded")
+        self.say(f"{self.name}: {self.first} of {self.total} runs are recorded")
         if self.console is not None and self.console.is_terminal:
             self.bar = _bar(self.console)
-            self.row = self.bar.add_task(self.name, total=self.total, completed=self.done, left="")
+            self.row = self.bar.add_task(self.name, total=self.total, completed=self.first, left="")
             self.bar.start()
         return self
 
@@ -62,23 +59,24 @@ class Progress:
             self.bar.stop()
         rest = [f"{count} {outcome}" for outcome, count in self.outcomes.items()]
         ended = ", ".join(rest) or "nothing to do"
-        self.say(f"{self.name}: {self.done} of {self.total} runs are recorded ({ended})")
+        self.say(f"{self.name}: {self.count()} of {self.total} runs are recorded ({ended})")
 
     def advance(self, run: int, outcome: str, recorded: bool) -> None:
         """Say what became of one more run, and whether it is recorded now."""
         self.outcomes[outcome] += 1
         if recorded:
-            self.waiting.discard(run)
+            self.redo.discard(run)
         if self.bar is not None:
-            self.bar.update(self.row, completed=self.done, left=self.remaining())
+            done = self.count()
+            self.bar.update(self.row, completed=done, left=self.remaining(done))
         elif time.monotonic() - self.last_line >= _LINE_SECONDS:
             self.last_line = time.monotonic()
             gone = timedelta(seconds=round(time.monotonic() - self.started))
-            self.say(f"{self.name}: {self.done}/{self.total} runs, {gone} gone, {self.remaining()}")
+            done = self.count()
+            self.say(f"{self.name}: {done}/{self.total} runs, {gone} gone, {self.remaining(done)}")
 
-    def remaining(self) -> str:
+    def remaining(self, done: int) -> str:
         """The remaining time by the mean of the runs so far, of all processes."""
-        done = self.done
         if done == self.first:
             return ""
         seconds = (time.monotonic() - self.started) / (done - self.first) * (self.total - done)

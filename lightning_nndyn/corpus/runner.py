@@ -127,17 +127,15 @@ def run_corpus(
     tasks = [replace(common, configs=tuple(group)) for group in packs(configs, device, pack)]
     if device != "cpu":
         jobs = jobs or 1
-
-    def recorded(index: int) -> bool:
-        return index not in common.redo and corpus.record_file(index).exists()
-
-    waiting = [config.index for config in configs]
-    with Progress(preset.name, len(order), waiting, recorded, show=progress) as shown:
+    wanted = [index for index, _ in order]
+    with Progress(preset.name, wanted, corpus.indices, common.redo, show=progress) as shown:
         for message in damaged:
             shown.say(f"{message}: trained once more")
         if configs and device == "cpu" and preset.precision == "bf16" and slow_bf16():
             shown.say(SLOW_BF16)
         _work_through(tasks, jobs, backend, shown)
+        # What another process had in training when it was its turn here is recorded by now, or soon.
+        shown.redo.clear()
 
 
 def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from scipy.special import bdtr
+
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, Verdict
 
@@ -165,13 +168,8 @@ def allowed_above(runs: int, rate: float, confidence: float | None = None) -> in
     """How many of the known good runs' maxima may reach the threshold; 0 where there are too few."""
     if confidence is None:
         return math.floor(rate * (runs + 1) + _ROUNDING)
-    allowed, chance = 0, 0.0
-    while allowed < runs:
-        chance += math.comb(runs, allowed) * rate**allowed * (1 - rate) ** (runs - allowed)
-        if chance > 1 - confidence + _ROUNDING:
-            break
-        allowed += 1
-    return allowed
+    at_most = bdtr(np.arange(runs), runs, rate)  # P(Bin(runs, rate) <= k), rising
+    return int((at_most <= 1 - confidence + _ROUNDING).sum())
 
 
 def good_runs_needed(rate: float, confidence: float | None = None) -> int:

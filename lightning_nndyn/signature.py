@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -80,7 +80,8 @@ class Snapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, lists and dicts only, for JSON and checkpoints."""
-        plain = asdict(self)
+        # `asdict` would copy whatever it finds, and take ten times as long.
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
         plain["statistics"] = list(self.statistics)
         plain["layers"] = {name: list(row) for name, row in self.layers.items()}
         plain["distances"] = list(self.distances)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, distributed, nn
 
+from lightning_nndyn.computed import current_weight
 from lightning_nndyn.errors import TracingError
 
 _found: list[Spread] | None = None
@@ -72,7 +73,7 @@ class Reader:
         """The weight; under `shapes_only` something of its shape, dtype and device will do."""
         spread = self.spread()
         if spread is None:
-            return getattr(self.module, self.attribute)
+            return current_weight(self.module, self.attribute)
         if _found is None:
             return spread.whole()
         _found.append(spread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,49 @@ def test_checkpoints_with_and_without_the_callback_are_exchangeable(tmp_path: Pa
         trainer(late, max_epochs=5).fit(Digits(DOOMED), ckpt_path=path)
     assert len([w for w in found if w.category is NNDynWarning]) == 1
     assert times(late) == [4.0, 5.0] and late.verdicts == [] and not late.decision.stop
+
+
+def test_a_callback_forgets_the_run_before_where_a_checkpoint_has_no_record(tmp_path: Path) -> None:
+    """As in a loop that goes on from one warmed-up checkpoint again and again, with one callback."""
+    path = tmp_path / "warm.ckpt"
+    warm = trainer(max_epochs=1)
+    warm.fit(Digits())
+    warm.save_checkpoint(path)
+    callback = watcher(action="stop", record=tmp_path)
+    first = trainer(callback)
+    first.fit(Digits(DOOMED))
+    assert callback.decision.stop and first.global_step < BATCHES
+    again = trainer(callback)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")
+        with pytest.warns(NNDynWarning, match="no record of its beginning"):
+            again.fit(Digits(), ckpt_path=path)
+    assert again.current_epoch == 3 and not callback.decision.stop and times(callback) == [2.0, 3.0]
+    assert len(list(tmp_path.glob("nndyn-*.json"))) == 2
+
+
+def test_a_record_that_could_not_be_read_is_forgotten_with_its_run(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    interrupt(path, BATCHES, watcher(), Digits())
+    content = torch.load(path, weights_only=True)
+    content["callbacks"][watcher().state_key]["version"] = 99
+    torch.save(content, path)
+    callback = watcher(strict=False)
+    with pytest.warns(NNDynWarning, match="has version 99"):
+        trainer(callback).fit(Digits(), ckpt_path=path)
+    trainer(callback, max_epochs=1).fit(Digits())
+    assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0]
+
+
+def test_a_trainer_that_goes_on_goes_on_with_its_record() -> None:
+    callback = watcher()
+    run = trainer(callback, max_epochs=1)
+    model = Digits()
+    run.fit(model)
+    run.fit_loop.max_epochs = 2
+    run.fit(model)
+    assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
+    assert pickle.loads(pickle.dumps(callback)).history == callback.history  # as a spawned process gets it
 
 
 def test_a_record_of_another_version_is_refused_by_name(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from callback_runs import BATCHES, Digits, Scripted, curve_reader, rows, times, trainer, watcher
 from digits_runs import BATCH, DOOMED, digits
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -212,6 +212,22 @@ def test_a_run_is_planned_for_what_its_trainer_allows(
     callback = watcher(action="observe", snapshots=(), snapshot_every_n_steps=steps)
     trainer(callback, Ends(), **settings).fit(Long(length=length))
     assert callback._record.training.planned_epochs == planned
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_schedule_of_accumulated_gradients_counts_as_the_trainers_own(steps: int | None) -> None:
+    """Lightning sets what its scheduler says only after it has told callbacks that training begins."""
+    found = []
+    for others, settings in [
+        ([], {"accumulate_grad_batches": 2}),
+        ([GradientAccumulationScheduler({0: 2, 5: 1})], {}),
+    ]:
+        callback = watcher(None, snapshot_every_n_steps=steps)
+        run = trainer(callback, *others, max_epochs=1, **settings)
+        run.fit(Digits())
+        found.append((callback._record.training, run.global_step, times(callback), callback._record.losses))
+    assert found[0] == found[1]
+    assert found[0][0].steps_per_epoch == (steps or math.ceil(BATCHES / 2))
 
 
 @pytest.mark.filterwarnings("ignore:.*IterableDataset.*")

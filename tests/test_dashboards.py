@@ -20,6 +20,7 @@ from wandb_file import WandbRun, read
 
 from lightning_nndyn import Verdict
 from lightning_nndyn.callback.dashboards import Story, show
+from lightning_nndyn.callback.dashboards.picture import draw
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.policy import Decision
@@ -297,6 +298,7 @@ def test_a_spared_run_says_that_it_was_spared() -> None:
         {"monitor": "a $b^ metric", "accuracies": [0.1, float("nan"), 0.3]},
         {"verdicts": [], "decision": "stop", "epoch": -1.0, "reason": "another process decided to stop"},
         {"verdicts": [Verdict(0.8, 0.1, 0.0, False)], "epoch": 0.0, "steps": 7},
+        {"verdicts": [], "decision": "stop", "monitor": "a $b^ loss", "accuracies": [231.0, 230.0]},
         {
             "verdicts": [Verdict(float("nan"), 1.0, 1.0, True)],
             "decision": "stop",
@@ -309,6 +311,23 @@ def test_odd_runs_are_drawn_without_a_warning(odd: dict[str, Any], tmp_path: Pat
         warnings.simplefilter("error")
         show([CSVLogger(tmp_path)], story(**odd), 0)
     assert one(tmp_path, "*.png").read_bytes()[:4] == PNG
+
+
+@pytest.mark.needs("matplotlib")
+@pytest.mark.parametrize(
+    ("verdicts", "values", "label"),
+    [([], [2.5, 2.0], "val_loss"), ([Verdict(0.8, 0.1, 1.0, True)], [25.0, 20.0], "accuracy, %")],
+)
+def test_what_only_a_sweep_has_judged_is_drawn_in_its_own_unit(
+    verdicts: list[Verdict], values: list[float], label: str
+) -> None:
+    told = story(
+        verdicts=verdicts, monitor="val_loss", accuracies=[v / (100 if verdicts else 1) for v in values]
+    )
+    (axes,) = draw(told).figure.axes
+    (curve,) = [line for line in axes.lines if line.get_label() == "val_loss"]
+    assert list(curve.get_ydata()) == pytest.approx(values) and axes.get_ylabel() == label
+    assert axes.get_ylim()[1] > max(values)
 
 
 @pytest.mark.needs("tensorboard", "matplotlib")

@@ -210,6 +210,12 @@ def test_confidence_takes_the_binomial_count(runs: int, confidence: float, neede
     assert good_runs_needed(0.05, 0.9) == 45 and good_runs_needed(0.05, 0.95) == 59
 
 
+@pytest.mark.parametrize(("runs", "rate"), [(4_000, 0.05), (4_000, 0.2), (100_000, 0.01), (300, 0.0)])
+def test_confidence_takes_any_number_of_good_runs(runs: int, rate: float) -> None:
+    allowed = allowed_above(runs, rate, 0.9)
+    assert binom.cdf(allowed, runs, rate) > 0.1 >= (binom.cdf(allowed - 1, runs, rate) if allowed else 0)
+
+
 def test_with_confidence_few_corpora_break_the_promise() -> None:
     """A threshold's true rate is known where risks are uniform; on average half the corpora exceed it."""
     rng = np.random.default_rng(0)

@@ -82,6 +82,27 @@ def test_metrics_are_those_after_each_epoch(tmp_path: Path) -> None:
     assert found["metrics"] == {"late": [None, None, 2.5]}
 
 
+def test_an_epoch_without_validation_has_no_metric_and_lies_on_the_line_between(tmp_path: Path) -> None:
+    """The Trainer goes on showing the last validation's; with `monitor` it was always known to be old."""
+    for monitor in ("val_accuracy", None):
+        callback = watcher(None, monitor=monitor, record=tmp_path / str(monitor))
+        trainer(callback, max_epochs=6, check_val_every_n_epoch=3).fit(Digits(seed=3, validate=True))
+    (told,), (untold,) = (load_runs(tmp_path / name, "val_accuracy") for name in ("val_accuracy", "None"))
+    (found,) = records(tmp_path / "None")
+    row = found["metrics"]["val_accuracy"]
+    assert [value is None for value in row] == [True, True, False] * 2
+    assert untold.curve.accuracies == told.curve.accuracies
+    assert untold.curve.accuracies[3] == pytest.approx((2 * row[2] + row[5]) / 3)
+
+
+def test_a_metric_that_is_written_to_in_place_is_noted_each_time() -> None:
+    record, value = Record(), torch.zeros(())
+    noted = keeper.Keeper(None, {})
+    for epoch in (1, 2, 3):
+        noted.note(record, epoch, {"count": value.fill_(epoch), "constant": torch.ones(())})
+    assert record.metrics == {"count": [1, 2, 3], "constant": [1, 1, 1]}
+
+
 def test_without_a_logger_there_is_no_record_but_where_a_folder_is_given(tmp_path: Path) -> None:
     trainer(watcher(None), max_epochs=1, default_root_dir=tmp_path).fit(Digits())
     trainer(watcher(None, record=False), max_epochs=1, logger=CSVLogger(tmp_path)).fit(Digits())

@@ -2,12 +2,14 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_nndyn as nd
@@ -240,6 +242,34 @@ def test_distances_go_on_from_the_first_weights_of_another_taker() -> None:
     moved(network, 0.1)
     other = SnapshotTaker(graph, per_layer=True, first_weights=one.first_weights)
     assert other.take(1.0).distances == one.take(1.0).distances != (0.0,) * 5
+
+
+def pruned(layer: nn.Module) -> None:
+    prune.l1_unstructured(layer, "weight", 0.3)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("how", [nn.utils.weight_norm, nn.utils.spectral_norm, pruned])
+def test_weights_that_a_hook_computes_are_read_as_the_next_pass_has_them(how: Any) -> None:
+    """Until then the module holds those from before the last step."""
+    torch.manual_seed(0)
+    network = models.lenet5()
+    for layer in network:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            how(layer)
+    network.eval()  # spectral norm estimates once more in each pass of training
+    image = torch.zeros(1, 3, 32, 32)
+    taker = SnapshotTaker(rolled_graph(network, image), per_layer=True)
+    taker.take(0.0)
+    moved(network, 0.1)
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    early = taker.take(1.0)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
+    assert min(early.distances) > 0
+    network(image)
+    late = taker.take(1.0)
+    assert early.distances == pytest.approx(late.distances)
+    assert early.statistics == pytest.approx(late.statistics)
 
 
 def test_snapshots_without_layers_have_no_distances() -> None:

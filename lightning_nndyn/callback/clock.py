@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightning_nndyn.callback.schedule import Schedule, Stretches
-from lightning_nndyn.callback.trainer import broken_off, has_validation
+from lightning_nndyn.callback.trainer import batches_per_step, broken_off, has_validation
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -139,5 +139,5 @@ def clock_of(trainer: Trainer, times: Sequence[float] | None, steps: int | None)
 def _batches_per_step(trainer: Trainer) -> float:
     """Batches for each step that the Trainer counts: where the model makes the steps, one an optimizer."""
     if trainer.lightning_module.automatic_optimization:
-        return trainer.accumulate_grad_batches
+        return batches_per_step(trainer, trainer.current_epoch)
     return 1 / max(1, len(trainer.optimizers))

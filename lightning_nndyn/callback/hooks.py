@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -171,14 +172,26 @@ class GraphDynamicsCallback(Course):
         self.verbose = verbose
         self._losses_before: Mapping[str, Any] | None = None  # of the epoch that a checkpoint was saved in
         self._unreadable: Exception | None = None  # why a checkpoint's record could not be loaded
+        self._trainer: weakref.ref[Trainer] | None = None  # whose run is on record
 
     # -- life cycle of a fit ---------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Loads the predictor."""
         if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._know(trainer)
             self._fit = Fit(Watch(self.layers, self.topology))
             self._attempt(trainer, self._load)
+
+    def _know(self, trainer: Trainer) -> None:
+        """Forgets another Trainer's run: what this one resumes may be from a checkpoint without a record."""
+        if self._trainer is None or self._trainer() is not trainer:
+            self._record, self._losses_before, self._unreadable = Record(), None, None
+            self._trainer = weakref.ref(trainer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the Trainer: processes that are spawned get the callback pickled."""
+        return {**self.__dict__, "_trainer": None}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fixes when snapshots are due; a resumed run that was to be stopped stays stopped."""

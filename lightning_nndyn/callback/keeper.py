@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.audit import Ended, append_ended
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.run_file import plain_number, write_run
+from lightning_nndyn.callback.run_file import HistoryText, plain_number, write_run
 from lightning_nndyn.errors import NNDynWarning
 
 if TYPE_CHECKING:
@@ -38,17 +38,27 @@ class Keeper:
     share: float = 1.0
     monitor: str = ""
     layer_sizes: Sequence[int] = ()
+    _history: HistoryText = field(default_factory=HistoryText)
+    _shown: dict[str, tuple[Any, float | None]] = field(default_factory=dict)  # metrics as they were last
 
     def note(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
-        """Takes the metrics' latest values for those after so many epochs."""
-        found = {
-            name: plain_number(value) for name, value in metrics.items() if not name.startswith("nndyn/")
-        }
+        """Takes the metrics' latest values for those after so many epochs.
+
+        The Trainer shows a metric's value until there is another: an epoch without validation has none.
+        """
+        theirs = {name: value for name, value in metrics.items() if not name.startswith("nndyn/")}
+        found = {name: plain_number(value) for name, value in theirs.items() if self._is_new(name, value)}
         for name in {**record.metrics, **found}:
             row = record.metrics.setdefault(name, [])
             row[epochs:] = []  # of an epoch that was trained before
             row += [None] * (epochs - len(row))
             row[-1] = found.get(name, row[-1])
+
+    def _is_new(self, name: str, value: Any) -> bool:
+        before, number = self._shown.get(name), plain_number(value)
+        self._shown[name] = value, number
+        # The same tensor with another number has been written to in place.
+        return before is None or before[0] is not value or before[1] != number
 
     def end(self, record: Record, status: str, condemned: bool = False) -> None:
         """Writes how the run has ended, and enters it in the ledger if it was judged and nobody stopped it.
@@ -70,10 +80,14 @@ class Keeper:
         """Writes the record as it is."""
         if self.folder is None or not record.history:
             return
-        content = {**record.plain(), "status": status, "layer_sizes": list(self.layer_sizes), **self.facts}
-        if not self._works(
-            lambda folder: write_run(folder / f"nndyn-{record.run}.json", content), self.folder
-        ):
+        content = {
+            **record.plain_facts(),
+            "status": status,
+            "layer_sizes": list(self.layer_sizes),
+            **self.facts,
+        }
+        history, name = self._history.of(record.history), f"nndyn-{record.run}.json"
+        if not self._works(lambda folder: write_run(folder / name, content, history), self.folder):
             self.folder = None
 
     def _works(self, work: Callable[[Path], None], folder: Path) -> bool:

@@ -67,12 +67,19 @@ class Record:
         The line begins at guessing before training. After the last validation there is none: what comes next
         is not known, and an accuracy that stays as it was would look like a run that learns no more.
         """
-        return Curve(self.losses, _between(self.accuracies, 1 / self.classes), self.classes)
+        return self.curve_of(self.accuracies)
+
+    def curve_of(self, accuracies: Sequence[float]) -> Curve:
+        """The same with other accuracies after each epoch; NaN where there was none."""
+        return Curve(self.losses, _between(accuracies, 1 / self.classes), self.classes)
 
     def plain(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values; None for what is not finite in a curve."""
+        return {"history": [snapshot.to_dict() for snapshot in self.history], **self.plain_facts()}
+
+    def plain_facts(self) -> dict[str, Any]:
+        """The same without the snapshots, which are most of it."""
         return {
-            "history": [snapshot.to_dict() for snapshot in self.history],
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "decision": asdict(self.decision),
             "losses": [[time, *map(_finite, pair)] for time, pair in self.losses.items()],

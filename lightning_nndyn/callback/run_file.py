@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.files import write_whole
+from lightning_nndyn.signature import Snapshot
 
 FORMAT = 1
 PATTERN = "nndyn-*.json"
 """Names of run records."""
 
 
-def write_run(path: Path, content: Mapping[str, Any]) -> None:
+def write_run(path: Path, content: Mapping[str, Any], history: str = "[]") -> None:
     """Writes a run's record; it appears whole or not at all, and replaces an older one of the run.
+
+    Args:
+        path: of the file.
+        content: of the record, but for its snapshots.
+        history: the snapshots as JSON.
 
     Raises:
         OSError: if the disk is full or the folder cannot be written.
     """
-    write_whole(path, json.dumps({"format": FORMAT, **content}).encode())
+    rest = json.dumps({"format": FORMAT, **content})
+    write_whole(path, f'{rest[:-1]}, "history": {history}}}'.encode())
+
+
+class HistoryText:
+    """One run's snapshots as JSON. They come one after another, and each is encoded once."""
+
+    def __init__(self) -> None:
+        self._encoded: list[str] = []
+
+    def of(self, history: Sequence[Snapshot]) -> str:
+        """The snapshots so far, those included that were given before."""
+        new = history[len(self._encoded) :]
+        self._encoded += [json.dumps(snapshot.to_dict()) for snapshot in new]
+        return f"[{', '.join(self._encoded)}]"
 
 
 def read_run(path: Path) -> dict[str, Any]:

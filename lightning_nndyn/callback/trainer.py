@@ -55,7 +55,19 @@ def _steps_per_epoch(trainer: Trainer) -> float | None:
     batches = trainer.num_training_batches
     if not math.isfinite(batches) or not trainer.lightning_module.automatic_optimization:
         return None
-    return math.ceil(batches / trainer.accumulate_grad_batches)
+    return math.ceil(batches / batches_per_step(trainer, 0))  # of the first epochs predictors know most
+
+
+def batches_per_step(trainer: Trainer, epoch: int) -> int:
+    """Over how many batches an epoch (counted from 0) accumulates gradients.
+
+    Lightning's `GradientAccumulationScheduler` tells the Trainer only once the epoch has begun.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        schedule = getattr(callback, "get_accumulate_grad_batches", None)
+        if schedule is not None:
+            return int(schedule(epoch))
+    return trainer.accumulate_grad_batches
 
 
 def loss_parts(trainer: Trainer) -> int:

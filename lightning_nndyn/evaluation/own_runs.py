@@ -73,8 +73,7 @@ def _own_run(file: Path, metric: str | None) -> tuple[str, OwnRun]:
         raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
     values = record.metrics.get(metric or monitor or "", [])
     known = [value for value in values if value is not None]
-    filled = [math.nan if value is None else value for value in values]
-    logged = Curve(record.losses, filled, record.classes)
+    logged = record.curve_of([math.nan if value is None else value for value in values])
     run = OwnRun(
         file=file,
         status=status,

@@ -63,7 +63,8 @@ def _predictions(axes: Axes, story: Story) -> None:
     points = [(v.epoch, 100 * v.predicted_accuracy) for v in shown]
     strange = [point for point, verdict in zip(points, shown, strict=True) if not verdict.in_domain]
     blue: dict[str, Any] = {"color": "tab:blue", "marker": "o", "markersize": 4}
-    axes.plot(*_columns(points), label="predicted final accuracy", **blue)
+    if points:
+        axes.plot(*_columns(points), label="predicted final accuracy", **blue)
     if strange:
         hollow = {**blue, "linestyle": "none", "markerfacecolor": "white"}
         axes.plot(*_columns(strange), label="of a run that the predictor does not know", **hollow)
@@ -73,7 +74,8 @@ def _accuracies(axes: Axes, story: Story) -> None:
     # A run that is stopped within an epoch is validated there, not at the epoch's end.
     last = story.epoch if story.decision == "stop" else math.inf
     known = [(e, value) for e, value in enumerate(story.accuracies, start=1) if math.isfinite(value)]
-    points = [(min(epoch, last), 100 * value) for epoch, value in known]
+    scale = 100 if story.verdicts else 1
+    points = [(min(epoch, last), scale * value) for epoch, value in known]
     if points:
         axes.plot(*_columns(points), color="grey", marker=".", linestyle="--", label=story.monitor)
 
@@ -92,7 +94,11 @@ def _label(axes: Axes, story: Story) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         axes.xaxis.set_minor_locator(NullLocator())
     unit = "epoch" if story.steps is None else f"epoch of {story.steps} optimizer steps"
-    axes.set(xlabel=unit, ylabel="accuracy, %", ylim=(0, 103))
+    axes.set_xlabel(unit)
+    if story.verdicts:
+        axes.set(ylabel="accuracy, %", ylim=(0, 103))
+    else:  # then the sweep alone has judged, which takes any metric
+        axes.set_ylabel(story.monitor, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="best")
 

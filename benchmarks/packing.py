@@ -10,6 +10,7 @@ makes. "one at a time" is a plain training loop on the device, its images there 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -172,6 +173,7 @@ def measure(settings: argparse.Namespace, data: ImageData, device: torch.device)
     for mode in settings.modes:
         for pack in settings.pack:
             configs = [replace(config, index=i, seed=i, learning_rate=1e-3 * (1 + i)) for i in range(pack)]
+            gc.collect()  # stacks of a pack that ran out of memory, and their graphs, refer to each other
             try:
                 times = packed(configs, data, device, settings.seconds, mode)
             except Exception as error:

@@ -3,6 +3,7 @@
 On the CPU the steps are called one after the other; the tests marked `cuda` launch them as CUDA graphs.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +27,11 @@ from lightning_nndyn.corpus import (
     load_corpus,
     load_digits_data,
     run_corpus,
+    runner,
     train_run,
 )
 from lightning_nndyn.corpus.batches import BatchLoader, EpochPlanner
-from lightning_nndyn.corpus.packing import MODES, default_mode, packs, train_pack
+from lightning_nndyn.corpus.packing import MODES, checked_device, default_mode, packs, train_pack
 from lightning_nndyn.corpus.packing import members as members_module
 from lightning_nndyn.corpus.packing.dropout import DropoutSite, with_masks
 from lightning_nndyn.corpus.packing.graphs import Replay
@@ -37,6 +39,7 @@ from lightning_nndyn.corpus.packing.mask_bank import MaskBank
 from lightning_nndyn.corpus.packing.optimizers import stacked_optimizer
 from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.plans import StackedPlans
+from lightning_nndyn.corpus.packing.stack import Stack
 from lightning_nndyn.corpus.run import Run
 from lightning_nndyn.corpus.training import make_optimizer
 from lightning_nndyn.corpus.zoo import schedule_factor
@@ -497,15 +500,76 @@ def test_a_corpus_of_packs_is_the_corpus_of_its_runs(tmp_path: Path) -> None:
         assert (one.versions["device"], one.versions["pack"]) == ("cpu", "stacked")
 
 
-def test_a_pack_that_cannot_end_in_time_is_given_up_after_an_epoch(
-    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_pack_that_cannot_end_in_time_is_given_up(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = [replace(config, epochs=10_000) for config in lenets()[:2]]
     started = time.time()
     assert train_pack(long, data, device="cpu", deadline=started + 30) == []
     assert time.time() - started < 30
-    run_corpus(replace(TINY, epochs=10_000), tmp_path, jobs=1, progress=False, pack=6, minutes=0.3)
-    assert load_corpus(tmp_path) == []
+    begun: list[int] = []
+
+    def counted(runs: Sequence[RunConfig], *args: Any, **settings: Any) -> list[RunRecord]:
+        begun.append(len(runs))
+        return train_pack(runs, *args, **settings)
+
+    monkeypatch.setattr(runner, "train_pack", counted)
+    run_corpus(replace(TINY, epochs=10_000), tmp_path, jobs=1, progress=True, pack=3, minutes=0.3)
+    assert load_corpus(tmp_path) == [] and begun == [3], "the next pack would be given up as well"
+    assert "3 runs were given up after" in " ".join(capsys.readouterr().out.split())
+    run_corpus(replace(TINY, epochs=1), tmp_path / "short", jobs=1, progress=False, pack=3, minutes=0.3)
+    assert len(load_corpus(tmp_path / "short")) == 6, "another call has another clock"
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, method: str, calls: int, seconds: float) -> None:
+    """Lets the last one of so many calls of a stack's method take longer."""
+    real, count = getattr(Stack, method), itertools.count(1)
+
+    def wait(*args: Any) -> Any:
+        time.sleep(seconds * (next(count) == calls))
+        return real(*args)
+
+    monkeypatch.setattr(Stack, method, wait)
+
+
+def test_setting_up_a_pack_is_no_pace(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch, "step", 1, 2.0)
+    many = [replace(config, epochs=20) for config in lenets()[:2]]
+    assert len(train_pack(many, data, device="cpu", deadline=time.time() + 20)) == 2
+
+
+def test_a_pack_that_is_trained_is_kept_though_it_comes_late(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(monkeypatch, "test", 4, 8.0)
+    few = [replace(config, epochs=4) for config in lenets()[:2]]
+    started = time.time()
+    assert len(train_pack(few, data, device="cpu", deadline=started + 7)) == 2
+    assert time.time() > started + 7
+
+
+def test_memory_that_runs_out_is_not_held_by_recorded_steps(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks: list[Stack] = []
+
+    def step(stack: Stack, *_: Any) -> None:
+        stacks.append(stack)
+        raise MemoryError
+
+    monkeypatch.setattr(Stack, "step", step)
+    with pytest.raises(CorpusError, match="memory"):
+        train_pack(lenets()[:2], data, device="cpu")
+    assert stacks and not any(stack.replays for stack in stacks)
+
+
+@pytest.mark.parametrize(("device", "seen"), [("cuda:1", 1), ("cuda:4", 4)])
+def test_a_card_that_is_not_there_is_named(device: str, seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    with pytest.raises(CorpusError, match=f"{device}.*sees {seen} CUDA"):
+        checked_device(device)
+    assert checked_device(f"cuda:{seen - 1}").index == seen - 1
 
 
 def test_an_empty_pack_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ import pytest
 from lightning_nndyn.corpus import (
     GridPreset,
     corpus_status,
+    data,
     export_parquet,
     get_preset,
     import_parquet,
     load_corpus,
+    load_digits_data,
     progress,
     run_corpus,
     runner,
@@ -192,6 +194,24 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half(
     with pytest.raises(CorpusError, match="No space left"):
         CorpusFolder(tmp_path).write(record)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_images_half_decoded_are_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, young = tmp_path / "cache" / ".tmp-killed", tmp_path / "cache" / ".tmp-at-work"
+    for left in (old, young):
+        left.mkdir(parents=True)
+        (left / "train_images.npy").write_bytes(b"half")
+    os.utime(old, (0, 0))
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "save", interrupted)
+        data._write_cache(tmp_path / "cache" / "cifar10", load_digits_data(), None)
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {old.name, young.name}
+    run(tmp_path, runs=1)
+    assert young.exists() and not old.exists()
 
 
 def test_minutes_start_no_run_afterwards(tmp_path: Path) -> None:

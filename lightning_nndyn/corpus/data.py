@@ -222,9 +222,10 @@ def _write_cache(place: Path, data: ImageData, root: Path | None) -> None:
         (temporary / "about.json").write_text(json.dumps(about))
         os.rename(temporary, place)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not place.is_dir():  # else another process was first, with the same arrays
             raise CorpusError(f"cannot write the decoded images to {str(place)!r}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_cache(place: Path, root: Path | None) -> ImageData:

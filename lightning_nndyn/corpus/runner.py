@@ -1,5 +1,6 @@
 """Trains a corpus: all cores, progress with remaining time, and on from where it was stopped or killed."""
 
+import math
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ from lightning_nndyn.errors import CorpusError
 TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"
 ELSEWHERE, OUT_OF_TIME = "elsewhere", "out of time"
 _RECORDED = (TRAINED, FAILED, DONE_ALREADY)
+_TOO_SLOW = (
+    "at their pace they would not have ended in time. Give more minutes, fewer epochs or a smaller pack"
+)
 _HOPELESS = 5  # failures in a row, from the start, after which it is not the runs that are at fault
 
 
@@ -147,6 +151,8 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
             for outcome in chain.from_iterable(ended):
                 shown.advance(outcome.run, outcome.kind, outcome.kind in _RECORDED)
                 hopeful = hopeful or outcome.kind == TRAINED
+                if outcome.kind == OUT_OF_TIME and outcome.reason:
+                    shown.say(outcome.reason)
                 if outcome.kind == FAILED:
                     failures += 1
                     shown.say(f"run {outcome.run} {outcome.reason}")
@@ -163,14 +169,16 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
         raise
 
 
-_longest = 0.0  # seconds of this worker's longest run
+_longest: dict[
+    tuple[str, float], float
+] = {}  # seconds of this worker's longest run, in a call of `run_corpus`
 
 
 def _train(task: _Task) -> list[_Outcome]:
     """What a worker does with a task; returns what became of its runs."""
-    global _longest
-    started = time.time()
-    if task.deadline is not None and started + _longest > task.deadline:
+    started, deadline = time.time(), math.inf if task.deadline is None else task.deadline
+    longest = _longest.get((task.folder, deadline), 0.0)
+    if started + longest > deadline:
         return [_Outcome(OUT_OF_TIME, config.index) for config in task.configs]
     corpus = CorpusFolder(task.folder)
     done: list[_Outcome] = []
@@ -186,9 +194,18 @@ def _train(task: _Task) -> list[_Outcome]:
         for record in _records(task, mine):
             corpus.write(record)
             done.append(_Outcome(FAILED if record.failed else TRAINED, record.index, record.reason))
-    _longest = max(_longest, time.time() - started)
     told = {outcome.run for outcome in done}
-    return done + [_Outcome(OUT_OF_TIME, config.index) for config in mine if config.index not in told]
+    given_up = [config.index for config in mine if config.index not in told]
+    spent = time.time() - started
+    # What was given up would have taken longer than there was time for: so would the next.
+    _longest[task.folder, deadline] = max(longest, deadline - started if given_up else spent)
+    return done + _given_up(given_up, spent)
+
+
+def _given_up(runs: list[int], seconds: float) -> list[_Outcome]:
+    """The outcomes of a pack that was given up; the first tells of it."""
+    reason = f"{len(runs)} runs were given up after {seconds:.0f} s: {_TOO_SLOW}"
+    return [_Outcome(OUT_OF_TIME, run, reason if run == runs[0] else "") for run in runs]
 
 
 def _records(task: _Task, configs: list[RunConfig]) -> list[RunRecord]:

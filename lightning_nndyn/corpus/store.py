@@ -7,10 +7,11 @@ process leaves behind is a temporary file, which nobody reads.
 
 import gzip
 import json
+import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +161,11 @@ class CorpusFolder:
 
     def _sweep(self) -> None:
         """Delete what processes killed long ago left behind; younger files may be somebody's work."""
-        for file in [*self.runs.glob(f"{TEMPORARY}*"), *self.folder.glob(f"{TEMPORARY}*")]:
-            try:
-                if time.time() - file.stat().st_mtime > _STALE_SECONDS:
-                    file.unlink()
-            except OSError:
-                continue
+        for folder in (self.runs, self.folder, self.cache):
+            for left in folder.glob(f"{TEMPORARY}*"):
+                with suppress(OSError):
+                    if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:

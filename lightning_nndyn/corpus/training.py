@@ -33,7 +33,7 @@ def train_run(config: RunConfig, data: ImageData, departures: Sequence[str] = ()
     """
     data = data.subset(config.images, config.test_images)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # not those of CUDA devices, which stay as they are
         batches = BatchLoader(config, data)
         try:
             run = Run(config, data, len(batches))

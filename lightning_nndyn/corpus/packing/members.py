@@ -50,7 +50,7 @@ class Pack:
     ) -> None:
         self.deadline = math.inf if deadline is None else deadline
         self.configs, self.data, self.departures, self.pool = configs, data, departures, pool
-        self.started = self.epoch_started = time.perf_counter()
+        self.started = self.epoch_started = self.paced_from = time.perf_counter()
         self.batches = -(-len(data.train_labels) // configs[0].batch_size)
         self.steps = self.batches * configs[0].epochs
         self.lanes: list[Lane] = []
@@ -61,19 +61,23 @@ class Pack:
         self.members = [member for member in started if isinstance(member, Member)]
         self._snapshot([0.0])
         pictures = Pictures(self.data, self.configs[0].crop_padding, device)
-        for group in self._groups(mode):
-            self._bring(group, pictures, mode)
-        in_time = all(self._epoch(epoch) for epoch in range(1, self.configs[0].epochs + 1))
+        try:
+            for group in self._groups(mode):
+                self._bring(group, pictures, mode)
+            in_time = all(self._epoch(epoch) for epoch in range(1, self.configs[0].epochs + 1))
+        finally:  # where memory has run out, what comes next needs it
+            for lane in self.lanes:
+                lane.stack.close()
         for member in self._living():
             self._end(member)
-        for lane in self.lanes:
-            lane.stack.close()
         return [] if not in_time else [one.record if isinstance(one, Member) else one for one in started]  # type: ignore[misc]
 
     def _start(self, config: RunConfig) -> Member | RunRecord:
         """As `train_run` starts: the run's random state draws its weights, and later its masks."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.default_generator.manual_seed(
+                config.seed
+            )  # not those of CUDA devices, which stay as they are
             try:
                 run = Run(config, self.data, self.batches)
             except Exception as error:
@@ -109,7 +113,7 @@ class Pack:
             if batch in times:
                 self._read(epoch, batch, times[batch])
         self._close(self._living(), epoch, self.batches)
-        return time.time() + self._remaining(epoch) <= self.deadline
+        return self._in_time(epoch)
 
     def _read(self, epoch: int, batch: int, moments: Sequence[float]) -> None:
         """Take the snapshots that are due after a batch, counted from 1, and end the runs that diverged."""
@@ -180,9 +184,16 @@ class Pack:
         record = member.run.record(self.departures, failure)
         member.record = replace(record, seconds=self._share(self.started))
 
-    def _remaining(self, epoch: int) -> float:
-        """Seconds that the epochs after this one will take, at its pace."""
-        return (self.configs[0].epochs - epoch) * (time.perf_counter() - self.epoch_started)
+    def _in_time(self, epoch: int) -> bool:
+        """Whether the epochs after this one will end in time, at the pace so far.
+
+        The first tells no pace: it captures graphs and takes most of the snapshots.
+        """
+        left, now = self.configs[0].epochs - epoch, time.perf_counter()
+        if epoch == 1:
+            self.paced_from = now
+        pace = (now - self.paced_from) / max(1, epoch - 1)
+        return not left or time.time() + left * pace <= self.deadline
 
     def _share(self, since: float) -> float:
         """A run's part of the seconds since then."""

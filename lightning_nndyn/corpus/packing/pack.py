@@ -153,6 +153,8 @@ def checked_device(device: str | torch.device) -> torch.device:
         raise CorpusError(f"device={str(device)!r}: runs are packed on 'cuda', or on 'cpu' to try it")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CorpusError(f"device={str(device)!r}: torch sees no CUDA device; train without --pack")
+    if device.type == "cuda" and (device.index or 0) >= (seen := torch.cuda.device_count()):
+        raise CorpusError(f"device={str(device)!r}: torch sees {seen} CUDA device(s), counted from 'cuda:0'")
     return device
 
 

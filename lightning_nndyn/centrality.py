@@ -180,8 +180,9 @@ def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Pro
     if method == "auto":
         # On the CPU torch's CSR product is slower than dense blocks on every network measured
         # (benchmarks/signature.py). On a GPU launching kernels dominates, unless blocks are large: one kernel
-        # a step against one a block.
-        launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 50_000_000
-        whole = graph.exchange is None
+        # a step against one a block. It keeps 40 bytes an edge, which a large network's training may need.
+        launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 1_000_000
+        # The edges of a signed subgraph change with its weights.
+        whole = graph.exchange is None and isinstance(graph, RolledGraph)
         method = "csr" if whole and graph.device.type == "cuda" and launches_dominate else "blocks"
     return CsrProducts(graph, dtype) if method == "csr" else BlockProducts(graph, dtype)

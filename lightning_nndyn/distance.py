@@ -52,14 +52,17 @@ class WeightDistances:
         """Frobenius distances from the weights of the first call, in units of those weights' norm.
 
         Returns:
-            float64, shape [layers], on the weights' device; 0 for the first call.
+            float64, shape [layers], on the weights' device; 0 for the first call. A layer that begins at
+            zero (a head, LoRA's second matrix) has no such unit: 1 once it has moved.
         """
         begins = not self.first
         distances = []
         for place, now in enumerate(self._samples()):
             if begins:
                 self._begin(now.clone())
-            distances.append((_norm(now - self.first[place]) / self._norms[place]).double())
+            far, size = _norm(now - self.first[place]), self._norms[place]
+            size = torch.where(size > 0, size, far).clamp_min(torch.finfo(torch.float32).tiny)
+            distances.append((far / size).double())
         return torch.stack(distances)
 
     def _samples(self) -> Iterator[Tensor]:
@@ -87,7 +90,7 @@ class WeightDistances:
 
     def _begin(self, first: Tensor) -> None:
         self.first.append(first)
-        self._norms.append(_norm(first).clamp_min(torch.finfo(torch.float32).tiny))
+        self._norms.append(_norm(first))
 
 
 def _count(weight: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from lightning_nndyn.compiled import named_modules
 
@@ -35,7 +36,7 @@ def reasons(
     inner = tuple(f"{name}.parametrizations." for name in kept)
     found = {name: why for name, why in refused.items() if name not in read and not name.startswith(inner)}
     named = {refusal.rpartition(".")[0] for refusal in found} | set(found)
-    used = {id(p) for name in kept for p in model.get_submodule(name).parameters()}
+    used = {id(p) for name in kept for p in _own(model.get_submodule(name))}
     for name, module in named_modules(model):
         own = list(module.parameters(recurse=False))
         is_used = name in kept or (own and all(id(p) in used for p in own))  # the latter: tied, parametrised
@@ -44,10 +45,19 @@ def reasons(
     return found
 
 
+def _own(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters that are a module's, but not of modules in it; those that its own are computed from are."""
+    yield from module.parameters(recurse=False)
+    if is_parametrized(module):
+        yield from module.parametrizations.parameters()  # type: ignore[union-attr]
+
+
 def _of_module(name: str, module: nn.Module, entered: bool) -> Iterator[tuple[str, str]]:
     own = dict(module.named_parameters(recurse=False))
     if not own:
-        weight = getattr(module, "weight", None)
+        weight = getattr(
+            type(module), "weight", None
+        )  # not the module's: one that is computed may leave traces
         if callable(weight) and not isinstance(weight, nn.Module):  # torch's quantised layers
             yield name, UNSEEN
         return

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from lightning_nndyn.computed import readable
+
 _REGISTERED: dict[type[nn.Module], LayerKind] = {}
 
 
@@ -29,7 +31,7 @@ class LayerKind:
     def read(self, module: nn.Module) -> Tensor:
         """The weight now."""
         found: Tensor = getattr(module, self.weight) if isinstance(self.weight, str) else self.weight(module)
-        return found
+        return readable(found)
 
     def groups_of(self, module: nn.Module) -> int:
         """The module's number of groups."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, distributed, nn
 
-from lightning_nndyn.computed import current_weight
+from lightning_nndyn.computed import current_weight, readable
 from lightning_nndyn.errors import TracingError
 
 _found: list[Spread] | None = None
@@ -73,7 +73,7 @@ class Reader:
         """The weight; under `shapes_only` something of its shape, dtype and device will do."""
         spread = self.spread()
         if spread is None:
-            return current_weight(self.module, self.attribute)
+            return readable(current_weight(self.module, self.attribute))
         if _found is None:
             return spread.whole()
         _found.append(spread)
@@ -86,7 +86,7 @@ class Reader:
             return self.flat
         if self.distributed is not None:
             return DistributedTensor(self.distributed)
-        found = getattr(self.module, self.attribute)
+        found = self.module._parameters.get(self.attribute)
         return PartOfZero(found) if hasattr(found, "ds_shape") else None
 
 

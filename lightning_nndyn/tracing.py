@@ -25,6 +25,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.blocks import LayerWeight
 from lightning_nndyn.compiled import named_modules, plain_name, uncompiled
+from lightning_nndyn.computed import weight_of
 from lightning_nndyn.dataflow import DataFlow
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph import RolledGraph
@@ -259,7 +260,7 @@ class LayerTracer(TorchFunctionMode):
         if name in _UNSUPPORTED or name in _RIGHT_PRODUCTS:
             weights = (self._weight_name(t) for t in pv.tensors_in((args, kwargs)) if t.dim() > 1)
             weight = next(filter(None, weights), None)
-            if weight is not None:
+            if weight is not None and ".parametrizations." not in f".{weight}":  # there a weight is computed
                 return self._unsupported(name, weight, args, kwargs, out)
         return None
 
@@ -293,8 +294,8 @@ class LayerTracer(TorchFunctionMode):
             return name, self._readers.of(module, attribute), weight not in self._names
         if self._stack:  # a weight computed on the fly (parametrisation, sharding): ask its module for it
             name, module = self._stack[-1]
-            now = getattr(module, "weight", None)
-            if isinstance(now, Tensor) and now.shape == weight.shape:
+            now = weight_of(module)
+            if now is not None and now.shape == weight.shape:
                 return name, self._readers.of(module, "weight"), False
         return "", None, False
 

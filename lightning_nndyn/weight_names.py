@@ -12,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn import provenance as pv
 from lightning_nndyn.compiled import named_modules, plain_name
+from lightning_nndyn.computed import weight_of
 from lightning_nndyn.spread import Readers, is_flat
 
 _SAME_VALUES = frozenset("to contiguous clone detach float type type_as requires_grad_ __get__ data".split())
@@ -118,8 +119,8 @@ class WeightNames:
         if not self._stack:
             return None
         name, module = self._stack[-1]
-        now = getattr(module, "weight", None)
-        if not isinstance(now, Tensor) or now.shape != weight.shape:
+        now = weight_of(module)
+        if now is None or now.shape != weight.shape:
             return None
         return Weight(name_of(name, "weight"), self.readers.of(module, "weight"))
 

@@ -16,6 +16,8 @@ import torch
 from callback_runs import BATCHES, Digits, hooks, outcome, times, trainer, watcher
 from digits_runs import DOOMED, GOOD, loader
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 from torch.overrides import TorchFunctionMode
 
 from lightning_nndyn import (
@@ -23,6 +25,7 @@ from lightning_nndyn import (
     SnapshotTaker,
     rolled_graph,
 )
+from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.signature import DEFAULT_TIMES
 
 
@@ -63,6 +66,17 @@ class OwnClosure(Noisy):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.LBFGS(self.net.parameters(), lr=0.01, max_iter=3)
+
+
+class Spectral(Noisy):
+    """Each look at a weight in training improves its estimate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for place in (0, 5):
+                spectral_norm(self.net[place])
 
 
 CASES: list[tuple[type[Any], dict[str, Any]]] = [
@@ -107,6 +121,52 @@ class Counting(L.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         self.left.append(hooks(pl_module))
+
+
+@pytest.mark.parametrize("settings", [{}, {"topology": "dataflow"}, {"layers": ["net.0", "net.5"]}])
+def test_weights_that_change_when_they_are_looked_at_are_left_as_they_are(settings: dict[str, Any]) -> None:
+    found = []
+    for callbacks in ([], [watcher(None, **settings)]):
+        torch.manual_seed(5)
+        model = Spectral()
+        trainer(*callbacks, max_epochs=1).fit(model)
+        found.append((model.losses, [value.tolist() for value in model.state_dict().values()]))
+    assert found[0] == found[1]
+
+
+class Stepping(Noisy):
+    """Steps its optimizer by hand, unseen by Lightning."""
+
+    fused = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.loss(batch).backward()
+        optimizer.step()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.net.parameters(), fused=self.fused)
+
+
+class SteppingFused(Stepping):
+    """Fused steps do not show in the versions of the parameters."""
+
+    fused = True
+
+
+@pytest.mark.parametrize("kind", [Stepping, SteppingFused])
+def test_steps_that_lightning_does_not_see_end_the_watch_in_words(kind: type[Any]) -> None:
+    callback, counting = watcher(None, strict=False), Counting()
+    before = len(_global_optimizer_pre_hooks)
+    with pytest.warns(NNDynWarning, match="changed before they could be read.*self.manual_backward"):
+        trainer(callback, counting, max_epochs=1).fit(kind())
+    assert callback.history == [] and set(counting.left) == {0}
+    assert len(_global_optimizer_pre_hooks) == before
 
 
 @pytest.mark.parametrize("kind", [Noisy, Manual])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,17 +184,6 @@ def test_a_record_that_could_not_be_read_is_forgotten_with_its_run(tmp_path: Pat
         trainer(callback).fit(Digits(), ckpt_path=path)
     trainer(callback, max_epochs=1).fit(Digits())
     assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0]
-
-
-def test_a_trainer_that_goes_on_goes_on_with_its_record() -> None:
-    callback = watcher()
-    run = trainer(callback, max_epochs=1)
-    model = Digits()
-    run.fit(model)
-    run.fit_loop.max_epochs = 2
-    run.fit(model)
-    assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0, 2.0]
-    assert pickle.loads(pickle.dumps(callback)).history == callback.history  # as a spawned process gets it
 
 
 def test_a_record_of_another_version_is_refused_by_name(tmp_path: Path) -> None:

@@ -227,6 +227,31 @@ def test_a_decoder_is_joined_to_the_encoder_whose_state_it_begins_with() -> None
     assert set(graph.left_out) == {"encoder.weight_hh_l0"}
 
 
+def test_what_lies_in_a_module_whose_own_weight_is_used_is_named_too() -> None:
+    """As in CLIP, whose projections are parameters of modules that hold all else."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.fc, self.unused = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.fc(self.norm(x))
+
+    class Clip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.block, self.norm = nn.Linear(5, 8), Block(), nn.LayerNorm(8)
+            self.projection = nn.Parameter(torch.randn(8, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.block(self.stem(x))) @ self.projection
+
+    graph = nd.rolled_graph(Clip(), torch.randn(3, 5), topology="dataflow")
+    assert graph.layer_names == ("input", "stem", "block.fc", "projection")
+    assert graph.left_out == {"block.norm": FACTOR, "norm": FACTOR, "block.unused": NEVER_CALLED}
+
+
 def test_a_projected_lstm_is_left_out_by_name() -> None:
     class Projected(nn.Module):
         def __init__(self) -> None:

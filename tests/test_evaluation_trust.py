@@ -18,6 +18,7 @@ from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import Row
 from lightning_nndyn.evaluation.trust import Course, joined, left_out, own_rows, split_rows, stranger_rows
 from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
+from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Training, Verdict, model
 from lightning_nndyn.predictor.runs import relative_accuracies
 
@@ -55,7 +56,7 @@ def three() -> tuple[Collection, ...]:
 
 
 def course(risk: float, low: bool = False, diverged: bool = False) -> Course:
-    return Course([Verdict(0.5, 0.5, 1.0, True, risk=risk, diverged=diverged)], 0.5, 0.5, low)
+    return Course([Verdict(0.5, 0.5, 1.0, True, risk=risk, diverged=diverged)], 0.5, 0.5, low, False)
 
 
 def test_splits_measure_the_rate_that_was_asked_for() -> None:
@@ -86,6 +87,28 @@ def test_rates_of_a_corpus_keep_the_promise_and_stop_low_runs() -> None:
         assert (rate[method, "false_stop_rate"] or 0) <= 0.1
         assert (rate[method, "brier"] or 1) < (rate[method, "brier_of_share"] or 0)
     assert (rate["fused", "true_stop_rate"] or 0) > 0.5
+
+
+def test_as_shipped_a_predictors_own_policy_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes every run for a stranger stops none, whatever their risks."""
+    collection, sure = three()[0], []
+    for test in trust.held_out_folds(collection, 0):
+        predictor = trust.fitted_without(collection, test, 0)
+        policy = Policy.of(predictor)
+        sure += [
+            policy.decide(one.verdicts).stop
+            for one in trust.follow(predictor, collection.take(test), "fused")
+        ]
+    rows = {(row.method, row.metric): row for row in splits()}
+    good, low = (rows["fused", f"{name}_stop_rate_as_shipped"] for name in ("false", "true"))
+    assert good.runs + low.runs == len(sure) == 100
+    stopped = (good.value or 0) * good.runs + (low.value or 0) * low.runs
+    assert stopped == pytest.approx(sum(sure)) and (low.value or 0) > 0.4
+    known = trust._verdicts
+    monkeypatch.setattr(
+        trust, "_verdicts", lambda *given: [replace(verdict, in_domain=False) for verdict in known(*given)]
+    )
+    assert not any(one.stopped for one in trust.follow(predictor, collection, "fused"))
 
 
 def test_probabilities_are_counted_in_bins() -> None:

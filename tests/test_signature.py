@@ -244,6 +244,18 @@ def test_distances_go_on_from_the_first_weights_of_another_taker() -> None:
     assert other.take(1.0).distances == one.take(1.0).distances != (0.0,) * 5
 
 
+def test_a_layer_that_begins_at_zero_is_one_away_once_it_has_moved() -> None:
+    network = nn.Sequential(nn.Linear(20, 50), nn.ReLU(), nn.Linear(50, 10))
+    nn.init.zeros_(network[2].weight)
+    taker = SnapshotTaker(rolled_graph(network, torch.zeros(1, 20)), per_layer=True)
+    assert taker.take(0.0).distances == taker.take(0.5).distances == (0.0, 0.0)
+    for size in (1e-3, 1e3):
+        nn.init.normal_(network[2].weight, std=size)
+        snapshot = taker.take(1.0)
+        assert snapshot.distances == (0.0, 1.0)
+        assert "Infinity" not in json.dumps(snapshot.to_dict())
+
+
 def pruned(layer: nn.Module) -> None:
     prune.l1_unstructured(layer, "weight", 0.3)  # type: ignore[no-untyped-call]
 

@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -232,6 +233,25 @@ def test_parametrised_weight_is_read_through_its_module() -> None:
         model[1].parametrizations.weight.original0.mul_(5)
     graph.refresh()
     torch.testing.assert_close(graph.blocks[1].values[0], model[1].weight.detach().norm(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("topology", ["chain", "dataflow"])
+@pytest.mark.parametrize(
+    "how", [nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.orthogonal]
+)
+def test_products_that_compute_a_weight_are_no_layers(how: Any, topology: Any) -> None:
+    model = nn.Sequential(
+        how(nn.Conv2d(3, 8, 3)), nn.ReLU(), nn.Flatten(), how(nn.Linear(8 * 36, 10))
+    ).train()
+    images = torch.randn(4, 3, 8, 8)
+    with nd.LayerTracer(model, topology=topology) as tracer:
+        model(images)
+    before = [buffer.clone() for buffer in model.buffers()]
+    graph = tracer.graph()
+    assert graph.layer_names == ("input", "0", "3") and graph.left_out == {}
+    model.eval()
+    torch.testing.assert_close(graph.blocks[0].values[0], model[0].weight.detach().norm(dim=(2, 3)))
+    assert all(map(torch.equal, before, model.buffers()))
 
 
 def test_embedding_is_the_input() -> None:

@@ -69,9 +69,16 @@ class Record:
         """
         return self.curve_of(self.accuracies)
 
-    def curve_of(self, accuracies: Sequence[float]) -> Curve:
-        """The same with other accuracies after each epoch; NaN where there was none."""
-        return Curve(self.losses, _between(accuracies, 1 / self.classes), self.classes)
+    def curve_of(self, values: Sequence[float], start: float | None = None) -> Curve:
+        """The same of another metric.
+
+        Args:
+            values: after each epoch; NaN where there was none.
+            start: before training; None for the accuracy of guessing.
+        """
+        return Curve(
+            self.losses, _between(values, 1 / self.classes if start is None else start), self.classes
+        )
 
     def plain(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values; None for what is not finite in a curve."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.policy import Decision
-from lightning_nndyn.predictor import Curve
 from lightning_nndyn.signature import STATISTICS
 from lightning_nndyn.sweep import Forecast, Reading, SweepMember, SweepPredictor, SweepRun, shared_predictor
 
@@ -26,7 +26,7 @@ class Place:
 
     Args:
         member: what its tuner does for it.
-        settings: the predictor that learns from the sweep, or one with the same settings that has begun to.
+        settings: those of the predictor that learns from the sweep.
     """
 
     def __init__(self, member: SweepMember, settings: SweepPredictor) -> None:
@@ -47,13 +47,13 @@ class Place:
             return None
         member = trial if isinstance(trial, SweepMember) else _optuna_member(trial)
         if sweep is None:
-            sweep = SweepPredictor(direction=member.direction, max_false_stop_rate=max_false_stop_rate)
+            sweep = SweepPredictor(direction=member.direction)
         if sweep.direction != member.direction:
             raise ValueError(
                 f"the trial's sweep is to {member.direction}, and sweep= has direction={sweep.direction!r}: "
                 f"SweepPredictor(direction={member.direction!r})"
             )
-        return cls(member, sweep)
+        return cls(member, sweep.unlearned(max_false_stop_rate))
 
     def begin(self) -> None:
         """Begins, or goes on with, a run: what its record holds is noted again."""
@@ -99,8 +99,9 @@ class Place:
         since = self._readings[-1].time if self._readings else 0.0
         # Larger is better in a curve, as in what the predictor is to tell.
         sign = 1.0 if self.member.direction == "maximize" else -1.0
-        curve = record.curve()
-        curve = Curve(curve.losses, [sign * value for value in curve.accuracies], curve.classes)
+        values = [sign * value for value in record.accuracies]
+        # Any metric may be here, of which no value is known before training.
+        curve = record.curve_of(values, start=next(filter(math.isfinite, values), math.nan))
         known = {verdict.epoch: verdict.relative_accuracy for verdict in record.verdicts}
         return [
             Reading.of(record.history[: place + 1], curve, known.get(snapshot.epoch))

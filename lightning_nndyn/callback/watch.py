@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.signature import Snapshot, SnapshotTaker
@@ -78,7 +82,8 @@ class Watch:
         self._layers, self._topology = layers, topology
         self._tracer: _CarefulTracer | None = None
         self._taker: SnapshotTaker | None = None
-        self._versions = -1
+        self._versions, self._stepped = -1, False
+        self._hook: RemovableHandle | None = None
 
     @property
     def idle(self) -> bool:
@@ -93,7 +98,10 @@ class Watch:
     def begin_batch(self, model: nn.Module) -> None:
         """Starts watching: the next forward pass shows the layers."""
         tracer = _CarefulTracer(model, self._layers, topology=self._topology)
-        self._versions = _versions(model)
+        self._versions, self._stepped = _versions(model), False
+        self._hook = register_optimizer_step_pre_hook(
+            partial(self._note_step, set(map(id, model.parameters())))
+        )
         tracer.__enter__()
         self._tracer = tracer
 
@@ -126,7 +134,7 @@ class Watch:
             return
         if not self.start_due:
             self._build(tracer)
-        elif _versions(model) != self._versions:
+        elif self._stepped or _versions(model) != self._versions:
             raise NNDynError(
                 "the weights were changed before they could be read; in manual optimization call "
                 "self.manual_backward(loss) and step self.optimizers()"
@@ -176,6 +184,14 @@ class Watch:
         tracer, self._tracer = self._tracer, None
         if tracer is not None:
             tracer.__exit__(None, None, None)
+        hook, self._hook = self._hook, None
+        if hook is not None:
+            hook.remove()
+
+    def _note_step(self, parameters: set[int], optimizer: Optimizer, *_: Any) -> None:
+        """Hears of all optimizers' steps: fused ones do not show in the versions of what they change."""
+        groups = optimizer.param_groups
+        self._stepped |= any(id(parameter) in parameters for group in groups for parameter in group["params"])
 
 
 def _versions(model: nn.Module) -> int:

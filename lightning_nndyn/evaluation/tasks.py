@@ -139,7 +139,7 @@ def promises(sources: Sequence[Source], names: Sequence[str], seed: int) -> Iter
     """
     together = tuple(sources)
     for source, name in zip(sources, names, strict=True):
-        yield Task(f"{name}, stop rates", (source,), _split, (seed,))
+        yield Task(f"{name}, runs stopped", (source,), _split, (seed,))
     for band, _ in left_out(_union(together)):
         yield Task(f"universal {band}", together, _stranger, (band, seed))
     for number, name in enumerate(names):

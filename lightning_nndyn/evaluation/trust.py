@@ -27,6 +27,8 @@ BRIER, RELIABILITY, BINS = "brier", "low_share_at_p_", 5
 FALSE_STOPS, TRUE_STOPS = "false_stop_rate", "true_stop_rate"
 IF_KNOWN = "_if_known"
 """Ends the names of the same metrics where no run is taken for a stranger."""
+AS_SHIPPED = "_as_shipped"
+"""Ends them where a predictor's own policy decides: strictest population's threshold, strangers spared."""
 
 _SPLITS = 200
 _FEWEST = 30
@@ -36,12 +38,13 @@ _DRAWS = 5
 
 
 class Course(NamedTuple):
-    """What a predictor said of a run, time after time, and what became of the run."""
+    """What a predictor said of a run, what became of the run, and whether the predictor's policy stops it."""
 
     verdicts: Sequence[Verdict]
     accuracy: float
     relative: float
     low: bool
+    stopped: bool
 
 
 def joined(collections: Sequence[Collection]) -> Collection:
@@ -66,8 +69,9 @@ def joined(collections: Sequence[Collection]) -> Collection:
 def split_rows(collection: Collection, seed: int = 0) -> Iterator[Row]:
     """Stop rates of runs that neither models nor calibration have seen, over 200 random splits.
 
-    Every run is judged by a predictor that was fitted to four fifths of the others. Then the good runs are
-    dealt out two hundred times into those that set the threshold and those that it is tried on.
+    Every run is judged by a predictor that was fitted to four fifths of the others: once by that predictor's
+    own policy, as it ships. And the good runs are dealt out two hundred times into those that set a threshold
+    and those that it is tried on: the promise by itself, among runs that are alike.
     """
     random = np.random.default_rng(seed)
     for kind, courses in _unseen(collection, seed).items():
@@ -77,8 +81,19 @@ def split_rows(collection: Collection, seed: int = 0) -> Iterator[Row]:
                 rates.setdefault(metric, []).append(rate)
         for metric, values in rates.items():
             yield _row(collection.name, "all", METHODS[kind], metric, values, len(courses))
+        yield from _stop_shares(courses, collection.name, "all", METHODS[kind], AS_SHIPPED)
         for time in (0.25, 1.0):
             yield from _probabilities(courses, collection.name, METHODS[kind], time)
+
+
+def _stop_shares(
+    courses: Sequence[Course], corpus: str, band: str, method: str, suffix: str = "", time: float = 5.0
+) -> Iterator[Row]:
+    """Shares of the good and of the low runs that are stopped by a time."""
+    stopped, low = (np.array([getattr(course, name) for course in courses]) for name in ("stopped", "low"))
+    for metric, among in ((FALSE_STOPS, ~low), (TRUE_STOPS, low)):
+        if among.any():
+            yield _share(corpus, band, method, time, metric + suffix, stopped[among])
 
 
 def _probabilities(courses: Sequence[Course], corpus: str, method: str, time: float) -> Iterator[Row]:
@@ -141,12 +156,13 @@ def _largest(course: Course) -> float:
 
 def follow(predictor: Predictor, collection: Collection, kind: str) -> list[Course]:
     """What a predictor says of each run at each of its times."""
-    relative = collection.relative
+    relative, policy = collection.relative, Policy.of(predictor, max_false_stop_rate=RATE)
     share, threshold = predictor.low_share, predictor.low_threshold
     low = relative < share if share is not None else collection.accuracies < (threshold or 0)
+    said = [_verdicts(predictor, collection, place, kind) for place in range(len(collection.records))]
     return [
-        Course(_verdicts(predictor, collection, place, kind), accuracy, relative[place], bool(low[place]))
-        for place, accuracy in enumerate(collection.accuracies.tolist())
+        Course(verdicts, accuracy, relative[place], bool(low[place]), policy.decide(verdicts).stop)
+        for place, (verdicts, accuracy) in enumerate(zip(said, collection.accuracies.tolist(), strict=True))
     ]
 
 
@@ -196,21 +212,19 @@ def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: in
         predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE, seed=seed))
     except PredictorError:
         return
-    policy, tested = Policy.of(predictor), union.take(out)
+    policy, tested = Policy.of(predictor, max_false_stop_rate=RATE), union.take(out)
     for kind, method in METHODS.items():
         courses = follow(predictor, tested, kind)
         for time in (0.25, 1.0):
             yield from _strangers(courses, band, method, time)
-        low = np.array([course.low for course in courses])
-        for suffix, taken in (("", courses), (IF_KNOWN, map(_as_known, courses))):
-            stops = np.array([policy.decide(course.verdicts).stop for course in taken])
-            for metric, among in ((FALSE_STOPS, ~low), (TRUE_STOPS, low)):
-                if among.any():
-                    yield _share(UNIVERSAL, band, method, predictor.times[-1], metric + suffix, stops[among])
+        known = [_as_known(course, policy) for course in courses]
+        for suffix, taken in (("", courses), (IF_KNOWN, known)):
+            yield from _stop_shares(taken, UNIVERSAL, band, method, suffix, predictor.times[-1])
 
 
-def _as_known(course: Course) -> Course:
-    return course._replace(verdicts=[replace(verdict, in_domain=True) for verdict in course.verdicts])
+def _as_known(course: Course, policy: Policy) -> Course:
+    verdicts = [replace(verdict, in_domain=True) for verdict in course.verdicts]
+    return course._replace(verdicts=verdicts, stopped=policy.decide(verdicts).stop)
 
 
 def _strangers(courses: Sequence[Course], band: str, method: str, time: float) -> Iterator[Row]:

@@ -82,11 +82,13 @@ class GraphDynamicsPruner(optuna.pruners.BasePruner):
 def _readings(trial: optuna.trial.FrozenTrial, best: Callable[..., float]) -> list[Reading]:
     """One for each step that the objective has reported."""
     noted = {reading.time: reading for reading in readings_in(trial.user_attrs)}
-    found, values = [], []
-    for step, value in sorted(foreign_values(trial).items()):
-        if math.isfinite(value):
-            values.append(value)
-            known = noted.get(step + 1.0, Reading(step + 1.0))
-            curve = (value, best(values), value - values[max(0, len(values) - 2)])
-            found.append(Reading(known.time, known.weights, curve, known.known))
+    reported = [
+        (step, value) for step, value in sorted(foreign_values(trial).items()) if math.isfinite(value)
+    ]
+    found, before, top = [], *(reported[0][1:] * 2 if reported else (0.0, 0.0))
+    for step, value in reported:
+        top = best(top, value)
+        known = noted.get(step + 1.0, Reading(step + 1.0))
+        found.append(Reading(known.time, known.weights, (value, top, value - before), known.known))
+        before = value
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -23,7 +24,7 @@ class Plan:
         train: ``script.py:function``, called with the hyperparameters (a dict) and the callback; it trains
             one run and returns the metric's final value.
         space: for each hyperparameter its values: a list of choices, or ``low`` and ``high``, with
-            ``log: true`` or ``step`` if wanted. Whole numbers at both ends give whole numbers.
+            ``log: true`` or ``step`` if wanted. Whole numbers at both ends (and as step) give whole numbers.
         trials: runs that are to end, stopped ones among them.
         monitor: the metric after each epoch, where it is an accuracy that Lightning logs: read beside the
             weights.
@@ -100,7 +101,8 @@ def load_plan(file: Path | str) -> Plan:
     if unknown or missing:
         what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {unknown[0]!r}"
         raise SweepError(f"{path} {what}; it may have {', '.join(sorted(known))}")
-    plan = Plan(**{"file": path, "name": path.stem, **content})
+    given = {name: value for name, value in content.items() if value is not None}  # `callback:` and no more
+    plan = Plan(**{"file": path, "name": path.stem, **given})
     _check(plan)
     return plan
 
@@ -114,6 +116,9 @@ def _check(plan: Plan) -> None:
         raise SweepError(
             "space: name at least one hyperparameter, such as `lr: {low: 1e-4, high: 0.1, log: true}`"
         )
+    for part, example in (("callback", "{predictor: universal}"), ("learner", "{good_share: 0.1}")):
+        if not isinstance(found := getattr(plan, part), Mapping):
+            raise SweepError(f"{part}: {found!r} is no mapping; give arguments such as {example}")
     for name, values in plan.space.items():
         _check_values(name, values)
     if plan.race is not None:
@@ -149,8 +154,8 @@ def _check_values(name: str, values: Any) -> None:
             f"space: {name}: {values!r} is neither a list of choices nor a range such as "
             "{low: 1e-4, high: 0.1, log: true}"
         )
-    for end in ("low", "high"):
-        if isinstance(_number(values[end]), str):
+    for end in ("low", "high", "step"):
+        if isinstance(_number(values.get(end, 1)), str):
             raise SweepError(f"space: {name}: {end}: {values[end]!r} is no number")
     low, high = _number(values["low"]), _number(values["high"])
     if not low < high or (values.get("log") and low <= 0):
@@ -160,6 +165,8 @@ def _check_values(name: str, values: Any) -> None:
         )
     if values.get("log") and "step" in values:
         raise SweepError(f"space: {name}: a range has either `log` or `step`")
+    if not _number(values.get("step", 1)) > 0:
+        raise SweepError(f"space: {name}: step: {values['step']!r} leads nowhere; give one above 0")
 
 
 def _number(value: Any) -> Any:
@@ -172,11 +179,16 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _choice(value: Any) -> Any:
+    """As `_number`, of texts such as 1e-4 alone: others may be meant as texts."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
+
+
 def _suggested(trial: Any, name: str, values: Any) -> Any:
     if isinstance(values, list):
-        return trial.suggest_categorical(name, values)
+        return trial.suggest_categorical(name, [_choice(value) for value in values])
     low, high = _number(values["low"]), _number(values["high"])
     log, step = bool(values.get("log")), _number(values.get("step"))
-    if isinstance(low, int) and isinstance(high, int):
-        return trial.suggest_int(name, low, high, step=1 if step is None else int(step), log=log)
+    if all(isinstance(number, int) for number in (low, high, step or 1)):
+        return trial.suggest_int(name, low, high, step=step or 1, log=log)
     return trial.suggest_float(name, float(low), float(high), step=step, log=log)

@@ -68,7 +68,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study_name=plan.name,
             storage=_storage(plan),
             direction=plan.direction,
-            sampler=optuna.samplers.TPESampler(seed=plan.seed),
+            sampler=_sampler(plan),
             pruner=optuna.pruners.NopPruner(),  # the callback decides
             load_if_exists=True,
         )
@@ -76,6 +76,14 @@ def open_study(plan: Plan) -> optuna.Study:
         raise SweepError(
             f"storage: {plan.storage!r} cannot be used ({type(error).__name__}: {error})"
         ) from error
+
+
+def _sampler(plan: Plan) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    from lightning_nndyn.study.sampler import SeededByTrial
+
+    return optuna.samplers.TPESampler() if plan.seed is None else SeededByTrial(plan.seed)
 
 
 def _storage(plan: Plan) -> Any:

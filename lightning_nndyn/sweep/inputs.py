@@ -50,6 +50,9 @@ class _Number:
         self.sometimes = len(known) < len(values)
 
     def __call__(self, values: Sequence[Any]) -> Array:
+        values = [
+            value if _is_number(value) else None for value in values
+        ]  # [16, "auto"]: a choice not seen yet
         there = np.array([value is not None for value in values])
         level = np.full(len(values), self.centre)
         level[there] = self._level(np.array([v for v in values if v is not None], dtype=np.float64))
@@ -71,9 +74,13 @@ class _Choice:
 
 def _column(name: str, values: Sequence[Any]) -> _Number | _Choice:
     known = [value for value in values if value is not None]
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+    numbers = all(map(_is_number, known))
     finite = numbers and known and bool(np.isfinite(np.array(known, dtype=np.float64)).all())
     return _Number(name, values) if finite else _Choice(name, values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class Inputs:

@@ -56,7 +56,8 @@ class SweepPredictor:
         direction: whether the metric's large or small values are good.
         n_startup_trials: finished runs before anything is said, 5 at least.
         good_share: the best share of all runs, of which none is to be stopped.
-        max_false_stop_rate: of those the share that may be stopped by mistake.
+        max_false_stop_rate: of those the share that may be stopped by mistake; None for the callback's, and
+            for 0.05 without one.
 
     Raises:
         PredictorError: an argument is out of its range.
@@ -68,7 +69,7 @@ class SweepPredictor:
         direction: Literal["maximize", "minimize"] = "maximize",
         n_startup_trials: int = 10,
         good_share: float = 0.25,
-        max_false_stop_rate: float = 0.05,
+        max_false_stop_rate: float | None = None,
     ) -> None:
         if direction not in ("maximize", "minimize"):
             raise PredictorError(f"direction={direction!r}: it is 'maximize' or 'minimize'")
@@ -76,13 +77,27 @@ class SweepPredictor:
             raise PredictorError(f"n_startup_trials={n_startup_trials}: take {FEWEST} or more")
         if not 0 < good_share < 1:
             raise PredictorError(f"good_share={good_share} is not in (0, 1); give a share such as 0.25")
-        Policy({}, max_false_stop_rate)  # checks it
+        Policy({}, self._rate_of(max_false_stop_rate))  # checks it
         self.direction = direction
         self.n_startup_trials = n_startup_trials
         self.good_share = good_share
         self.max_false_stop_rate = max_false_stop_rate
         self._seen = 0
         self._moments: dict[float, _Moment] = {}
+
+    def unlearned(self, max_false_stop_rate: float | None = None) -> SweepPredictor:
+        """Another one with the same settings that has learned nothing.
+
+        Args:
+            max_false_stop_rate: taken where this one has none of its own.
+        """
+        own = self.max_false_stop_rate
+        return SweepPredictor(
+            direction=self.direction,
+            n_startup_trials=self.n_startup_trials,
+            good_share=self.good_share,
+            max_false_stop_rate=max_false_stop_rate if own is None else own,
+        )
 
     def fit(self, runs: Sequence[SweepRun]) -> SweepPredictor:
         """Learns from the runs so far, unless hardly any have finished since the last time.
@@ -137,9 +152,17 @@ class SweepPredictor:
         if said is None:
             wanted = f"{self.n_startup_trials} runs of this sweep must have finished first"
             return Decision(False, f"goes on: {wanted}", max((r.time for r in run.readings), default=0.0))
-        return Decision(said.hopeless, explain(said, self.good_share, self.max_false_stop_rate), said.time)
+        return Decision(said.hopeless, explain(said, self.good_share, self._rate), said.time)
 
     # -- learning --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _rate_of(rate: float | None) -> float:
+        return 0.05 if rate is None else rate
+
+    @property
+    def _rate(self) -> float:
+        return self._rate_of(self.max_false_stop_rate)
 
     @property
     def _sign(self) -> float:
@@ -170,7 +193,7 @@ class SweepPredictor:
         self._moments = moments
         scores = np.stack(columns, axis=1)
         weights = np.array([run.weight for run in runs])
-        limit = limit_of(scores, self._chances(scores), self._good, self.max_false_stop_rate, weights)
+        limit = limit_of(scores, self._chances(scores), self._good, self._rate, weights)
         self._limit = float(self._chances(np.array(limit)))
 
     def _times(self, runs: Sequence[SweepRun]) -> list[float]:

@@ -15,10 +15,12 @@ def shared_predictor(
 
     Args:
         shared: what the runs of a sweep share in this process.
-        settings: the predictor itself, where there is none yet.
+        settings: one with these settings; it learns nothing itself, as another sweep may be given it too.
         name: tells apart predictors that read runs in different ways.
     """
     numbers = (settings.n_startup_trials, settings.good_share, settings.max_false_stop_rate)
     key = f"predictor {name} {settings.direction} {numbers}"
-    found: tuple[threading.RLock, SweepPredictor] = shared.setdefault(key, (threading.RLock(), settings))
+    if key not in shared:
+        shared.setdefault(key, (threading.RLock(), settings.unlearned()))
+    found: tuple[threading.RLock, SweepPredictor] = shared[key]
     return found

@@ -325,6 +325,14 @@ def test_names_from_records_are_text_and_nothing_else(sweep: Path, tmp_path: Pat
     assert page.rows("ledger-table")[0][8] == NASTY
 
 
+def test_a_folder_whose_name_is_no_unicode_costs_no_page(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(next(sweep.rglob("nndyn-*.json")), folder)
+    done = write_report([tmp_path], tmp_path / "report.html")
+    assert "caf" in done.file.read_text()
+
+
 def test_a_page_that_cannot_be_written_leaves_the_older_one(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

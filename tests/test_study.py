@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,10 +64,69 @@ def test_a_plan_suggests_what_its_space_says(tmp_path: Path) -> None:
     }
 
 
+def test_numbers_and_steps_are_what_they_look_like(tmp_path: Path) -> None:
+    """YAML 1.1 takes 1e-4 for a text. Parts without content are left out."""
+    space = "{decay: [0, 1e-4, 3E-3], name: [1e, e5, 1e-4x], width: {low: 0, high: 10, step: 2.5}}"
+    drawn = Drawn()
+    plan = load_plan(written(tmp_path, f"train: script.py:train\nspace: {space}\ncallback:\nlearner:\n"))
+    plan.suggest(drawn)
+    assert drawn.asked == {
+        "decay": ("suggest_categorical", ([0, 1e-4, 3e-3],), {}),
+        "name": ("suggest_categorical", (["1e", "e5", "1e-4x"],), {}),
+        "width": ("suggest_float", (0.0, 10.0), {"step": 2.5, "log": False}),
+    }
+    assert plan.callback == plan.learner == {}
+
+
+def test_a_seed_gives_each_trial_draws_of_its_own_wherever_they_are_made(tmp_path: Path) -> None:
+    """A sweep that is cut draws what it would have drawn; so do two processes side by side."""
+    from lightning_nndyn.study import sweep
+
+    def drawn(folder: str, *trials: int) -> list[Any]:
+        (tmp_path / folder).mkdir()
+        plan = load_plan(written(tmp_path / folder, f"{PLAN}\nseed: 3\n"))
+        for wanted in trials:
+            study = sweep(replace(plan, trials=wanted))
+        return [trial.params for trial in study.trials]
+
+    whole = drawn("whole", 14)
+    assert drawn("cut", 3, 12, 14) == whole
+    assert len({params["learning_rate"] for params in whole}) == 14
+    studies = [open_study(load_plan(tmp_path / "whole" / "plan.yaml")) for _ in range(2)]
+    plan = load_plan(tmp_path / "whole" / "plan.yaml")
+    assert len({plan.suggest(study.ask())["learning_rate"] for study in studies}) == 2
+
+
+def test_the_callbacks_false_stop_rate_is_the_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_nndyn.study import run, sweep
+
+    rates: list[Any] = []
+
+    class Noted(run.GraphDynamicsCallback):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            assert self._place is not None
+            rates.append(self._place._settings.max_false_stop_rate)
+
+    monkeypatch.setattr(run, "GraphDynamicsCallback", Noted)
+    for place, (callback, learner) in enumerate([("0.01", ""), ("0.01", "0.2"), ("0.0", "")]):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        parts = f"callback: {{max_false_stop_rate: {callback}}}\n" + (
+            f"learner: {{max_false_stop_rate: {learner}}}\n" if learner else ""
+        )
+        sweep(replace(load_plan(written(folder, f"{PLAN}\n{parts}")), trials=1))
+    assert rates == [0.01, 0.2, 0.0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (("train: script.py:train", ""), "lacks train"),
+        (("step: 8", "step: 0"), "step: 0 leads nowhere"),
+        (("step: 8", "step: small"), "step: 'small' is no number"),
+        (("trials: 6", "callback: universal"), "callback: 'universal' is no mapping"),
+        (("trials: 6", "learner: [0.1]"), "learner: [0.1] is no mapping"),
         (("trials: 6", "tirals: 6"), "unknown key 'tirals'"),
         (("trials: 6", "trials: 0"), "trials: 0"),
         (("low: 8", "low: 64"), "from 64 to 32 is no range"),

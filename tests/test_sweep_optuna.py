@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from optuna.storages import JournalStorage, RDBStorage  # noqa: E402
 from optuna.storages.journal import JournalFileBackend  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
+from lightning_nndyn.integrations import optuna_pruner  # noqa: E402
 from lightning_nndyn.integrations.optuna import GraphDynamicsPruner, OptunaMember  # noqa: E402
 from lightning_nndyn.integrations.optuna_runs import FinishedTrials, readings_in  # noqa: E402
 
@@ -362,6 +364,30 @@ def test_a_sweep_takes_a_trial_and_its_direction() -> None:
         GraphDynamicsCallback(None, sweep=SweepPredictor())
     with pytest.raises(ValueError, match=r"SweepPredictor\(direction='minimize'\)"):
         joined(study(direction="minimize").ask(), sweep=SweepPredictor())
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_value_before_the_first_validation_is_not_made_up(every: int) -> None:
+    """A loss has no value of guessing: the earliest known one stands for those before it."""
+    trial = study(direction="minimize").ask()
+    callback = joined(trial, monitor="val_loss")
+    train(trial, callback, metric="val_loss", max_epochs=4, check_val_every_n_epoch=every)
+    known = [value for value in callback._record.accuracies if math.isfinite(value)]
+    noted = [reading.curve for reading in readings_in(trial.user_attrs) if len(reading.curve) > 2]
+    assert len(known) == 4 // every
+    assert noted[-1][-3:-1] == pytest.approx((-known[-1], -min(known)), abs=1e-3)
+
+
+def test_readings_of_many_steps_are_what_each_of_them_says() -> None:
+    values = np.random.default_rng(0).normal(size=50).tolist()
+    for direction, best in (("maximize", max), ("minimize", min)):
+        trial = optuna.trial.create_trial(value=1.0, intermediate_values=dict(enumerate(values)))
+        found = [reading.curve for reading in optuna_pruner._readings(trial, best)]
+        changes = [0.0, *np.diff(values)]
+        assert found == [
+            pytest.approx((value, best(values[: place + 1]), changes[place]))
+            for place, value in enumerate(values)
+        ], direction
 
 
 def test_a_fixed_trial_trains_and_learns_nothing() -> None:

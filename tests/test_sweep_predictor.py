@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import norm, t
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun
+from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
 from lightning_nndyn.sweep.budget import limit_of, share_of_best
 from lightning_nndyn.sweep.inputs import Parameters
 from lightning_nndyn.sweep.process import Process, fit_process
@@ -115,6 +115,21 @@ def test_parameters_may_be_conditional_categorical_and_logarithmic() -> None:
     assert even.sum() == 2  # the logarithm of lr, and depth
     strange = rows([{"lr": 1e9, "kind": "never seen", "other": 1}, {}])
     assert strange.shape == (2, found.shape[1]) and np.abs(strange).max() <= 3
+
+
+def test_a_choice_of_numbers_and_texts_may_show_its_first_text_late() -> None:
+    rows = Parameters([{"width": 16}, {"width": 32}, {"width": 16}])
+    assert np.isfinite(rows([{"width": "auto"}, {"width": True}, {"width": 32}])).all()
+
+
+def test_what_one_sweep_has_learned_is_not_told_to_the_next() -> None:
+    settings = SweepPredictor(good_share=0.3)
+    shared: dict[str, Any] = {}
+    _, one = shared_predictor(shared, settings)
+    one.fit(sweep(0))
+    assert shared_predictor(shared, SweepPredictor(good_share=0.3))[1] is one and one.ready
+    assert not settings.ready and not shared_predictor({}, settings)[1].ready
+    assert one.good_share == settings.good_share == 0.3
 
 
 @pytest.mark.parametrize(

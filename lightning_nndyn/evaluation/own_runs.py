@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback.keeper import FINISHED
+from lightning_nndyn.callback.keeper import FINISHED, STOPPED
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.run_file import find_runs, read_run
-from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation.fitting import LOW_SHARE
 from lightning_nndyn.predictor import Curve, Predictor, Training
 from lightning_nndyn.predictor.runs import check_topologies
@@ -115,6 +116,7 @@ def fit_runs(
         wanted = f"the metric {metric!r}" if metric else "a monitor"
         raise PredictorError(f"none of {_counted(runs)} has finished with {wanted}: {_known(folder)}")
     _check_fractions(usable, metric)
+    _warn_of_stopped(runs)
     check_topologies({str(run.file): run.history[0].topology for run in usable if run.history})
     if low_threshold is None and low_share is None:
         low_share = LOW_SHARE
@@ -125,6 +127,19 @@ def fit_runs(
         curves=[run.curve for run in usable],
         training=[run.training for run in usable],
     )
+
+
+def _warn_of_stopped(runs: Sequence[OwnRun]) -> None:
+    """How those would have ended nobody knows, and the good ones among them had the highest risks."""
+    stopped = sum(run.status == STOPPED for run in runs)
+    if stopped:
+        warnings.warn(
+            f"{stopped} of {len(runs)} runs were stopped and are left out: the good ones among them, which "
+            "looked worst, are missing where the threshold is calibrated, so that it may stop more good runs "
+            "than it promises. Record runs with action='observe'",
+            NNDynWarning,
+            stacklevel=3,
+        )
 
 
 def _counted(runs: Sequence[OwnRun]) -> str:

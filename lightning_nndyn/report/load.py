@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lightning_nndyn.callback.audit import LEDGER
 from lightning_nndyn.callback.record import Record
@@ -20,9 +20,12 @@ _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 
 
 class _Read(NamedTuple):
-    file: Path
-    content: Mapping[str, Any]
-    record: Record
+    """A run, without its curve, and what that is taken from. The record itself is large, and let go."""
+
+    run: Run
+    snapshots: int
+    metrics: Mapping[str, Values]
+    accuracies: Sequence[float]
 
 
 @dataclass
@@ -64,14 +67,14 @@ def load(paths: Sequence[Path], metric: str | None = None) -> Collection:
         except PredictorError as error:
             unreadable[file] = str(error)
             continue
-        other = found.get(one.record.run)
+        other = found.get(one.run.name)
         doubles += other is not None
-        if other is None or len(one.record.history) >= len(other.record.history):
-            found[one.record.run] = one
+        if other is None or one.snapshots >= other.snapshots:
+            found[one.run.name] = one
     if not found:
         raise ReportError(_nothing(paths, unreadable))
-    chosen = metric or _commonest([one.content["monitor"] for one in found.values()])
-    runs = [_run(one, chosen) for one in found.values()]
+    chosen = metric or _commonest([one.run.monitor for one in found.values()])
+    runs = [_with_curve(one, chosen) for one in found.values()]
     _label(runs, paths)
     return Collection(runs, chosen, unreadable, doubles, _folders(paths))
 
@@ -93,7 +96,7 @@ def _read(file: Path) -> _Read:
             raise KeyError(*sorted(missing))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
-    return _Read(file, content, record)
+    return _Read(run_of(file, content, record), len(record.history), record.metrics, record.accuracies)
 
 
 def _nothing(paths: Sequence[Path], unreadable: Mapping[Path, str]) -> str:
@@ -112,8 +115,9 @@ def _commonest(monitors: Sequence[str | None]) -> str:
     return max(counts, key=lambda name: (counts[name], name), default="")
 
 
-def _run(one: _Read, metric: str) -> Run:
-    run = run_of(one.file, one.content, one.record, _values(one, metric))
+def _with_curve(one: _Read, metric: str) -> Run:
+    run = one.run
+    run.curve = _values(one, metric)
     known = [value for value in run.curve if value is not None]
     wrong = next((value for value in known if not 0 <= value <= 1), None)
     if wrong is not None:
@@ -125,11 +129,10 @@ def _run(one: _Read, metric: str) -> Run:
 
 
 def _values(one: _Read, metric: str) -> Values:
-    row = one.record.metrics.get(metric, [])
-    if one.content["monitor"] != metric or not one.record.accuracies:
-        return row
-    # Of the monitor it is known which epochs had a validation; the metrics repeat the last one.
-    return [None if math.isnan(value) else value for value in one.record.accuracies]
+    if one.run.monitor != metric or not one.accuracies:
+        return one.metrics.get(metric, [])
+    # Of the monitor it is known which epochs had a validation; old records' metrics repeat the last one.
+    return [None if math.isnan(value) else value for value in one.accuracies]
 
 
 def _label(runs: Sequence[Run], paths: Sequence[Path]) -> None:

@@ -107,14 +107,13 @@ class Run:
         return self.verdicts[-1] if self.verdicts else None
 
 
-def run_of(file: Path, content: Mapping[str, Any], record: Record, values: Values) -> Run:
-    """A run from its record.
+def run_of(file: Path, content: Mapping[str, Any], record: Record) -> Run:
+    """A run from its record, without its curve.
 
     Args:
         file: where that lies.
         content: all of it.
         record: the same, read.
-        values: validation accuracy after each epoch.
     """
     planned = content.get("max_epochs")
     by_epochs = content.get("every_n_steps") is None and planned is not None and planned > 0
@@ -134,7 +133,7 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record, values: Value
         layers=_with_layers(record),
         layer_sizes=list(content.get("layer_sizes") or ()),
         classes=record.classes,
-        curve=values,
+        curve=[],
         logged=sorted(record.metrics),
         training=record.training,
         planned=float(planned) if by_epochs and planned is not None else None,

@@ -62,7 +62,9 @@ def write_report(
     found = load([Path(path) for path in paths], metric)
     bar = bar_of(found.runs, low_threshold, low_share)
     summary, replayed = summarise(found, bar), replay(found.runs, bar, seed)
-    content = page(found, bar, summary, replayed, title).encode()
+    content = page(found, bar, summary, replayed, title).encode(
+        errors="backslashreplace"
+    )  # a folder's name may be no Unicode
     _write(Path(output), content)
     return Report(Path(output), len(content), summary, replayed, list(found.unreadable.values()))
 

@@ -2,7 +2,7 @@
 (() => {
   const host = byId("signature-charts");
   if (!host) return;
-  const last = Math.max(1, ...data.runs.flatMap((run) => run.times));
+  const last = data.runs.reduce((most, run) => run.times.reduce((a, b) => Math.max(a, b), most), 1);
   const cells = data.statistics.map((name) => {
     const place = el("div", { class: "chart" });
     host.append(place);
@@ -24,7 +24,9 @@
       if (run.outcome !== outcome) continue;
       run.times.forEach((time, i) => {
         const value = run.signature[i][k];
-        if (known(value)) found.set(time, [...(found.get(time) ?? []), value]);
+        if (!known(value)) return;
+        if (found.has(time)) found.get(time).push(value);
+        else found.set(time, [value]);
       });
     }
     const most = Math.max(0, ...[...found.values()].map((values) => values.length));

@@ -111,7 +111,8 @@ class GraphDynamicsCallback(Course):
             are logged, readings and reasons put into the trial's attributes. A stopped run ends with
             ``optuna.TrialPruned`` raised out of ``fit``, after everything is written, on each process that
             was given a trial; see `check_pruned`. ``monitor`` may be any metric where ``predictor`` is None.
-        sweep: how to learn from the sweep; None for `SweepPredictor` with ``max_false_stop_rate``.
+        sweep: how to learn from the sweep, with ``max_false_stop_rate`` unless it has one of its own; None
+            for `SweepPredictor`. These are settings: each sweep learns for itself.
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.

@@ -26,9 +26,6 @@ from lightning_nndyn.errors import CorpusError
 TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"
 ELSEWHERE, OUT_OF_TIME = "elsewhere", "out of time"
 _RECORDED = (TRAINED, FAILED, DONE_ALREADY)
-_TOO_SLOW = (
-    "at their pace they would not have ended in time. Give more minutes, fewer epochs or a smaller pack"
-)
 _HOPELESS = 5  # failures in a row, from the start, after which it is not the runs that are at fault
 
 
@@ -169,9 +166,8 @@ def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Pro
         raise
 
 
-_longest: dict[
-    tuple[str, float], float
-] = {}  # seconds of this worker's longest run, in a call of `run_corpus`
+_longest: dict[tuple[str, float], float] = {}
+"""Seconds of this worker's longest run in a call of `run_corpus`, by its folder and deadline."""
 
 
 def _train(task: _Task) -> list[_Outcome]:
@@ -204,7 +200,10 @@ def _train(task: _Task) -> list[_Outcome]:
 
 def _given_up(runs: list[int], seconds: float) -> list[_Outcome]:
     """The outcomes of a pack that was given up; the first tells of it."""
-    reason = f"{len(runs)} runs were given up after {seconds:.0f} s: {_TOO_SLOW}"
+    reason = (
+        f"{len(runs)} runs were given up after {seconds:.0f} s, as they would not have ended in time: give "
+        "more minutes, fewer epochs or a smaller pack"
+    )
     return [_Outcome(OUT_OF_TIME, run, reason if run == runs[0] else "") for run in runs]
 
 

@@ -33,7 +33,8 @@ def train_run(config: RunConfig, data: ImageData, departures: Sequence[str] = ()
     """
     data = data.subset(config.images, config.test_images)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # not those of CUDA devices, which stay as they are
+        # `torch.manual_seed` would seed all CUDA devices, too, and they are not forked.
+        torch.default_generator.manual_seed(config.seed)
         batches = BatchLoader(config, data)
         try:
             run = Run(config, data, len(batches))

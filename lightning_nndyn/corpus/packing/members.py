@@ -75,9 +75,8 @@ class Pack:
     def _start(self, config: RunConfig) -> Member | RunRecord:
         """As `train_run` starts: the run's random state draws its weights, and later its masks."""
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(
-                config.seed
-            )  # not those of CUDA devices, which stay as they are
+            # `torch.manual_seed` would seed all CUDA devices, too, and they are not forked.
+            torch.default_generator.manual_seed(config.seed)
             try:
                 run = Run(config, self.data, self.batches)
             except Exception as error:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import bdtr
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, Verdict
@@ -168,6 +167,8 @@ def allowed_above(runs: int, rate: float, confidence: float | None = None) -> in
     """How many of the known good runs' maxima may reach the threshold; 0 where there are too few."""
     if confidence is None:
         return math.floor(rate * (runs + 1) + _ROUNDING)
+    from scipy.special import bdtr  # takes a while, which importing this package should not
+
     at_most = bdtr(np.arange(runs), runs, rate)  # P(Bin(runs, rate) <= k), rising
     return int((at_most <= 1 - confidence + _ROUNDING).sum())
 

@@ -103,7 +103,7 @@ def test_as_shipped_a_predictors_own_policy_decides(monkeypatch: pytest.MonkeyPa
     good, low = (rows["fused", f"{name}_stop_rate_as_shipped"] for name in ("false", "true"))
     assert good.runs + low.runs == len(sure) == 100
     stopped = (good.value or 0) * good.runs + (low.value or 0) * low.runs
-    assert stopped == pytest.approx(sum(sure)) and (low.value or 0) > 0.4
+    assert stopped == pytest.approx(sum(sure), abs=0.01) and (low.value or 0) > 0.4
     known = trust._verdicts
     monkeypatch.setattr(
         trust, "_verdicts", lambda *given: [replace(verdict, in_domain=False) for verdict in known(*given)]

@@ -90,7 +90,8 @@ def _stop_shares(
     courses: Sequence[Course], corpus: str, band: str, method: str, suffix: str = "", time: float = 5.0
 ) -> Iterator[Row]:
     """Shares of the good and of the low runs that are stopped by a time."""
-    stopped, low = (np.array([getattr(course, name) for course in courses]) for name in ("stopped", "low"))
+    stopped = np.array([course.stopped for course in courses])
+    low = np.array([course.low for course in courses])
     for metric, among in ((FALSE_STOPS, ~low), (TRUE_STOPS, low)):
         if among.any():
             yield _share(corpus, band, method, time, metric + suffix, stopped[among])

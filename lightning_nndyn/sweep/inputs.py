@@ -50,9 +50,8 @@ class _Number:
         self.sometimes = len(known) < len(values)
 
     def __call__(self, values: Sequence[Any]) -> Array:
-        values = [
-            value if _is_number(value) else None for value in values
-        ]  # [16, "auto"]: a choice not seen yet
+        # Of [16, "auto"] the runs so far may have had the number alone.
+        values = [value if _is_number(value) else None for value in values]
         there = np.array([value is not None for value in values])
         level = np.full(len(values), self.centre)
         level[there] = self._level(np.array([v for v in values if v is not None], dtype=np.float64))

@@ -77,7 +77,8 @@ class SweepPredictor:
             raise PredictorError(f"n_startup_trials={n_startup_trials}: take {FEWEST} or more")
         if not 0 < good_share < 1:
             raise PredictorError(f"good_share={good_share} is not in (0, 1); give a share such as 0.25")
-        Policy({}, self._rate_of(max_false_stop_rate))  # checks it
+        self._rate = 0.05 if max_false_stop_rate is None else max_false_stop_rate
+        Policy({}, self._rate)  # checks it
         self.direction = direction
         self.n_startup_trials = n_startup_trials
         self.good_share = good_share
@@ -155,14 +156,6 @@ class SweepPredictor:
         return Decision(said.hopeless, explain(said, self.good_share, self._rate), said.time)
 
     # -- learning --------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _rate_of(rate: float | None) -> float:
-        return 0.05 if rate is None else rate
-
-    @property
-    def _rate(self) -> float:
-        return self._rate_of(self.max_false_stop_rate)
 
     @property
     def _sign(self) -> float:

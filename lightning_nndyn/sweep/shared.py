@@ -20,7 +20,6 @@ def shared_predictor(
     """
     numbers = (settings.n_startup_trials, settings.good_share, settings.max_false_stop_rate)
     key = f"predictor {name} {settings.direction} {numbers}"
-    if key not in shared:
-        shared.setdefault(key, (threading.RLock(), settings.unlearned()))
-    found: tuple[threading.RLock, SweepPredictor] = shared[key]
+    fresh = threading.RLock(), settings.unlearned()
+    found: tuple[threading.RLock, SweepPredictor] = shared.setdefault(key, fresh)
     return found

@@ -14,6 +14,7 @@ from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.networks import layout
 from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.seeding import seeded
 from lightning_nndyn.corpus.small_maps import SmallMapConv2d
 from lightning_nndyn.corpus.threads import one_thread
 from lightning_nndyn.corpus.zoo import schedule_factor
@@ -32,9 +33,7 @@ def train_run(config: RunConfig, data: ImageData, departures: Sequence[str] = ()
         CorpusError: A setting of the run, or the machine, lets no run be trained.
     """
     data = data.subset(config.images, config.test_images)
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        # `torch.manual_seed` would seed all CUDA devices, too, and they are not forked.
-        torch.default_generator.manual_seed(config.seed)
+    with one_thread(), seeded(config.seed):
         batches = BatchLoader(config, data)
         try:
             run = Run(config, data, len(batches))

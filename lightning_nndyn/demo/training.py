@@ -22,6 +22,7 @@ from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.corpus.batches import BatchLoader
 from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.data import ImageData
+from lightning_nndyn.corpus.seeding import seeded
 from lightning_nndyn.models import lenet5
 
 
@@ -107,8 +108,7 @@ def train(
         tell: called after each batch.
     """
     watcher = _Watcher(tell)
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with _quiet(), seeded(config.seed):
         model = DigitsLeNet(config.learning_rate, config.dropout)
         batches = BatchLoader(config, data)
         trainer = Trainer(

@@ -16,6 +16,7 @@ from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.stack import Stack
 from lightning_nndyn.corpus.record import RunRecord
 from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.seeding import seeded
 from lightning_nndyn.corpus.training import told
 
 
@@ -74,9 +75,7 @@ class Pack:
 
     def _start(self, config: RunConfig) -> Member | RunRecord:
         """As `train_run` starts: the run's random state draws its weights, and later its masks."""
-        with torch.random.fork_rng(devices=[]):
-            # `torch.manual_seed` would seed all CUDA devices, too, and they are not forked.
-            torch.default_generator.manual_seed(config.seed)
+        with seeded(config.seed):
             try:
                 run = Run(config, self.data, self.batches)
             except Exception as error:

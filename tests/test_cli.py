@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lightning_nndyn.cli import app
+from lightning_nndyn.cli import app, main
 
 runner = CliRunner()
 
@@ -18,6 +18,17 @@ def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The real command, in a process of its own."""
     command = [sys.executable, "-m", "lightning_nndyn.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+
+
+def in_here(*arguments: str) -> int:
+    """The same within this process, which has imported everything already; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["nndyn", *arguments])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 @pytest.mark.parametrize(
@@ -46,10 +57,15 @@ def test_graph_prints_table_5() -> None:
     assert "1,613 nodes, 304,576 edges" in done.stdout
 
 
-def test_graph_takes_any_function_and_input() -> None:
-    done = nndyn("graph", "lightning_nndyn.models:resnet44", "--input", "3x16x16", "--num-classes", "7")
-    assert done.returncode == 0, done.stderr
-    assert "1,594 nodes" in done.stdout
+def test_graph_takes_any_function_and_input(capsys: pytest.CaptureFixture[str]) -> None:
+    network = "lightning_nndyn.models:resnet44"
+    assert in_here("graph", network, "--input", "3x16x16", "--num-classes", "7") == 0
+    assert "1,594 nodes" in capsys.readouterr().out
+
+
+def test_a_mistake_ends_the_real_command_in_words_too() -> None:
+    done = nndyn("corpus", "status", "nowhere")
+    assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -72,30 +88,33 @@ def test_graph_takes_any_function_and_input() -> None:
         (["demo", "--predictor", "nonsense", "--output", "unused"], "no predictor named 'nonsense'"),
     ],
 )
-def test_mistakes_are_answered_in_words(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lightning_nndyn.cli", *arguments]
-    environment = {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode != 0
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
+def test_mistakes_are_answered_in_words(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert in_here(*arguments) != 0
+    assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_corpus_from_training_to_predictor(tmp_path: Path) -> None:
+def test_a_corpus_from_training_to_predictor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two epochs a run are too few to be good at anything, but every file on the way is real."""
     folder, parquet = str(tmp_path / "corpus"), str(tmp_path / "corpus.parquet")
     trained = nndyn("corpus", "train", "lenet5-digits", folder, "--runs", "3", "--epochs", "2", "--jobs", "1")
     assert trained.returncode == 0, trained.stderr
     pytest.importorskip("pyarrow")
-    assert nndyn("corpus", "export", folder, parquet).returncode == 0
-    state = nndyn("corpus", "status", folder, parquet, "--json")
-    from_folder, from_parquet = json.loads(state.stdout)
+    assert in_here("corpus", "export", folder, parquet) == 0
+    capsys.readouterr()
+    assert in_here("corpus", "status", folder, parquet, "--json") == 0
+    from_folder, from_parquet = json.loads(capsys.readouterr().out)
     assert from_folder == from_parquet
     assert (from_folder["runs"], from_folder["epochs"], from_folder["network"]) == (3, 2, "lenet5")
-    refused = nndyn("fit", parquet, str(tmp_path / "predictor"))
-    assert refused.returncode == 1
-    assert "runs" in refused.stderr  # three runs cannot teach a classifier
+    assert in_here("fit", parquet, str(tmp_path / "predictor")) == 1
+    assert "runs" in capsys.readouterr().err  # three runs cannot teach a classifier
     assert not (tmp_path / "predictor.skops").exists()
 
 

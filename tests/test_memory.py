@@ -109,7 +109,7 @@ CASES = {
     "wide residual, data flow": Case(Wide, IMAGE, "dataflow"),
     "transformer": Case(transformer, (1, 8, 1024), "dataflow"),
     "bfloat16": Case(WIDE_MLP, (2, 64), "dataflow", torch.bfloat16),
-    "wide residual, bfloat16": Case(lambda: Wide(16), IMAGE, dtype=torch.bfloat16),
+    "wide residual, bfloat16": Case(lambda: Wide(16), (1, 3, 2, 2), dtype=torch.bfloat16),
     "transposed in groups": Case(TRANSPOSED, (1, 3, 2, 2)),
     "turned": Case(Turned, IMAGE),
     "grouped": Case(GROUPED, (1, 3, 4, 4), "dataflow"),

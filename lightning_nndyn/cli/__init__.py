@@ -1,0 +1,54 @@
+"""The command ``nndyn``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lightning_nndyn import __version__
+from lightning_nndyn.cli.corpus import corpus_app
+from lightning_nndyn.cli.demo import demo
+from lightning_nndyn.cli.evaluate import evaluate_app
+from lightning_nndyn.cli.graph import graph
+from lightning_nndyn.cli.predictors import fit, predict
+from lightning_nndyn.cli.report import report
+from lightning_nndyn.cli.sweep import sweep
+from lightning_nndyn.errors import NNDynError
+
+app = typer.Typer(
+    help="Tells from a network's weights how accurate a run will end, and stops the ones that end low.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(evaluate_app, name="evaluate")
+for _command in (demo, graph, fit, predict, report, sweep):
+    app.command()(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nndyn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Runs the command; an error of ours is one line on stderr and exit status 1."""
+    try:
+        app()
+    except NNDynError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"nndyn: {error}", markup=False)
+        sys.exit(1)

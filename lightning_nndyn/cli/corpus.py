@@ -1,0 +1,200 @@
+"""``nndyn corpus``: train corpora, and look at them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lightning_nndyn.cli.console import new_console
+
+corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs.", no_args_is_help=True)
+
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(help="Image folder, or torchvision's CIFAR-10 root; NAME=FOLDER for each of several."),
+]
+_Download = Annotated[bool, typer.Option(help="Let torchvision download CIFAR-10.")]
+
+
+@corpus_app.command("train")
+def corpus_train(
+    preset: Annotated[str, typer.Argument(help="What to train, for example lenet5-digits.")],
+    folder: Annotated[Path, typer.Argument(help="Where the records go; an existing corpus is continued.")],
+    jobs: Annotated[int | None, typer.Option(help="Processes; one a core unless given.")] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="So many runs of the corpus, in a fixed random order.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Train on at most so many images.")] = None,
+    test_images: Annotated[int | None, typer.Option(help="Test on at most so many images.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a run.")] = None,
+    size: Annotated[int | None, typer.Option(help="Resize images to so many pixels.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bf16.")] = None,
+    init_scale: Annotated[
+        float | None, typer.Option(help="Multiply initial weights; 2.449 for AlexNet and VGG in short runs.")
+    ] = None,
+    low_threshold: Annotated[
+        float | None, typer.Option(help="Accuracy below which a run of the corpus is low.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
+    data: _Data = None,
+    download: _Download = False,
+    band_share: Annotated[
+        float, typer.Option(help="Draw this share from the learning rates at which training moves.")
+    ] = 0.7,
+    backend: Annotated[str, typer.Option(help="loky, or ray or dask for a cluster.")] = "loky",
+    minutes: Annotated[
+        float | None, typer.Option(help="Start no run that would not have ended after so many minutes.")
+    ] = None,
+    redo_failed: Annotated[bool, typer.Option(help="Train the runs that failed once more.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda to train packs of runs on a card.")] = "cpu",
+    pack: Annotated[int | None, typer.Option(help="Runs that a process trains at a time.")] = None,
+    pack_mode: Annotated[
+        str | None, typer.Option(help="stacked, stacked-bmm or side-by-side; by network unless given.")
+    ] = None,
+) -> None:
+    """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
+
+    Example: `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs
+        25`, or `nndyn corpus train zoo corpora/zoo --runs 400 --data cifar10=C10 --data imagenet100=IN100`
+    """
+    from lightning_nndyn.corpus import run_corpus
+
+    run_corpus(
+        preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
+        size=size, precision=precision, init_scale=init_scale, low_threshold=low_threshold, seed=seed,
+        data=_folders(data), download=download, minutes=minutes, band_share=band_share, backend=backend,
+        redo_failed=redo_failed, device=device, pack=pack, pack_mode=pack_mode,
+    )  # fmt: skip
+
+
+def _folders(data: list[str] | None) -> str | dict[str, str] | None:
+    """One folder, or a folder for each data set that is named."""
+    if not data:
+        return None
+    if len(data) == 1 and "=" not in data[0]:
+        return data[0]
+    pairs = [item.partition("=") for item in data]
+    if not all(name and folder for name, _, folder in pairs):
+        raise typer.BadParameter(f"--data {' '.join(data)}: with several, give each as NAME=FOLDER")
+    return {name: folder for name, _, folder in pairs}
+
+
+@corpus_app.command("status")
+def corpus_state(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
+) -> None:
+    """Say how far corpora are and what they hold.
+
+    Example: `nndyn corpus status pretrained_predictors/*.parquet --json`
+    """
+    from lightning_nndyn.corpus import corpus_status
+
+    found = [corpus_status(corpus) for corpus in corpora]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    if as_markdown:
+        typer.echo(status_markdown(found))
+        return
+    table = Table()
+    for column in _STATUS_COLUMNS:
+        table.add_column(column, justify="left" if column == "corpus" else "right")
+    for row in found:
+        table.add_row(*_status_cells(row))
+    new_console().print(table)
+
+
+_STATUS_COLUMNS = (
+    "corpus", "runs", "epochs", "images", "accuracy", "low", "trainable", "diverged", "failed", "hours",
+)  # fmt: skip
+
+
+def status_markdown(found: list[dict[str, Any]]) -> str:
+    """The table as Markdown, and below it how far each corpus is from the paper's protocol."""
+    rows = [list(_STATUS_COLUMNS), ["---"] * len(_STATUS_COLUMNS), *map(_status_cells, found)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    told = [f"- {row['corpus']}: {'; '.join(row['departures'])}." for row in found]
+    return "\n".join([table, "", "Departures from the paper's protocol:", *told])
+
+
+def _status_cells(row: dict[str, Any]) -> list[str]:
+    some = row["low_share"] is not None
+    return [
+        row["corpus"],
+        f"{row['runs']} / {row['planned_runs']}",
+        str(row["epochs"]),
+        f"{row['images']:,}",
+        f"{row['lowest_accuracy']:.1%} - {row['highest_accuracy']:.1%}" if some else "-",
+        f"{row['low_share']:.0%}" if some else "-",
+        str(row["trainable_runs"]),
+        str(row["diverged_runs"]),
+        str(row["failed_runs"]),
+        f"{row['hours']:.2f}",
+    ]
+
+
+@corpus_app.command("verify")
+def corpus_verify(
+    corpus: Annotated[Path, typer.Argument(help="Corpus folder or parquet file.")],
+    runs: Annotated[int, typer.Option(help="How many runs.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Draws other runs.", min=0)] = 0,
+    data: _Data = None,
+    download: _Download = False,
+) -> None:
+    """Train random runs of a corpus once more and compare; exit status 1 if one comes out different.
+
+    "identical" is to the last bit, wall times aside; "close" starts from the same weights, ends in the same
+    way and with about the same accuracy, as on another processor.
+
+    Example: `nndyn corpus verify pretrained_predictors/lenet5-digits.parquet`
+    """
+    from lightning_nndyn.corpus import verify_corpus
+
+    different = 0
+    for found in verify_corpus(corpus, runs=runs, seed=seed, data=_folders(data), download=download):
+        different += found.verdict == "different"
+        recorded = f"{found.recorded_accuracy:.2%} recorded with torch {found.torch}"
+        typer.echo(f"run {found.index}: {found.verdict}; best accuracy {recorded}, {found.accuracy:.2%} now")
+    if different:
+        raise typer.Exit(1)
+
+
+@corpus_app.command("export")
+def corpus_export(
+    folder: Annotated[Path, typer.Argument(help="Corpus folder.")],
+    file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    max_mb: Annotated[
+        float | None,
+        typer.Option(help="Leave out the raw material of late snapshots until the file is no larger."),
+    ] = None,
+) -> None:
+    """Write a corpus folder's records into one parquet file.
+
+    Example: `nndyn corpus export corpora/resnet44-cifar10 resnet44-cifar10.parquet --max-mb 20`
+    """
+    from lightning_nndyn.corpus import export_parquet
+
+    horizon = export_parquet(folder, file, max_mb=max_mb)
+    kept = "" if math.isinf(horizon) else f", with raw material per layer up to epoch {horizon:g}"
+    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB{kept}")
+
+
+@corpus_app.command("import")
+def corpus_import(
+    file: Annotated[Path, typer.Argument(help="Parquet file that was exported from a corpus.")],
+    folder: Annotated[Path, typer.Argument(help="Corpus folder, new or of the same settings.")],
+) -> None:
+    """Put the records of a parquet file into a corpus folder, to go on with it there.
+
+    Example: `nndyn corpus import corpora/zoo.parquet zoo`, then `nndyn corpus train zoo zoo ...`
+    """
+    from lightning_nndyn.corpus import import_parquet
+
+    typer.echo(f"{folder}: {import_parquet(file, folder)} records imported")

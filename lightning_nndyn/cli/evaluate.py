@@ -1,0 +1,91 @@
+"""``nndyn evaluate``: of predictions, and of sweeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class _PredictionsUnlessNamed(TyperGroup):
+    """`nndyn evaluate CORPUS...` is `nndyn evaluate predictions CORPUS...`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["predictions", *args]
+        return super().parse_args(ctx, args)
+
+
+evaluate_app = typer.Typer(cls=_PredictionsUnlessNamed, no_args_is_help=True)
+
+_Cache = Annotated[
+    Path, typer.Option(help="Finished parts, to go on with after a cut; delete it after changes of code.")
+]
+_Minutes = Annotated[
+    float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
+]
+
+
+@evaluate_app.callback()
+def evaluate_what() -> None:
+    """Measure on recorded runs: how good predictions are, and what stopping by them saves in a sweep.
+
+    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`,
+        short for `nndyn evaluate predictions ...`; or `nndyn evaluate sweep corpora/*.parquet --output docs`
+    """
+
+
+@evaluate_app.command("predictions")
+def evaluate_corpora(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figures.")] = Path(
+        "nndyn-results"
+    ),
+    method: Annotated[
+        list[str] | None, typer.Option(help="Give several times for several; all unless given.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Cross-validations, with other folds.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    cache: _Cache = Path("nndyn-evaluation-cache"),
+    minutes: _Minutes = None,
+) -> None:
+    """Compare what predicts final accuracy: weights, curves, both, hyperparameters, on held-out runs.
+
+    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    """
+    from lightning_nndyn.evaluation import evaluate
+
+    rows = evaluate(
+        corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
+        said=typer.echo,
+    )  # fmt: skip
+    if rows is not None:
+        typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
+
+
+@evaluate_app.command("sweep")
+def evaluate_sweep(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figure.")] = Path("nndyn-results"),
+    sweeps: Annotated[int, typer.Option(help="Random orders of each corpus.", min=1)] = 200,
+    size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,
+    seed: Annotated[int, typer.Option(help="Of orders, folds and forests.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    cache: _Cache = Path("nndyn-replay-cache"),
+    minutes: _Minutes = None,
+) -> None:
+    """Replay corpora as sweeps in random order: what Optuna's pruners, patience, others and we save and miss.
+
+    Example: `nndyn evaluate sweep pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    """
+    from lightning_nndyn.evaluation import replay_sweeps
+
+    outcomes = replay_sweeps(
+        corpora, output, count=sweeps, size=size, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
+        said=typer.echo,
+    )  # fmt: skip
+    if outcomes is not None:
+        typer.echo(f"{output / 'replay.md'}: {len(outcomes)} rows")

@@ -1,0 +1,138 @@
+"""``nndyn fit`` and ``nndyn predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lightning_nndyn.cli.console import new_console, shape_of
+
+
+def fit(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Corpus folders or parquet files, and last where to write NAME.skops."),
+    ],
+    runs: Annotated[
+        Path | None, typer.Option(help="Fit to your own runs: the folder they were logged under.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Your runs' validation accuracy; the callback's monitor unless given.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call it; the corpora's names unless given.")
+    ] = None,
+    low_threshold: Annotated[
+        float | None, typer.Option(help="Accuracy below which a run is low; the preset's unless given.")
+    ] = None,
+    low_share: Annotated[
+        float | None, typer.Option(help="Instead, a share of the best accuracy on the same data.")
+    ] = None,
+    classifier: Annotated[str, typer.Option(help="forest; or svm or mlp, as in the paper.")] = "forest",
+    regressor: Annotated[str, typer.Option(help="forest; or svr or linear.")] = "forest",
+    features: Annotated[str, typer.Option(help="For svm and mlp: degree, eigenvector or both.")] = "both",
+    scale: Annotated[
+        str, typer.Option(help="For svm and mlp: relative, or raw as in the paper.")
+    ] = "relative",
+    form: Annotated[str, typer.Option(help="For svm and mlp: plain, linear or exponential.")] = "plain",
+    max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of folds, forests and the MLP's weights.")] = 0,
+) -> None:
+    """Fit a predictor, print its cross-validated scores, and save it with its card.
+
+    Example: `nndyn fit pretrained_predictors/lenet5-digits.parquet my-predictor`, or
+        `nndyn fit --runs lightning_logs --metric val_acc my-predictor`
+    """
+    from lightning_nndyn.evaluation import fit_predictor, fit_runs
+
+    *corpora, output = paths
+    settings: dict[str, Any] = dict(
+        low_threshold=low_threshold, low_share=low_share, classifier=classifier, regressor=regressor,
+        features=features, scale=scale, form=form, max_epoch=max_epoch, seed=seed,
+    )  # fmt: skip
+    if (runs is None) == (not corpora):
+        raise typer.BadParameter(
+            "give corpora and then the output, or --runs FOLDER and the output: nndyn fit CORPUS OUTPUT"
+        )
+    if runs is not None:
+        predictor = fit_runs(runs, metric=metric, name=name, **settings)
+    else:
+        predictor = fit_predictor(corpora, name=name, **settings)
+    new_console().print(_score_table(predictor))
+    predictor.save(output)
+    typer.echo(
+        f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}"
+    )
+
+
+def _score_table(predictor: Any) -> Table:
+    card = predictor.card
+    title = f"{card['corpus']}: held-out scores, low is {predictor.bar}"
+    table = Table(title=title, caption="majority: the share of the more frequent class")
+    for column in (
+        "after",
+        "reads",
+        "snapshots",
+        "runs",
+        "low or not",
+        "majority",
+        "mean error",
+        "R2",
+        "Spearman",
+    ):
+        table.add_column(column, justify="right")
+    for row in card["scores"]:
+        fitted = ["-" if row[key] is None else f"{row[key]:.2f}" for key in ("r2", "spearman")]
+        rates = [f"{row[key]:.1%}" for key in ("accuracy", "majority")]
+        error = f"{100 * row['mae']:.1f} points"
+        kind = {"weights": "weights", "fused": "weights + curve"}[row["kind"]]
+        table.add_row(f"{row['time']:g}", kind, row["reads"], str(row["runs"]), *rates, error, *fitted)
+    return table
+
+
+def predict(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint files, or folders with such.")],
+    predictor: Annotated[str, typer.Option(help="A shipped predictor's name, or a path.")] = "universal",
+    model: Annotated[
+        str | None, typer.Option(help="package.module:name that makes the network, for other checkpoints.")
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")
+    ] = None,
+) -> None:
+    """Say of checkpoints how accurate their runs will end.
+
+    Those of runs with the callback carry what it takes. For others name the model; a folder's checkpoints are
+    then one run, and begin with one that was saved before the first step.
+
+    Example: `nndyn predict lightning_logs/version_0/checkpoints --predictor lenet5-digits`
+    """
+    from lightning_nndyn.evaluation import predict_checkpoints
+    from lightning_nndyn.predictor import load_predictor
+
+    loaded = load_predictor(predictor)
+    sizes = None if input_shape is None else shape_of(input_shape)
+    table = Table(title=f"{predictor}: low is {loaded.bar}")
+    for column in ("checkpoint", "after", "accuracy", "of the best", "p_low", "known", "note"):
+        table.add_column(column, overflow="fold")
+    for scored in predict_checkpoints(checkpoints, loaded, model=model, shape=sizes):
+        table.add_row(*_scored_cells(scored.file, scored.verdict, scored.why))
+    new_console().print(table)
+
+
+def _scored_cells(file: Path, verdict: Any, why: str) -> list[str]:
+    if verdict is None:
+        return [str(file), "-", "-", "-", "-", "-", why]
+    relative = "-" if verdict.relative_accuracy is None else f"{verdict.relative_accuracy:.0%}"
+    return [
+        str(file),
+        f"{verdict.epoch:g}",
+        f"{verdict.predicted_accuracy:.1%}",
+        relative,
+        f"{verdict.p_low:.2f}",
+        "yes" if verdict.in_domain else "no",
+        verdict.note,
+    ]

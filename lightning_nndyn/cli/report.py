@@ -1,0 +1,44 @@
+"""``nndyn report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders that runs were logged under, or records (nndyn-*.json).")
+    ],
+    output: Annotated[Path, typer.Option(help="The page to write; an older one is replaced.")] = Path(
+        "report.html"
+    ),
+    metric: Annotated[
+        str | None, typer.Option(help="The validation accuracy; the callback's monitor unless given.")
+    ] = None,
+    low_threshold: Annotated[
+        float | None, typer.Option(help="Accuracy below which a run is low; the predictor's unless given.")
+    ] = None,
+    low_share: Annotated[
+        float | None, typer.Option(help="Instead, a share of the best accuracy of these runs.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="The page's title.")] = "Training runs",
+    seed: Annotated[int, typer.Option(help="Of the orders in which other rules meet the runs.", min=0)] = 0,
+) -> None:
+    """Make one HTML page about recorded runs: what was stopped, or would have been, when and why.
+
+    The page is one file and loads nothing. Other rules (ASHA, Hyperband, the median rule) are held against
+    the callback where Optuna is installed.
+
+    Example: `nndyn report lightning_logs --output report.html`
+    """
+    from lightning_nndyn.report import write_report
+
+    written = write_report(
+        runs, output, metric=metric, low_threshold=low_threshold, low_share=low_share, title=title, seed=seed
+    )
+    for reason in written.unreadable:
+        typer.echo(f"left out: {reason}", err=True)
+    typer.echo(f"{written.file}: {written.summary.runs} runs, {written.size / 1e6:.2f} MB")

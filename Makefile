@@ -13,8 +13,9 @@ TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarr
 # (make test TEST_PROGRAMS=program:initdb).
 TEST_PROGRAMS ?=
 
-# Test files that run side by side; 0 for none, as a debugger wants it.
-TEST_WORKERS ?= 2
+# Test files that run side by side; 0 for none, as a debugger wants it. Three keep two cores busy: tests wait for
+# servers, clusters and killed processes a quarter of their time.
+TEST_WORKERS ?= 3
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1

@@ -160,8 +160,6 @@ def main() -> None:
         run(f"{strategy}, one fails", strategy, watcher(OnOneProcess(FITTED, {0.25: None}), action="observe"))
         run(f"{strategy}, reading fails", strategy, watcher(kind=FailsWhileReading, action="observe"))
         run(f"{strategy}, building fails", strategy, watcher(kind=FailsToBuild, action="observe"))
-        if SIZE > 2:  # what follows is no other matter on more processes
-            continue
         run(f"{strategy}, training fails", strategy, watcher(action="observe"), kind=Unlucky)
         run(f"{strategy}, dataflow", strategy, watcher(None, topology="dataflow"), max_epochs=1)
         run(f"{strategy}, accumulated", strategy, watcher(None), max_epochs=1, accumulate_grad_batches=4)

@@ -22,9 +22,9 @@ each_strategy = pytest.mark.parametrize(
     [*((2, name) for name in ("ddp", *SHARDED)), (4, "ddp"), (4, "fsdp2")],
     indirect=["of"],
 )
-sharded_on_two = [(2, name) for name in SHARDED]
-each_sharded = pytest.mark.parametrize(("of", "strategy"), [*sharded_on_two, (4, "fsdp2")], indirect=["of"])
-each_sharded_on_two = pytest.mark.parametrize(("of", "strategy"), sharded_on_two, indirect=["of"])
+each_sharded = pytest.mark.parametrize(
+    ("of", "strategy"), [*((2, name) for name in SHARDED), (4, "fsdp2")], indirect=["of"]
+)
 
 pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two busy cores take minutes
 
@@ -118,14 +118,14 @@ def test_where_one_process_fails_all_train_on_without_the_callback(
     assert "gives up on process 1" in warned and error in warned
 
 
-@each_sharded_on_two
+@each_sharded
 def test_an_error_of_the_training_is_raised_on_all(of: Results, strategy: str) -> None:
     for result in of(f"{strategy}, training fails"):
         assert result["error"] == "RuntimeError: out of order, on all processes"
         assert times(result) == [0.0, DEFAULT_TIMES[0]]
 
 
-@each_sharded_on_two
+@each_sharded
 @pytest.mark.parametrize("case", ["dataflow", "accumulated"])
 def test_other_settings_read_at_all_times_too(of: Results, strategy: str, case: str) -> None:
     found = of(f"{strategy}, {case}")

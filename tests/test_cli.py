@@ -97,7 +97,8 @@ def test_mistakes_are_answered_in_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert in_here(*arguments) != 0
-    assert complaint in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert complaint in said and "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
+
+Corpora = Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")]
+InputShape = Annotated[str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")]
 
 _PIPE_WIDTH = 160
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lightning_nndyn.cli.console import new_console
+from lightning_nndyn.cli.console import Corpora, new_console
 
 corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs.", no_args_is_help=True)
 
@@ -86,7 +86,7 @@ def _folders(data: list[str] | None) -> str | dict[str, str] | None:
 
 @corpus_app.command("status")
 def corpus_state(
-    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    corpora: Corpora,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lightning_nndyn.cli.console import Corpora
+
 
 class _PredictionsUnlessNamed(TyperGroup):
     """`nndyn evaluate CORPUS...` is `nndyn evaluate predictions CORPUS...`."""
@@ -39,7 +41,7 @@ def evaluate_what() -> None:
 
 @evaluate_app.command("predictions")
 def evaluate_corpora(
-    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    corpora: Corpora,
     output: Annotated[Path, typer.Option(help="Folder for rows, tables and figures.")] = Path(
         "nndyn-results"
     ),
@@ -68,7 +70,7 @@ def evaluate_corpora(
 
 @evaluate_app.command("sweep")
 def evaluate_sweep(
-    corpora: Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")],
+    corpora: Corpora,
     output: Annotated[Path, typer.Option(help="Folder for rows, tables and figure.")] = Path("nndyn-results"),
     sweeps: Annotated[int, typer.Option(help="Random orders of each corpus.", min=1)] = 200,
     size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,

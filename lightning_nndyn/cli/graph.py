@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lightning_nndyn.cli.console import new_console, shape_of
+from lightning_nndyn.cli.console import InputShape, new_console, shape_of
 
 
 def graph(
@@ -17,9 +17,7 @@ def graph(
         str, typer.Argument(help="A network of the paper, or MODULE:FUNCTION that returns one.")
     ],
     num_classes: Annotated[int, typer.Option(help="Outputs of the network.")] = 10,
-    input_shape: Annotated[
-        str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")
-    ] = None,
+    input_shape: InputShape = None,
     layers: Annotated[str | None, typer.Option(help="Names of the chain's layers, with commas.")] = None,
 ) -> None:
     """Show a network's rolled graph: its layers, nodes, edges, centrality.

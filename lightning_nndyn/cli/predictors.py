@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lightning_nndyn.cli.console import new_console, shape_of
+from lightning_nndyn.cli.console import InputShape, new_console, shape_of
 
 
 def fit(
@@ -99,9 +99,7 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="package.module:name that makes the network, for other checkpoints.")
     ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")
-    ] = None,
+    input_shape: InputShape = None,
 ) -> None:
     """Say of checkpoints how accurate their runs will end.
 

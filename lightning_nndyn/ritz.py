@@ -113,9 +113,14 @@ class PrincipalVector:
         return torch.cat(parts)
 
     def _per_layer_unit(self, vector: Tensor, floor: Tensor | float = 0.0) -> Tensor:
-        """Scales each layer's piece to unit length; pieces not longer than ``floor`` become zero."""
+        """Scales each layer's piece to unit length; pieces not longer than ``floor`` become zero.
+
+        So do those that are too short to be scaled in the vector's dtype: where a network's weight gathers in
+        its first layers, shares fall by powers of ten from one layer to the next.
+        """
         length = self._layer_dots(vector[None], vector)[:, 0].sqrt()
-        scale = torch.where(length > floor, 1 / length.clamp_min(_tiny(length)), 0)
+        shortest = _tiny(vector)
+        scale = torch.where((length > floor) & (length > shortest), 1 / length.clamp_min(shortest), 0)
         return vector * scale.to(vector.dtype)[self._layer]
 
     def extend(self, steps: int) -> None:

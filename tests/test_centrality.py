@@ -1,6 +1,7 @@
 """Degree and eigenvector centrality against row sums, dense eigenvectors and networkx."""
 
 import functools
+from typing import Literal
 
 import networkx
 import numpy as np
@@ -215,3 +216,19 @@ def test_a_residual_that_rounding_keeps_above_the_tolerance_is_not_pursued() -> 
         assert snapshot.iterations < 40 and snapshot.residual < 2e-6
         assert snapshot.eigenvalue == pytest.approx(exact.eigenvalue, rel=1e-6)
     assert exact.converged and exact.residual <= 1e-9
+
+
+@pytest.mark.parametrize("method", ["blocks", "csr"])
+def test_shares_too_small_for_single_precision_are_none(method: Literal["blocks", "csr"]) -> None:
+    """A diverging ResNet gathers its weight in its first layers: each layer has a tenth of the one before."""
+    torch.manual_seed(0)
+    scales = [100.0, *[0.1] * 60]
+    graph = chain(*(scale * torch.rand(4, 4) for scale in scales))
+    expected, vector = dense_eigenpair(graph)
+    result = nd.eigenvector_centrality(graph, method=method)
+    assert result.converged and result.eigenvalue == pytest.approx(expected, rel=1e-6)
+    torch.testing.assert_close(result.vector.double(), vector, rtol=0, atol=1e-6)
+    again = nd.eigenvector_centrality(graph, tol=1e-9, max_iter=60, start=result.vector, method=method)
+    assert again.vector.isfinite().all()
+    taker = nd.SnapshotTaker(graph, per_layer=True)
+    assert [taker.take(epoch).finite for epoch in (0.0, 1.0, 2.0)] == [True] * 3

@@ -82,8 +82,13 @@ def test_with_a_corpus_more_only_what_is_new_is_computed(
     monkeypatch.setattr(
         tasks, "compare", lambda study, **settings: compared.append(study.name) or compare(study, **settings)
     )
+    first = {file.name for file in (tmp_path / "tables").iterdir()}
+    (tmp_path / "tables" / "of-somebody-else.csv").write_text("stays")
     evaluate(corpora, tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
     assert compared == ["two"]
+    assert {file.name for file in (tmp_path / "tables").iterdir()} > first
+    evaluate(corpora[:1], tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
+    assert {file.name for file in (tmp_path / "tables").iterdir()} == {*first, "of-somebody-else.csv"}
 
 
 def test_results_in_a_repository_are_not_computed_again(
@@ -168,7 +173,7 @@ def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
     parts, _ = done(wanted, Parts(None), 1, lambda line: None)
     tasks._union.cache_clear()
     bands = [one.band for part in parts for one in part.rows]
-    assert bands == ["split_rows"] * 3 + ["stranger_rows"] * 6 + ["own_rows"] * 3
+    assert bands == ["split_rows"] * 3 + ["stranger_rows"] * 6
     assert [one[1] for one in asked[:3]] == list(three()) and all(one[-1] == 7 for one in asked)
     left_out = {one[3]: one[2] for one in asked[3:9]}
     assert set(left_out) == {
@@ -176,7 +181,23 @@ def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
         "without data set one", "without data set two", "without data set three",
     }  # fmt: skip
     assert np.flatnonzero(left_out["without two on two"]).tolist() == list(range(100, 200))
-    assert [one[2] for one in asked[9:]] == list(three()) and len({id(one[1]) for one in asked[3:]}) == 1
+    assert len({id(one[1]) for one in asked[3:]}) == 1
+    own = {one[3]: one[4] for one in asked[3:9]}  # one predictor does for both, where a corpus is left out
+    assert [own[f"without {name} on {name}"] for name in ("one", "two", "three")] == list(three())
+    assert [own[f"without data set {name}"] for name in ("one", "two", "three")] == [None] * 3
+
+
+def test_a_corpus_that_is_never_left_out_alone_has_its_own_runs_measured_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, *others = three()
+    corpora = [one, tasks.joined(others)]
+    monkeypatch.setattr(tasks, "_collections", lambda sources: [corpora[int(s.path)] for s in sources])
+    tasks._union.cache_clear()
+    wanted = list(promises([Source(str(place), str(place)) for place in range(2)], ["a", "b"], 7))
+    tasks._union.cache_clear()
+    assert [task.name for task in wanted if "own" in task.name] == ["b, runs of one's own"]
+    assert [task.settings[:2] for task in wanted if 0 in task.settings] == [("without one on one", 0)]
 
 
 def test_numbers_that_are_not_defined_survive_the_cache(tmp_path: Path) -> None:

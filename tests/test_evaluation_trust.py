@@ -183,6 +183,13 @@ def test_own_runs_are_held_against_what_others_teach() -> None:
     assert ranks["own-30", 3.0] > 0.5
 
 
+def test_a_predictor_that_was_fitted_without_a_sweep_serves_for_it_as_well() -> None:
+    union, own = joined(three()), three()[2]
+    out = union.populations == "three on three"
+    strange, together = (list(stranger_rows(union, out, "without", one)) for one in (None, own))
+    assert together == [*strange, *own_rows(union, own)] and len(together) > len(strange) > 0
+
+
 def test_readers_get_tables_and_a_picture(tmp_path: Path) -> None:
     union = joined(three())
     rows = [

@@ -10,14 +10,14 @@ from lightning_nndyn.corpus.store import write_atomically
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import tasks
 from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row
-from lightning_nndyn.evaluation.ledger import known_parts, write_parts
+from lightning_nndyn.evaluation.ledger import known_parts, known_tables, write_parts
 from lightning_nndyn.evaluation.paper import PAPER_METHODS
 from lightning_nndyn.evaluation.paper_figures import draw_paper
 from lightning_nndyn.evaluation.paper_inputs import without_raw_material
 from lightning_nndyn.evaluation.paper_printed import subject_of
 from lightning_nndyn.evaluation.paper_tables import Subjects, chapters, paper_report
 from lightning_nndyn.evaluation.parts import Parts
-from lightning_nndyn.evaluation.results import DRAWN, draw, report, tables
+from lightning_nndyn.evaluation.results import DRAWN, Table, draw, report, tables
 from lightning_nndyn.evaluation.study import Study
 from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
 
@@ -44,8 +44,9 @@ def evaluate(
     are named, whether predictors keep what they promise.
 
     Writes `results.json` (the rows), `results-parts.json` (which part each of them is from), `results.md`
-    (its tables; text around the two marks in an existing file stays), each table as `tables/NAME.csv`, and
-    figures as `figures/CORPUS-BAND-METRIC.png` and `figures/CORPUS-paper-KIND.png`.
+    (its tables; text around the two marks in an existing file stays), each table as `tables/NAME.csv` (those
+    of an evaluation before that are no more are removed), and figures as `figures/CORPUS-BAND-METRIC.png` and
+    `figures/CORPUS-paper-KIND.png`.
 
     Args:
         corpora: corpus folders or parquet files.
@@ -117,21 +118,28 @@ def _write(
     """Write all files, of the comparison's parts and of those beside the paper's tables and figures."""
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_parts([*parts, *parts_beside], folder)
     rows, beside = _rows(parts), _rows(parts_beside)
-    papers = chapters([*rows, *beside], subjects)
+    papers, trust = chapters([*rows, *beside], subjects), trust_chapters(beside)
+    written = [*tables(rows), *(table for chapter in (*trust, *papers) for table in chapter.tables)]
+    _write_tables(written, folder)
+    write_parts([*parts, *parts_beside], [table.name for table in written], folder)
     page = folder / "results.md"
-    trust = trust_chapters(beside)
     told = "\n\n".join(filter(None, (report(rows), trust_report(trust), paper_report(papers))))
     text = with_tables(page.read_text() if page.exists() else "", told)
     write_atomically(page, text.encode())
-    for table in (*tables(rows), *(table for chapter in (*trust, *papers) for table in chapter.tables)):
-        write_atomically(folder / "tables" / f"{table.name}.csv", table.csv().encode())
     drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in DRAWN}
     for corpus, band, metric in sorted(drawn):
         draw(rows, corpus, band, metric, folder / "figures" / f"{corpus}-{band}-{metric}.png")
     draw_paper(beside, folder / "figures")
     draw_reliability(beside, folder / "figures")
+
+
+def _write_tables(written: Sequence[Table], folder: Path) -> None:
+    """Write them, and remove those that an evaluation of other corpora has left."""
+    for table in written:
+        write_atomically(folder / "tables" / f"{table.name}.csv", table.csv().encode())
+    for name in {*known_tables(folder)} - {table.name for table in written}:
+        (folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
 
 
 def with_tables(page: str, tables: str) -> str:

@@ -1,8 +1,8 @@
 """Which part of an evaluation each row of its results comes from: so the results are a cache themselves.
 
 Beside `results.json` lies `results-parts.json`: for each part, in the order of the rows, its key and how many
-rows it has. Fingerprints of the corpora and the settings are in a part's key: whoever has the results, from a
-repository for instance, computes what is new alone.
+rows it has; and the names of the tables that were made of them. Fingerprints of the corpora and the settings
+are in a part's key: whoever has the results, from a repository for instance, computes what is new alone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from lightning_nndyn.evaluation.tasks import Done
 _ROWS, _PARTS = "results.json", "results-parts.json"
 
 
-def write_parts(parts: Sequence[Done], folder: Path) -> None:
-    """Write the rows of all parts, and whose they are.
+def write_parts(parts: Sequence[Done], tables: Sequence[str], folder: Path) -> None:
+    """Write the rows of all parts, whose they are, and which tables are made of them.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
     write_rows([row for part in parts for row in part.rows], folder / _ROWS)
     lines = [{"part": part.key, "rows": len(part.rows)} for part in parts]
-    text = json.dumps({"sha256": _digest(folder / _ROWS), "parts": lines}, indent=0)
+    told = {"sha256": _digest(folder / _ROWS), "tables": sorted(tables), "parts": lines}
+    text = json.dumps(told, indent=0)
     write_atomically(folder / _PARTS, f"{text}\n".encode())
 
 
@@ -47,6 +48,15 @@ def known_parts(folder: Path) -> dict[str, dict[str, Any]]:
         found[part["part"]] = {"rows": rows[begin:end], "seconds": 0.0}
         begin = end
     return found
+
+
+def known_tables(folder: Path) -> list[str]:
+    """Names of the tables that were made of the rows; none where the file is missing or older than they."""
+    try:
+        told = json.loads((folder / _PARTS).read_text())
+    except (OSError, ValueError):
+        return []
+    return [*told.get("tables", [])]
 
 
 def _digest(file: Path) -> str:

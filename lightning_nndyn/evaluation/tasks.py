@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 
 from lightning_nndyn import __version__
 from lightning_nndyn.evaluation.collection import Collection
@@ -135,15 +137,26 @@ def promises(sources: Sequence[Source], names: Sequence[str], seed: int) -> Iter
     - False and true stop rates over 200 random splits of each corpus, see `split_rows`;
     - the same, and how much is told to be strange, where a population or an optimizer was left out of a
       predictor over all corpora, see `stranger_rows`;
-    - predictors of 30 runs of one's own against that over all other corpora, see `own_rows`.
+    - predictors of 30 runs of one's own against that over all other corpora, see `own_rows`: with the rows
+      before, where nothing but the corpus was left out, as fitting that predictor is most of the work.
     """
     together = tuple(sources)
     for source, name in zip(sources, names, strict=True):
         yield Task(f"{name}, runs stopped", (source,), _split, (seed,))
-    for band, _ in left_out(_union(together)):
-        yield Task(f"universal {band}", together, _stranger, (band, seed))
-    for number, name in enumerate(names):
+    alone = dict(enumerate(names))
+    for band, out in left_out(_union(together)):
+        own = next((number for number in alone if _is_all(together, number, out)), None)
+        if own is not None:
+            del alone[own]
+        yield Task(f"universal {band}", together, _stranger, (band, own, seed))
+    for number, name in alone.items():
         yield Task(f"{name}, runs of one's own", together, _own, (number, seed))
+
+
+def _is_all(sources: tuple[Source, ...], number: int, out: NDArray[np.bool_]) -> bool:
+    """Whether these runs are those on the networks and data of one corpus, and no others."""
+    own = np.unique(_collections(sources)[number].populations)
+    return np.array_equal(np.isin(_union(sources).populations, own), out)
 
 
 # -- how it is done; what was read last stays in memory, as tasks on the same corpus follow each other
@@ -173,13 +186,13 @@ def _split(sources: tuple[Source, ...], seed: int) -> Iterable[Row]:
     return split_rows(_collections(sources)[0], seed)
 
 
-def _stranger(sources: tuple[Source, ...], band: str, seed: int) -> Iterable[Row]:
-    union = _union(sources)
-    return stranger_rows(union, dict(left_out(union))[band], band, seed)
+def _stranger(sources: tuple[Source, ...], band: str, number: int | None, seed: int) -> Iterable[Row]:
+    union, own = _union(sources), None if number is None else _collections(sources)[number]
+    return stranger_rows(union, dict(left_out(union))[band], band, own, seed)
 
 
 def _own(sources: tuple[Source, ...], number: int, seed: int) -> Iterable[Row]:
-    return own_rows(_union(sources), _collections(sources)[number], seed)
+    return own_rows(_union(sources), _collections(sources)[number], seed=seed)
 
 
 @lru_cache(maxsize=1)

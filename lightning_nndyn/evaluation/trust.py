@@ -34,6 +34,7 @@ _SPLITS = 200
 _FEWEST = 30
 _INTERVAL = (2.5, 97.5)
 _OWN = 30
+_OWN_TIMES = (0.25, 1.0, 3.0)
 _DRAWS = 5
 
 
@@ -202,12 +203,15 @@ def left_out(union: Collection) -> Iterator[tuple[str, NDArray[np.bool_]]]:
                 yield f"without {kind}{value}", out
 
 
-def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: int = 0) -> Iterator[Row]:
+def stranger_rows(
+    union: Collection, out: NDArray[np.bool_], band: str, own: Collection | None = None, seed: int = 0
+) -> Iterator[Row]:
     """A predictor over all other runs, on those that were left out.
 
     How many it takes for strangers after a quarter epoch and after one, how much it errs on those and on the
     others, and how many it stops: of the good ones by mistake, of the low ones rightly; and would stop, if it
-    took none for a stranger.
+    took none for a stranger. Where the runs that were left out are a sweep, the rows of `own_rows` for it,
+    too: the same predictor gives them.
     """
     try:
         predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE, seed=seed))
@@ -221,6 +225,8 @@ def stranger_rows(union: Collection, out: NDArray[np.bool_], band: str, seed: in
         known = [_as_known(course, policy) for course in courses]
         for suffix, taken in (("", courses), (IF_KNOWN, known)):
             yield from _stop_shares(taken, UNIVERSAL, band, method, suffix, predictor.times[-1])
+    if own is not None:
+        yield from own_rows(union, own, predictor, seed=seed)
 
 
 def _as_known(course: Course, policy: Policy) -> Course:
@@ -243,32 +249,49 @@ def _strangers(courses: Sequence[Course], band: str, method: str, time: float) -
 # -- few runs of one's own
 
 
-def own_rows(union: Collection, own: Collection, seed: int = 0) -> Iterator[Row]:
-    """Thirty runs of a sweep against all that other corpora teach, on the rest of the sweep."""
+def own_rows(
+    union: Collection, own: Collection, universal: Predictor | None = None, seed: int = 0
+) -> Iterator[Row]:
+    """Thirty runs of a sweep against all that other corpora teach, on the rest of the sweep.
+
+    Args:
+        union: all runs.
+        own: those of the sweep.
+        universal: a predictor over all others, if there is one already; None fits one.
+        seed: of the fits, and of which thirty.
+    """
     elsewhere = ~np.isin(union.populations, np.unique(own.populations))
     if elsewhere.sum() < _FEWEST or len(own.records) < 2 * _OWN:
         return
-    universal = union.take(elsewhere).fit(Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=3))
+    if universal is None:
+        fresh = Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1])
+        universal = union.take(elsewhere).fit(fresh)
+    taught = follow(universal, own, "fused")
     random = np.random.default_rng(seed)
     errors: dict[tuple[str, float, str], list[float]] = {}
     for draw in range(_DRAWS):
         order = random.permutation(len(own.records))
-        rest = own.take(order[_OWN:])
         try:
-            mine = own.take(order[:_OWN]).fit(Predictor(low_share=LOW_SHARE, seed=seed + draw, max_epoch=3))
+            learned = _followed_by_own(own, order, seed + draw)
         except PredictorError:
             continue
-        for name, predictor in (("own-30", mine), ("universal", universal)):
-            for time, metric, value in _ranked(follow(predictor, rest, "fused")):
+        for name, courses in (("own-30", learned), ("universal", [taught[place] for place in order[_OWN:]])):
+            for time, metric, value in _ranked(courses):
                 errors.setdefault((name, time, metric), []).append(value)
     for (name, time, metric), values in errors.items():
         yield _row(own.name, "own sweep", name, metric, values, len(own.records) - _OWN, time)
 
 
+def _followed_by_own(own: Collection, order: NDArray[np.int64], seed: int) -> list[Course]:
+    """The rest of a sweep, by a predictor of its first runs in this order."""
+    fresh = Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1])
+    return follow(own.take(order[:_OWN]).fit(fresh), own.take(order[_OWN:]), "fused")
+
+
 def _ranked(courses: Sequence[Course]) -> Iterator[tuple[float, str, float]]:
     from scipy.stats import spearmanr
 
-    for time in (0.25, 1.0, 3.0):
+    for time in _OWN_TIMES:
         said = [
             (verdict.relative_accuracy or 0.0, course.relative)
             for course in courses

@@ -14,6 +14,8 @@ import torch
 
 # The networks here are small: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
+# Ray's processes yield to all others unless told otherwise, and then wait for the tests beside them to end.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 STARTING_RAY = ("test_corpus_backends.py", "test_examples.py", "test_sweep_ray.py")
 

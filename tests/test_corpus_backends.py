@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backend_tasks import Task, die_once, fail_beside_another, keep_to_itself, meet
 
 from lightning_nndyn.corpus import load_corpus, run_corpus
 from lightning_nndyn.corpus.backends import outcomes
@@ -25,7 +26,6 @@ CLUSTERS = [
     pytest.param("dask", marks=pytest.mark.needs("distributed")),
 ]
 on_each_cluster = pytest.mark.parametrize("backend", CLUSTERS)
-Task = tuple[Path, int]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,53 +72,6 @@ def cluster(backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 def results(function: Callable[[Task], Any], folder: Path, count: int, **options: Any) -> list[Any]:
     with closing(outcomes(function, [(folder, number) for number in range(count)], **options)) as ended:
         return list(ended)
-
-
-def wait_for(*files: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not all(file.exists() for file in files):
-        assert time.monotonic() < deadline, f"{files} did not appear"
-        time.sleep(0.01)
-
-
-def meet(task: Task) -> int:
-    """Come back only once the other one runs, too."""
-    folder, number = task
-    (folder / f"{number}").touch()
-    wait_for(folder / "0", folder / "1")
-    return os.getpid()
-
-
-def fail_beside_another(task: Task) -> None:
-    """The first fails while the second runs; the second ends when it is let go."""
-    folder, number = task
-    if number == 0:
-        wait_for(folder / "second began")
-        raise CorpusError("the first one failed")
-    (folder / "second began").touch()
-    wait_for(folder / "let go")
-    (folder / "second ended").touch()
-
-
-def die_once(task: Task) -> int:
-    """The first one's process is killed at its first attempt, while the second one runs."""
-    folder, number = task
-    with (folder / f"attempts {number}").open("a") as attempts:
-        attempts.write("x")
-    if number == 0 and not (folder / "died").exists():
-        wait_for(folder / "attempts 1")
-        (folder / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    wait_for(folder / "died")
-    return number
-
-
-def keep_to_itself(task: Task) -> int:
-    folder, number = task
-    (folder / "busy").mkdir()
-    time.sleep(0.05)
-    (folder / "busy").rmdir()
-    return number
 
 
 def records(folder: Path) -> list[str]:

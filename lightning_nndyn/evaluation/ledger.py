@@ -36,7 +36,7 @@ def write_parts(parts: Sequence[Done], tables: Sequence[str], folder: Path) -> N
 def known_parts(folder: Path) -> dict[str, dict[str, Any]]:
     """What `write_parts` wrote, as `Parts` knows it; nothing where the files are missing or do not fit."""
     try:
-        told = json.loads((folder / _PARTS).read_text())
+        told = _told(folder)
         rows = json.loads((folder / _ROWS).read_text())
         parts = told["parts"] if told["sha256"] == _digest(folder / _ROWS) else []
     except (OSError, ValueError, KeyError):
@@ -51,12 +51,16 @@ def known_parts(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def known_tables(folder: Path) -> list[str]:
-    """Names of the tables that were made of the rows; none where the file is missing or older than they."""
+    """Names of the tables that were made of the rows; none where the file is missing or does not tell."""
     try:
-        told = json.loads((folder / _PARTS).read_text())
-    except (OSError, ValueError):
+        return [*_told(folder)["tables"]]
+    except (OSError, ValueError, KeyError):
         return []
-    return [*told.get("tables", [])]
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / _PARTS).read_text())
+    return told
 
 
 def _digest(file: Path) -> str:

@@ -264,8 +264,7 @@ def own_rows(
     if elsewhere.sum() < _FEWEST or len(own.records) < 2 * _OWN:
         return
     if universal is None:
-        fresh = Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1])
-        universal = union.take(elsewhere).fit(fresh)
+        universal = _early_predictor(union.take(elsewhere), seed)
     taught = follow(universal, own, "fused")
     random = np.random.default_rng(seed)
     errors: dict[tuple[str, float, str], list[float]] = {}
@@ -284,8 +283,12 @@ def own_rows(
 
 def _followed_by_own(own: Collection, order: NDArray[np.int64], seed: int) -> list[Course]:
     """The rest of a sweep, by a predictor of its first runs in this order."""
-    fresh = Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1])
-    return follow(own.take(order[:_OWN]).fit(fresh), own.take(order[_OWN:]), "fused")
+    return follow(_early_predictor(own.take(order[:_OWN]), seed), own.take(order[_OWN:]), "fused")
+
+
+def _early_predictor(collection: Collection, seed: int) -> Predictor:
+    """Fitted to no more epochs than are compared."""
+    return collection.fit(Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1]))
 
 
 def _ranked(courses: Sequence[Course]) -> Iterator[tuple[float, str, float]]:

@@ -5,12 +5,12 @@ On the CPU the steps are called one after the other; the tests marked `cuda` lau
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -500,13 +500,45 @@ def test_a_corpus_of_packs_is_the_corpus_of_its_runs(tmp_path: Path) -> None:
         assert (one.versions["device"], one.versions["pack"]) == ("cpu", "stacked")
 
 
-def test_a_pack_that_cannot_end_in_time_is_given_up(
-    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Clock:
+    """A clock that goes on only where it is told to, so that a busy machine is as fast as another."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch, self._now = patch, 1e9
+        for module in (members_module, runner):
+            patch.setattr(module, "time", SimpleNamespace(time=self.now, perf_counter=self.now))
+
+    def now(self) -> float:
+        return self._now
+
+    def takes(self, method: str, *seconds: float) -> None:
+        """Say how long each call of a stack's method takes; the last value is that of all calls after it."""
+        genuine, each = getattr(Stack, method), itertools.chain(seconds, itertools.repeat(seconds[-1]))
+
+        def timed(*args: Any) -> Any:
+            self._now += next(each)
+            return genuine(*args)
+
+        self._patch.setattr(Stack, method, timed)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_pack_that_cannot_end_in_time_is_given_up(data: ImageData, clock: Clock) -> None:
+    clock.takes("test", 1.0)
     long = [replace(config, epochs=10_000) for config in lenets()[:2]]
-    started = time.time()
+    started = clock.now()
     assert train_pack(long, data, device="cpu", deadline=started + 30) == []
-    assert time.time() - started < 30
+    assert clock.now() == started + 2, "the first epoch tells no pace, the second one does"
+
+
+def test_no_pack_is_begun_that_would_be_given_up_as_well(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock.takes("test", 1.0)
     begun: list[int] = []
 
     def counted(runs: Sequence[RunConfig], *args: Any, **settings: Any) -> list[RunRecord]:
@@ -515,37 +547,25 @@ def test_a_pack_that_cannot_end_in_time_is_given_up(
 
     monkeypatch.setattr(runner, "train_pack", counted)
     run_corpus(replace(TINY, epochs=10_000), tmp_path, jobs=1, progress=True, pack=3, minutes=0.3)
-    assert load_corpus(tmp_path) == [] and begun == [3], "the next pack would be given up as well"
+    assert load_corpus(tmp_path) == [] and begun == [3]
     assert "3 runs were given up after" in " ".join(capsys.readouterr().out.split())
     run_corpus(replace(TINY, epochs=1), tmp_path / "short", jobs=1, progress=False, pack=3, minutes=0.3)
     assert len(load_corpus(tmp_path / "short")) == 6, "another call has another clock"
 
 
-def slow(monkeypatch: pytest.MonkeyPatch, method: str, calls: int, seconds: float) -> None:
-    """Lets the last one of so many calls of a stack's method take longer."""
-    real, count = getattr(Stack, method), itertools.count(1)
-
-    def wait(*args: Any) -> Any:
-        time.sleep(seconds * (next(count) == calls))
-        return real(*args)
-
-    monkeypatch.setattr(Stack, method, wait)
+def test_setting_up_a_pack_is_no_pace(data: ImageData, clock: Clock) -> None:
+    clock.takes("step", 2.0, 0.0)
+    clock.takes("test", 0.5)
+    some = [replace(config, epochs=5) for config in lenets()[:2]]
+    assert len(train_pack(some, data, device="cpu", deadline=clock.now() + 6)) == 2
 
 
-def test_setting_up_a_pack_is_no_pace(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow(monkeypatch, "step", 1, 2.0)
-    many = [replace(config, epochs=20) for config in lenets()[:2]]
-    assert len(train_pack(many, data, device="cpu", deadline=time.time() + 20)) == 2
-
-
-def test_a_pack_that_is_trained_is_kept_though_it_comes_late(
-    data: ImageData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow(monkeypatch, "test", 4, 8.0)
+def test_a_pack_that_is_trained_is_kept_though_it_comes_late(data: ImageData, clock: Clock) -> None:
+    clock.takes("test", 0.5, 0.5, 0.5, 8.0)
     few = [replace(config, epochs=4) for config in lenets()[:2]]
-    started = time.time()
-    assert len(train_pack(few, data, device="cpu", deadline=started + 7)) == 2
-    assert time.time() > started + 7
+    deadline = clock.now() + 7
+    assert len(train_pack(few, data, device="cpu", deadline=deadline)) == 2
+    assert clock.now() > deadline
 
 
 def test_memory_that_runs_out_is_not_held_by_recorded_steps(

@@ -5,6 +5,7 @@ import importlib
 import os
 import random
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,21 @@ def why_missing(module: str) -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fail rather than skip where what NNDYN_TEST_REQUIRES names (comma-separated) is missing."""
+    """Once for all workers of a session: a folder for what they share, and a look at what is installed."""
+    if not hasattr(config, "workerinput"):
+        share_a_folder(config)
+        refuse_to_skip()
+
+
+def share_a_folder(config: pytest.Config) -> None:
+    """For what every process of the tests would else train and fit anew (`shared` in digits_runs.py)."""
+    folder = tempfile.TemporaryDirectory(prefix="nndyn-tests-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["NNDYN_TEST_CACHE"] = folder.name
+
+
+def refuse_to_skip() -> None:
+    """Fail where what NNDYN_TEST_REQUIRES names (comma-separated) is missing."""
     required = [name for name in os.environ.get("NNDYN_TEST_REQUIRES", "").split(",") if name]
     missing = [reason for reason in map(why_missing, required) if reason]
     if missing:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import cache
 from math import ceil
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
+import joblib
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -19,6 +22,15 @@ from lightning_nndyn.tracing import rolled_graph
 
 BATCH = 48
 GOOD, DOOMED = 0.05, 1e-6  # learning rates
+
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def shared(work: Callable[P, R]) -> Callable[P, R]:
+    """Done once in a test session: its other processes read what came of it (a folder of conftest.py)."""
+    stored: Callable[P, R] = joblib.Memory(os.environ.get("NNDYN_TEST_CACHE"), verbose=0).cache(work)
+    return cast("Callable[P, R]", cache(stored))
 
 
 @cache
@@ -110,14 +122,14 @@ def history_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], f
     return history, curve.accuracies[-1]
 
 
-@cache
+@shared
 def _runs() -> list[tuple[list[Snapshot], Curve]]:
     """Half of them with learning rates that lead nowhere."""
     good, doomed = torch.linspace(0.02, 0.08, 12), torch.logspace(-6, -4, 12)
     return [run_of(lr, seed=100 + i) for i, lr in enumerate([*good.tolist(), *doomed.tolist()])]
 
 
-@cache
+@shared
 def predictor(curves: bool = False) -> Predictor:
     """Fitted to real runs; with `curves` it has models that read losses and accuracies as well."""
     histories, logged = zip(*_runs(), strict=True)

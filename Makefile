@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
+# Python compiles what it imports, and keeps it; pip would compile 25,000 files.
+INSTALL := $(PIP) install --no-compile
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
 TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna,loggers
@@ -32,7 +34,9 @@ help:  ## What can be made.
 demo: $(VENV)/demo.installed  ## Sweep LeNet on digits with the shipped predictor (under 5 minutes).
 	$(BIN)/nndyn demo
 
-test: lint types contract pytest  ## All that CI checks: lint, types, import contract, tests.
+# Tests wait for servers, clusters and processes a good part of their time: mypy's two minutes fit in between.
+test: lint contract  ## All that CI checks: lint, types, import contract, tests.
+	$(MAKE) -j2 types pytest
 
 lint: $(VENV)/test.installed  ## Style and docstrings.
 	$(BIN)/ruff check .
@@ -106,25 +110,25 @@ $(BIN)/python:
 
 # One environment serves all; a stamp says what is already in it. Editable: a change needs no new install.
 $(VENV)/demo.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -c constraints.txt -e '.[demo]'
+	$(INSTALL) -c constraints.txt -e '.[demo]'
 	touch $@
 
 $(VENV)/test.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -c constraints.txt -e '.[$(TEST_EXTRAS)]'
+	$(INSTALL) -c constraints.txt -e '.[$(TEST_EXTRAS)]'
 	touch $@ $(VENV)/demo.installed
 
 # torch-scatter compiles against the torch that is installed, so its build must see it. For the CPU alone unless
 # told otherwise: a CUDA build needs a toolkit of the same version as torch's (make test-scatter FORCE_ONLY_CPU=0).
 FORCE_ONLY_CPU ?= 1
 $(VENV)/scatter.installed: $(VENV)/test.installed
-	$(PIP) install setuptools wheel
-	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(PIP) install --no-build-isolation -c constraints.txt 'torch-scatter>=2.1'
+	$(INSTALL) setuptools wheel
+	FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) $(INSTALL) --no-build-isolation -c constraints.txt 'torch-scatter>=2.1'
 	touch $@
 
 # Its setup looks for torch, which a build environment of its own would not have.
 $(VENV)/deepspeed.installed: $(VENV)/test.installed
-	$(PIP) install setuptools wheel ninja
-	DS_BUILD_OPS=0 $(PIP) install --no-build-isolation -c constraints.txt 'deepspeed>=0.15'
+	$(INSTALL) setuptools wheel ninja
+	DS_BUILD_OPS=0 $(INSTALL) --no-build-isolation -c constraints.txt 'deepspeed>=0.15'
 	touch $@
 
 $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt

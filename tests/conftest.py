@@ -1,5 +1,6 @@
 """One thread, one seed, and what to do where an optional package is missing."""
 
+import gc
 import glob
 import importlib
 import os
@@ -61,6 +62,15 @@ def refuse_to_skip() -> None:
     missing = [reason for reason in map(why_missing, required) if reason]
     if missing:
         raise pytest.UsageError("NNDYN_TEST_REQUIRES: " + "; ".join(missing))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what the libraries are made of: a collection took most of a second."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # else some complain at the end that they have leaked
 
 
 @pytest.hookimpl(optionalhook=True)

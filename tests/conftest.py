@@ -6,6 +6,7 @@ import importlib
 import os
 import random
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         share_a_folder(config)
         refuse_to_skip()
+    if not config.getoption("numprocesses", None):  # the tests run in this process
+        start_lean_processes()
 
 
 def share_a_folder(config: pytest.Config) -> None:
@@ -54,6 +57,13 @@ def share_a_folder(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="nndyn-tests-")
     config.add_cleanup(folder.cleanup)
     os.environ["NNDYN_TEST_CACHE"] = folder.name
+
+
+def start_lean_processes() -> None:
+    """What tests start imports less than it might: some inherit this process's path, others its variables."""
+    lean = str(Path(__file__).with_name("lean"))
+    sys.path.append(lean)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), lean]))
 
 
 def refuse_to_skip() -> None:

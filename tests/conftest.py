@@ -18,7 +18,7 @@ import torch
 # The networks here are small: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
 # Processes that tests start have a core at most: threads that wait for one another there wait by spinning.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 # Ray's processes yield to all others unless told otherwise, and then wait for the tests beside them to end.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

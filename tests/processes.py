@@ -30,7 +30,7 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
         copies: how many.
         timeout: seconds after which all of them are killed, with what they have started: a deadlock.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
     started: list[subprocess.Popen[bytes]] = []
     with (folder / "output.txt").open("w") as output:

@@ -75,7 +75,7 @@ def nodes(path: str) -> Iterator[Nodes]:
     """An empty cluster whose workers find the modules in a folder."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path, as those of sockets must be
     before = dict(os.environ)
-    os.environ.update(_WATCHFUL, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", OMP_NUM_THREADS="1")
+    os.environ.update(_WATCHFUL, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
     os.environ.update(PYTHONPATH=os.pathsep.join([path, before.get("PYTHONPATH", "")]).rstrip(os.pathsep))
     os.environ.pop("RAY_ADDRESS", None)
     cluster = Nodes(folder)

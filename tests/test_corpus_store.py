@@ -296,7 +296,7 @@ if __name__ == "__main__":
 def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
     script = folder.parent / "train.py"
     script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, str(script)],
         env=environment,

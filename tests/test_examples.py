@@ -65,8 +65,7 @@ def test_race(tmp_path: Path) -> None:
 @pytest.mark.needs("ray")
 def test_ray_sweep(tmp_path: Path) -> None:
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
-    settings |= {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    printed = output(tmp_path, "ray_sweep.py", **settings)
+    printed = output(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **settings)
     assert printed.count("  finished") >= 10 and "  stopped" in printed
     assert "predicted final value" in printed
 

@@ -178,11 +178,7 @@ trainer(curve_reader(record=sys.argv[1]), Wait(), max_epochs=4).fit(Digits(valid
 
 
 def test_a_killed_run_leaves_a_whole_record_of_its_last_epoch(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path)]
     run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None

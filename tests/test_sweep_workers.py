@@ -27,7 +27,7 @@ def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[by
     script = Path(__file__).with_name("sweep_worker_script.py")
     command = [sys.executable, script, folder, name, url, str(TRIALS), str(hangs)]
     with (folder / f"{name}.txt").open("w") as output:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
         return subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import norm, t
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
@@ -253,6 +254,25 @@ def test_of_many_runs_the_latest_are_learned_from() -> None:
     runs = sweep(0, 230)
     assert fitted(runs).forecast(runs[0]).finished == 200
     assert fitted(runs).forecast(runs[0]) == fitted(runs[30:]).forecast(runs[0])
+
+
+def test_it_learns_on_one_thread_and_leaves_the_others_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    learn = SweepPredictor._learn
+
+    def watched(*arguments: Any) -> None:
+        found.append(blas_threads())
+        learn(*arguments)
+
+    monkeypatch.setattr(SweepPredictor, "_learn", watched)
+    with threadpool_limits(2, user_api="blas"):
+        fitted(sweep(0))
+        assert blas_threads() == {2}
+    assert found == [{1}]
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
 def test_a_planted_signal_is_found() -> None:

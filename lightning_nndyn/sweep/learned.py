@@ -12,6 +12,7 @@ from scipy.special import stdtr
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.policy import Decision, Policy, epochs_in_words
 from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.sweep.blas import one_blas_thread
 from lightning_nndyn.sweep.budget import limit_of, share_of_best
 from lightning_nndyn.sweep.forecast import Forecast
 from lightning_nndyn.sweep.inputs import GROUPS, Inputs
@@ -116,7 +117,8 @@ class SweepPredictor:
         stopped = sum(run.stopped for run in runs)
         self._seen = len(finished)
         begun = (len(finished) + stopped) * min(1.0, MOST / len(finished))
-        self._learn(finished[-MOST:], round(begun))
+        with one_blas_thread():
+            self._learn(finished[-MOST:], round(begun))
         return self
 
     @property

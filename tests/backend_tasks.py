@@ -9,7 +9,7 @@ Task = tuple[Path, int]
 
 
 def wait_for(*files: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not all(file.exists() for file in files):
         assert time.monotonic() < deadline, f"{files} did not appear"
         time.sleep(0.01)

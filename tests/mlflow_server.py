@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from processes import PATIENCE
+
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_PATIENCE = 180.0
-"""Seconds: it makes its tables first."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _free_port() -> int:
 
 
 def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()
         try:
@@ -62,4 +62,4 @@ def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
                 return
         except OSError:
             time.sleep(0.3)
-    raise AssertionError(f"no MLflow server after {_PATIENCE:g} s: {log.read_text()}")
+    raise AssertionError(f"no MLflow server after {PATIENCE} s: {log.read_text()}")

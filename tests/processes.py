@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,25 @@ needs_gloo = pytest.mark.skipif(
 )
 
 
-def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 840) -> None:
+PATIENCE = 300
+"""Seconds that tests wait for what takes ten on an idle machine."""
+
+
+def environment() -> dict[str, str]:
+    """This process's variables, for one that imports what this one can."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+
+
+def wait_until(happened: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
+    """Waits for what processes are to do; fails when one of them does, or when it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert all(process.poll() in (None, 0) for process in processes), "a process has failed"
+        assert time.monotonic() < deadline, f"nothing in {PATIENCE} seconds"
+        time.sleep(0.02)
+
+
+def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, timeout: float = 540) -> None:
     """Runs a script of this folder, several copies of it side by side, until all have ended.
 
     Args:
@@ -30,7 +50,6 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
         copies: how many.
         timeout: seconds after which all of them are killed, with what they have started: a deadlock.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
     started: list[subprocess.Popen[bytes]] = []
     with (folder / "output.txt").open("w") as output:
@@ -40,7 +59,7 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
                 started.append(
                     subprocess.Popen(
                         [*command, *map(str, (*own, *arguments))],
-                        env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True,
+                        env=environment(), cwd=folder, stdout=output, stderr=output, start_new_session=True,
                     )
                 )  # fmt: skip
             codes = [process.wait(timeout=timeout) for process in started]

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from processes import PATIENCE
 
 # A node that is gone is missed within seconds.
 _WATCHFUL = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "5"}
@@ -39,7 +40,7 @@ class Nodes:
             self._nodes.append(
                 subprocess.Popen([*command, *place, *node, *options], stdout=file, stderr=file)
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while "Ray runtime started" not in output.read_text():
             assert time.monotonic() < deadline and self._nodes[-1].poll() is None, output.read_text()
             time.sleep(0.1)

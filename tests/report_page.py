@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from processes import PATIENCE
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _VOID = {"br", "circle", "input", "link", "meta", "path", "rect"}
 
@@ -108,7 +110,7 @@ def look(
         *(["--blink-settings=preferredColorScheme=0"] if dark else []),
         (folder / "page.html").as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     found = re.search(r"<title>found:(.*?)</title>", done.stdout, re.S)
     assert found is not None, done.stdout[:300] + done.stderr[-2000:]
     return html.unescape(found[1]), [line for line in done.stderr.splitlines() if "CONSOLE" in line]

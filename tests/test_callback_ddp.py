@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
     predictor().save(folder / "digits")
     predictor(curves=True).save(folder / "curves")
-    run_script("ddp_script.py", folder, timeout=240)
+    run_script("ddp_script.py", folder)
     return folder
 
 

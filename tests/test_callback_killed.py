@@ -22,6 +22,7 @@ from callback_runs import BATCHES, rows, trainer, watcher
 from digits_runs import predictor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from processes import environment
 from test_callback_curve import Resumable
 
 from lightning_nndyn import Predictor
@@ -106,9 +107,8 @@ def main(folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     predictor(curves=True).save(folder / "curves")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=560)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=560)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 
 
 @pytest.mark.parametrize("missing", ["lightning", "pytorch_lightning"])
@@ -25,7 +26,7 @@ pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=callback, logger=False, en
            enable_progress_bar=False, enable_model_summary=False).fit(module_class(pl)(DOOMED))
 assert len(callback.history) == 6, callback.history
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=PATIENCE)
 
 
 def test_importing_us_redirects_nobodys_messages() -> None:
@@ -39,7 +40,7 @@ assert rank_zero.log is before and before.name.startswith("pytorch_lightning"), 
 found = [base for base in GraphDynamicsCallback.__mro__ if base.__name__ == "Callback"]
 assert found == [pytorch_lightning.Callback, lightning.pytorch.Callback]
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=PATIENCE)
 
 
 def test_without_lightning_the_import_says_what_to_install() -> None:
@@ -53,4 +54,4 @@ except ImportError as error:
 else:
     raise AssertionError("imported without Lightning")
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=PATIENCE)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from backend_tasks import Task, die_once, fail_beside_another, keep_to_itself, meet
+from processes import PATIENCE, wait_until
 
 from lightning_nndyn.corpus import load_corpus, run_corpus
 from lightning_nndyn.corpus.backends import outcomes
@@ -224,11 +224,11 @@ def test_ctrl_c_ends_the_cluster_that_was_started(
     with tempfile.TemporaryDirectory(prefix="ray-") as elsewhere:
         monkeypatch.setenv("RAY_TMPDIR", elsewhere)
         running = start(script, str(folder), backend)
-        wait_for_a_record(folder, running)
+        wait_until(lambda: list((folder / "runs").glob("run-*")), running)
         processes = psutil.Process(running.pid).children(recursive=True)
         os.killpg(running.pid, signal.SIGINT)
-        said, _ = running.communicate(timeout=60)
-        _, left = psutil.wait_procs(processes, timeout=20)
+        said, _ = running.communicate(timeout=PATIENCE)
+        _, left = psutil.wait_procs(processes, timeout=60)
     assert len(processes) >= 2 and left == [], said
     assert running.returncode != 0 and "give the same command again" in said
     assert len(load_corpus(folder)) >= 1
@@ -237,10 +237,3 @@ def test_ctrl_c_ends_the_cluster_that_was_started(
 def start(script: Path, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(script), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for_a_record(folder: Path, running: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not list((folder / "runs").glob("run-*")):
-        assert running.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import PATIENCE, environment, wait_until
 
 from lightning_nndyn.corpus import (
     GridPreset,
@@ -296,21 +296,13 @@ if __name__ == "__main__":
 def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
     script = folder.parent / "train.py"
     script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, str(script)],
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-
-
-def _wait_for_records(folder: Path, process: subprocess.Popen[str], count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(list((folder / "runs").glob("run-*"))) < count:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -319,9 +311,9 @@ def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signa
     folder = tmp_path / "corpus"
     process = _start(folder, jobs=2)
     try:
-        _wait_for_records(folder, process, 2)
+        wait_until(lambda: len(list((folder / "runs").glob("run-*"))) >= 2, process)
         os.killpg(process.pid, how)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -331,7 +323,7 @@ def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signa
     assert 2 <= len(before) < 12
     assert len(load_corpus(folder)) == len(before)  # all of them whole
     again = _start(folder, jobs=1)
-    said, _ = again.communicate(timeout=300)
+    said, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0 and f"{len(before)} of 12" in said
     after = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
     assert before.items() <= after.items() and len(after) == 12

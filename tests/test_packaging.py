@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
@@ -23,7 +24,12 @@ def run(*arguments: str, cwd: Path, path: Path | None = None) -> str:
     """Run this Python elsewhere and return what it prints; `path` comes first in its search for modules."""
     environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=200
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -81,7 +87,7 @@ def test_installed_package_finds_its_predictors(wheel: Path, tmp_path: Path) -> 
 
 def test_command_answers(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("nndyn"), "--help"]
-    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert shown.returncode == 0, shown.stderr
     assert "demo" in shown.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from callback_runs import BATCHES, Digits, curve_reader, outcome, times, trainer
 from digits_runs import DOOMED, GOOD, history_of, predictor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from processes import environment
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -30,8 +30,6 @@ from lightning_nndyn.callback.run_file import read_run, write_run
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation import fit_runs, load_runs, predict_checkpoints
-
-HERE = Path(__file__).parent
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -178,9 +176,8 @@ trainer(curve_reader(record=sys.argv[1]), Wait(), max_epochs=4).fit(Digits(valid
 
 
 def test_a_killed_run_leaves_a_whole_record_of_its_last_epoch(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path)]
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert any("waiting" in line for line in iter(run.stdout.readline, ""))
     run.send_signal(signal.SIGKILL)

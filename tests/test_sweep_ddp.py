@@ -26,7 +26,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
-    run_script("sweep_ddp_script.py", folder, free_port(), copies=2, timeout=240)
+    run_script("sweep_ddp_script.py", folder, free_port(), copies=2)
     return folder
 
 
@@ -67,6 +67,6 @@ def test_the_exception_is_raised_wherever_there_is_a_trial(folder: Path, trials:
 
 
 def test_spawned_processes_tell_the_objective_through_the_storage(tmp_path: Path) -> None:
-    run_script("sweep_spawn_script.py", tmp_path, timeout=240)
+    run_script("sweep_spawn_script.py", tmp_path)
     state, reason = json.loads((tmp_path / "last.json").read_text())
     assert state == "PRUNED" and reason.startswith("predicted final value")

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from postgres_server import postgres
+from processes import PATIENCE, environment, wait_until
 
 if TYPE_CHECKING:
     import optuna
@@ -23,19 +23,11 @@ TRIALS, HANGS = 22, 4
 
 
 def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(map(str, sys.path))
     script = Path(__file__).with_name("sweep_worker_script.py")
     command = [sys.executable, script, folder, name, url, str(TRIALS), str(hangs)]
     with (folder / f"{name}.txt").open("w") as output:
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
-        return subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
-
-
-def until(condition: object, seconds: float, *workers: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline and all(one.poll() in (None, 0) for one in workers)
-        time.sleep(0.1)
+        own = {**environment(), "PYTHONHASHSEED": "0"}
+        return subprocess.Popen(command, env=own, cwd=folder, stdout=output, stderr=output)
 
 
 def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -54,15 +46,15 @@ def test_a_worker_that_is_killed_loses_nothing_but_its_trial(tmp_path: Path) -> 
         study = optuna.create_study(storage=storage, study_name="workers", direction="maximize")
         victim, steady = worker(tmp_path, "victim", url, HANGS), worker(tmp_path, "steady", url, 0)
         try:
-            until((tmp_path / "hangs").exists, 120, victim, steady)
+            wait_until((tmp_path / "hangs").exists, victim, steady)
             os.kill(victim.pid, signal.SIGKILL)
-            assert steady.wait(timeout=150) == 0, (tmp_path / "steady.txt").read_text()
+            assert steady.wait(timeout=PATIENCE) == 0, (tmp_path / "steady.txt").read_text()
         finally:
             for process in (victim, steady):
                 process.kill()
                 process.wait()
         # The steady one fails it as its next trial begins, unless it has ended before the heart was missed.
-        until(lambda: not running(study), 60)
+        wait_until(lambda: not running(study))
         trials = study.trials
     by = {name: [t for t in trials if t.user_attrs["worker"] == name] for name in ("victim", "steady")}
     lost = [trial for trial in trials if trial.state.name not in ("COMPLETE", "PRUNED")]

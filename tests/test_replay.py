@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -443,14 +444,18 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
     page = tmp_path / "out" / "replay.md"
     page.write_text(page.read_text().replace("<!-- begin", "# By hand\n\n<!-- begin"))
     written = (tmp_path / "out" / "replay.json").read_bytes()
+    for lost in ("cache", "out/figures"):  # what is published is kept, too, as in a fresh clone
+        shutil.rmtree(tmp_path / lost)
     assert small(folder=tmp_path).exit_code == 0 and set(Counter(played).values()) == {2}
     assert (tmp_path / "out" / "replay.json").read_bytes() == written
+    assert small("--seed", "1", folder=tmp_path).exit_code == 0 and set(Counter(played).values()) == {4}
+    assert (tmp_path / "out" / "replay.json").read_bytes() != written
     assert page.read_text().startswith("# By hand\n") and "| no stopping | 100.0 | 0.00 |" in page.read_text()
     assert (tmp_path / "out" / "figures" / "replay.png").stat().st_size > 20_000
 
     content = json.loads(written)
     assert (content["sweeps"], content["size"]) == (3, 12)
-    keys = {"corpus", "band", "policy", "epochs_share", "regret", "good_stopped", "best_kept"}
+    keys = {"corpus", "band", "policy", "epochs_share", "regret", "good_stopped", "best_kept", "part"}
     assert all(set(row) == keys for row in content["rows"])
     assert (
         len(content["rows"])
@@ -466,7 +471,7 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
 
 def test_the_fewest_epochs_at_equal_regret_are_found_on_either_side() -> None:
     def outcome(policy: str, epochs: float, regret: float, ours: bool) -> Outcome:
-        return Outcome("c", "all", policy, epochs, regret, 0.0, 1.0, policy, ours, 0.0)
+        return Outcome("c", "all", policy, epochs, regret, 0.0, 1.0, policy, ours, "", 0.0)
 
     outcomes = [
         outcome("all", 1.0, 0.0, False),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import joblib
 from lightning_nndyn import __version__
 from lightning_nndyn.evaluation.collection import Collection
 from lightning_nndyn.evaluation.compare import BANDS, FOLDS
-from lightning_nndyn.evaluation.parts import Parts, fingerprint
+from lightning_nndyn.evaluation.parts import Parts, fingerprint, part_key
 from lightning_nndyn.evaluation.replay.entrants import entrants
 from lightning_nndyn.evaluation.replay.held_out import (
     RATES,
@@ -23,7 +23,7 @@ from lightning_nndyn.evaluation.replay.held_out import (
     judge_unknown,
     unknown_policies,
 )
-from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
+from lightning_nndyn.evaluation.replay.outcome import Outcome, counted, known_outcomes
 from lightning_nndyn.evaluation.replay.page import Subject, write
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
 from lightning_nndyn.evaluation.replay.runs import Run, corpus_runs, sweeps
@@ -47,6 +47,46 @@ class _Band:
         return sweeps(runs, self.subject.band, self.count, self.size, self.seed)
 
 
+@dataclass(frozen=True)
+class _Play:
+    """A way of stopping on the sweeps of one band."""
+
+    band: _Band
+    policy: SweepPolicy
+
+    @property
+    def name(self) -> str:
+        subject = self.band.subject
+        return f"{subject.corpus} {subject.band} {name_of(self.policy)}"
+
+    @property
+    def settings(self) -> str:
+        band = self.band
+        return repr(
+            [__version__, band.fingerprint, band.subject.band, self.policy, band.count, band.size, band.seed]
+        )
+
+    @property
+    def key(self) -> str:
+        return part_key(self.name, self.settings)
+
+    def outcome(self, kept: Parts) -> Outcome | None:
+        """What came out; None where time was up."""
+        numbers = kept.get(self.name, self.settings, lambda: counted(self.policy, self.band.sweeps()))
+        if numbers is None:
+            return None
+        subject, policy = self.band.subject, self.policy
+        return Outcome(
+            corpus=subject.corpus,
+            band=subject.band,
+            policy=name_of(policy),
+            family=policy.family,
+            ours=policy.ours,
+            part=self.key,
+            **numbers,
+        )
+
+
 def replay_sweeps(
     corpora: Sequence[Path | str],
     output: Path | str,
@@ -63,7 +103,8 @@ def replay_sweeps(
 
     Writes `replay.json` (the rows), `replay.md` (their tables; text around the two marks in an existing file
     stays) and `figures/replay.png`. The same arguments give the same files. What is finished is kept in
-    `cache`, so that a replay that was cut goes on; delete it after a change of the code.
+    `cache`, so that a replay that was cut goes on; and what `replay.json` in `output` has of the same corpora
+    and settings is not played again: a corpus more costs what is new. After a change of the code delete both.
 
     Args:
         corpora: corpus folders or parquet files.
@@ -86,21 +127,22 @@ def replay_sweeps(
         MissingExtraError: optuna, pyarrow (for parquet) or matplotlib is not installed.
     """
     kept = Parts.within(cache, minutes)
+    known = known_outcomes(Path(output) / "replay.json")
     found: dict[Subject, list[Outcome | None]] = {}
     bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    work = [(band, policy, kept) for band in bands for policy in entrants()]
-    for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
-        found.setdefault(band.subject, []).append(_told(outcome, said))
+    work = [_Play(band, policy) for band in bands for policy in entrants()]
+    for outcome, play in zip(_played(work, kept, known, jobs, said), work, strict=True):
+        found.setdefault(play.band.subject, []).append(outcome)
     folds = _folds(bands, kept, seed, jobs, said)
     unknown = _unknown(bands, kept, seed, jobs, said)
     work = [
-        (band, policy, kept)
+        _Play(band, policy)
         for band in bands
         if band.path in folds and band.path in unknown
         for policy in (*held_out_policies(folds[band.path]), *unknown_policies(unknown[band.path]))
     ]
-    for outcome, (band, *_) in zip(_parallel(jobs, _replayed, work), work, strict=True):
-        found[band.subject].append(_told(outcome, said))
+    for outcome, play in zip(_played(work, kept, known, jobs, said), work, strict=True):
+        found[play.band.subject].append(outcome)
     outcomes = [outcome for own in found.values() for outcome in own if outcome is not None]
     if min(len(folds), len(unknown)) < len({band.path for band in bands}) or any(
         None in own for own in found.values()
@@ -127,25 +169,19 @@ def _parallel(jobs: int, function: Callable[..., Any], work: Iterable[tuple[Any,
     yield from parallel(joblib.delayed(function)(*arguments) for arguments in work)
 
 
-def _replayed(band: _Band, policy: SweepPolicy, kept: Parts) -> Outcome | None:
-    subject, name = band.subject, name_of(policy)
-    settings = [__version__, band.fingerprint, subject.band, policy, band.count, band.size, band.seed]
-    part = kept.get(
-        f"{subject.corpus} {subject.band} {name}",
-        repr(settings),
-        lambda: counted(policy, band.sweeps()),
-    )
-    return None if part is None else Outcome(corpus=subject.corpus, band=subject.band, **part)
-
-
-def _told(outcome: Outcome | None, said: Said) -> Outcome | None:
-    if outcome is not None:
-        one = outcome
-        said(
-            f"{one.corpus}, {one.band}: {one.policy}: {one.epochs_share:.1%} of the epochs, "
-            f"regret {100 * one.regret:.2f} points ({one.seconds:.1f} s)"
-        )
-    return outcome
+def _played(
+    work: Sequence[_Play], kept: Parts, known: Mapping[str, dict[str, Any]], jobs: int, said: Said
+) -> Iterator[Outcome | None]:
+    """What came out, in order; None where time was up."""
+    kept = replace(kept, known=known)
+    plays = [(play, kept.only(play.key)) for play in work]
+    for one in _parallel(jobs, _Play.outcome, plays):
+        if one is not None:
+            said(
+                f"{one.corpus}, {one.band}: {one.policy}: {one.epochs_share:.1%} of the epochs, "
+                f"regret {100 * one.regret:.2f} points ({one.seconds:.1f} s)"
+            )
+        yield one
 
 
 def _folds(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, list[Fold]]:

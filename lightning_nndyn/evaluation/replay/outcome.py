@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
+from lightning_nndyn.evaluation.replay.policies import SweepPolicy
 from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.runs import Run
 
 _DIGITS = 5
+_COUNTED = ("epochs_share", "regret", "good_stopped", "best_kept")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Outcome:
         best_kept: share of the sweeps whose best run was not stopped.
         family: see `SweepPolicy`.
         ours: whether it is one of this package.
+        part: the key by which it is known as finished, see `lightning_nndyn.evaluation.parts`.
         seconds: that it took.
     """
 
@@ -42,6 +46,7 @@ class Outcome:
     best_kept: float
     family: str
     ours: bool
+    part: str
     seconds: float
 
     def row(self) -> dict[str, Any]:
@@ -51,20 +56,26 @@ class Outcome:
 
 
 def counted(policy: SweepPolicy, sweeps: Sequence[Sequence[Run]]) -> dict[str, Any]:
-    """The numbers of an `Outcome`, and its policy."""
+    """The numbers of an `Outcome`, by name."""
     each = [_one(policy, runs) for runs in sweeps]
     shares, regrets, stopped, good, kept = (
         np.array(column, dtype=np.float64) for column in zip(*each, strict=True)
     )
     return {
-        "policy": name_of(policy),
         "epochs_share": round(float(shares.mean()), _DIGITS),
         "regret": round(float(regrets.mean()), _DIGITS),
         "good_stopped": round(float(stopped.sum() / good.sum()), _DIGITS) if good.any() else None,
         "best_kept": round(float(kept.mean()), _DIGITS),
-        "family": policy.family,
-        "ours": policy.ours,
     }
+
+
+def known_outcomes(file: Path) -> dict[str, dict[str, Any]]:
+    """The numbers that a replay has written, by their parts; nothing where there is no such file."""
+    try:
+        rows = json.loads(file.read_text())["rows"]
+        return {row["part"]: {name: row[name] for name in _COUNTED} | {"seconds": 0.0} for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _one(policy: SweepPolicy, runs: Sequence[Run]) -> tuple[float, float, int, int, bool]:

@@ -7,12 +7,14 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata, wilcoxon
 from test_evaluation_trust import made_up
 from typer.testing import CliRunner
 
@@ -37,13 +39,13 @@ from lightning_nndyn.evaluation.replay.policies import (
     NoStopping,
     Patience,
     Pruner,
-    Wilcoxon,
     name_of,
 )
 from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.runs import Run, sweeps
 from lightning_nndyn.evaluation.replay.surrogate import Surrogate
+from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon, chance
 from lightning_nndyn.evaluation.trust import held_out_folds
 from lightning_nndyn.predictor import Curve, model
 
@@ -79,14 +81,14 @@ SLOW, FAST, BAD, LATE = (
 FOUR = [SLOW, FAST, BAD, LATE]
 
 
-def random_runs(count: int, epochs: int = 8, seed: int = 0) -> list[Run]:
+def random_runs(count: int, epochs: int = 8, seed: int = 0, digits: int = 9) -> list[Run]:
     """Curves that rise to their ends, each at its own speed."""
     random = np.random.default_rng(seed)
     steps = np.arange(1, epochs + 1)
     return [
         run(
             place,
-            (end * (1 - np.exp(-steps / speed)) + 0.02 * random.random(epochs)).tolist(),
+            (end * (1 - np.exp(-steps / speed)) + 0.02 * random.random(epochs)).round(digits).tolist(),
             rate=float(end),
         )
         for place, (end, speed) in enumerate(
@@ -246,13 +248,37 @@ def test_percentiles_equal_optuna_driven_by_hand(kept: int) -> None:
 
 
 @pytest.mark.needs("optuna")
-def test_pairs_tell_the_wilcoxon_pruner_all_it_wants_to_know() -> None:
+@pytest.mark.parametrize("digits", [9, 2, 1])
+def test_pairs_tell_the_wilcoxon_pruner_all_it_wants_to_know(digits: int) -> None:
+    tied = [0.1, -0.1, -0.3, -0.3]
+    if digits < 9 and wilcoxon(tied, alternative="less", zero_method="zsplit").pvalue != by_all_signs(tied):
+        pytest.skip("this SciPy approximates where values tie")
     policy = Wilcoxon()
     for seed in range(3):
-        order = random_runs(25, seed=1)
+        order = random_runs(25, seed=1, digits=digits)
         np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
         whole = pruner_epochs("wilcoxon", [one.curve for one in order], 0)
         assert policy.epochs(order) == whole and min(whole) < 8
+
+
+def by_all_signs(differences: list[float]) -> float:
+    """Wilcoxon's p-value by its definition."""
+    ranks = rankdata(np.abs(differences))
+    observed = ranks[np.array(differences) > 0].sum()
+    moved = ranks[np.array(differences) != 0]
+    sums = [sum(signs * moved) for signs in product((0, 1), repeat=len(moved))]
+    return float(np.mean(np.array(sums) <= observed))
+
+
+@pytest.mark.parametrize("digits", [9, 1, 0])
+def test_wilcoxons_chance_is_a_share_of_all_signs(digits: int) -> None:
+    rng = np.random.default_rng(0)
+    for count in range(2, 11):
+        differences = [float(value) for value in rng.normal(-0.5, 1, count).round(digits)]
+        assert chance(differences) == pytest.approx(by_all_signs(differences), abs=1e-12)
+    assert chance([0.0, 0.0]) == 1
+    many = [-value for value in range(1, 21)]
+    assert chance(many) == pytest.approx(2.0**-20)
 
 
 @pytest.mark.needs("optuna")

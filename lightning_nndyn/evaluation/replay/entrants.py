@@ -9,10 +9,10 @@ from lightning_nndyn.evaluation.replay.policies import (
     Patience,
     Pruner,
     SweepPolicy,
-    Wilcoxon,
 )
 from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.surrogate import Surrogate
+from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon
 
 PATIENCES = (3, 10)
 """Epochs without a better accuracy; 10 is the paper's."""

@@ -6,7 +6,6 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Protocol
 
 from lightning_nndyn.corpus.record import patience_epoch
@@ -100,32 +99,6 @@ class Pruner:
         seed = zlib.crc32(repr([run.place for run in runs]).encode())
         ends = pruner_epochs(self.name, [run.curve for run in runs], seed, **self.arguments)
         return [min(float(end), run.epochs) for run, end in zip(runs, ends, strict=True)]
-
-
-@dataclass(frozen=True)
-class Wilcoxon:
-    """Optuna's WilcoxonPruner, which looks at nothing but a run and the best of those that have finished."""
-
-    family: str = "WilcoxonPruner"
-    setting: str = ""
-    ours: bool = False
-
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
-        """See `SweepPolicy`."""
-        best = runs[0]
-        ends = [runs[0].epochs]
-        for run in runs[1:]:
-            end = _against(tuple(best.curve), tuple(run.curve))
-            ends.append(min(float(end), run.epochs))
-            if end == len(run.curve) and run.accuracy > best.accuracy:
-                best = run
-        return ends
-
-
-@cache  # with ties the test takes up to a second, and pairs of runs meet in many sweeps
-def _against(best: tuple[float, ...], curve: tuple[float, ...]) -> int:
-    """After how many epochs a run is ended whose sweep has this best one so far."""
-    return pruner_epochs("wilcoxon", [best, curve], 0)[1]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def _mean(curve: _Curve) -> float:
 
 
 def chance(differences: Sequence[float]) -> float:
-    """The p-value of Wilcoxon's signed-rank test for differences that are no lower than zero (zeros split).
+    """The p-value of Wilcoxon's signed-rank test for differences below zero (one-sided, zeros split).
 
     Each difference is as likely to have the one sign as the other: of all ways to choose them, how many give
     positive ones a sum of ranks as small. Counted by the sum, the ranks doubled, as tied ones may be halves.

@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-# Python compiles what it imports, and keeps it; pip would compile 25,000 files.
+# Python compiles what it imports, and keeps it: pip would compile 25,000 files. Where the environment forbids Python
+# to keep it, as container images do, each of the tests' processes would compile everything again.
 INSTALL := $(PIP) install --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
 TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna,loggers

@@ -41,7 +41,6 @@ from lightning_nndyn.evaluation.replay.policies import (
     Pruner,
     name_of,
 )
-from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
 from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.runs import Run, sweeps
 from lightning_nndyn.evaluation.replay.surrogate import Surrogate
@@ -230,26 +229,35 @@ def test_percentiles_equal_optuna_driven_by_hand(kept: int) -> None:
     import optuna
 
     for order in (random_runs(30), random_runs(30)[::-1]):
-        study = optuna.create_study(direction="maximize", pruner=optuna.pruners.PercentilePruner(kept))
-        expected = []
-        for one in order:
-            trial = study.ask()
-            for epoch, value in enumerate(one.curve, start=1):
-                trial.report(value, epoch)
-                if trial.should_prune():
-                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                    break
-            else:
-                study.tell(trial, one.accuracy)
-            expected.append(float(epoch))
+        expected = by_hand(optuna.pruners.PercentilePruner(kept), order)
         policy = Pruner("percentile", "PercentilePruner", f"{kept} %", {"percentile": kept})
         assert policy.epochs(order) == expected
         assert 1 <= min(expected) < 8
 
 
+def by_hand(pruner: Any, order: list[Run]) -> list[float]:
+    """After how many epochs Optuna ends each run."""
+    import optuna
+
+    study, ends = optuna.create_study(direction="maximize", pruner=pruner), []
+    for one in order:
+        trial = study.ask()
+        for epoch, value in enumerate(one.curve, start=1):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, one.accuracy)
+        ends.append(float(epoch))
+    return ends
+
+
 @pytest.mark.needs("optuna")
 @pytest.mark.parametrize("digits", [9, 2, 1])
 def test_pairs_tell_the_wilcoxon_pruner_all_it_wants_to_know(digits: int) -> None:
+    import optuna
+
     tied = [0.1, -0.1, -0.3, -0.3]
     if digits < 9 and wilcoxon(tied, alternative="less", zero_method="zsplit").pvalue != by_all_signs(tied):
         pytest.skip("this SciPy approximates where values tie")
@@ -257,7 +265,7 @@ def test_pairs_tell_the_wilcoxon_pruner_all_it_wants_to_know(digits: int) -> Non
     for seed in range(3):
         order = random_runs(25, seed=1, digits=digits)
         np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
-        whole = pruner_epochs("wilcoxon", [one.curve for one in order], 0)
+        whole = by_hand(optuna.pruners.WilcoxonPruner(), order)
         assert policy.epochs(order) == whole and min(whole) < 8
 
 

@@ -19,7 +19,6 @@ _CLASSES = {
     "percentile": "PercentilePruner",
     "asha": "SuccessiveHalvingPruner",
     "hyperband": "HyperbandPruner",
-    "wilcoxon": "WilcoxonPruner",
 }
 
 
@@ -29,7 +28,7 @@ def pruner_epochs(
     """After how many epochs a pruner ends each run, when they are trained one after the other.
 
     Args:
-        name: "median", "percentile", "asha", "hyperband" or "wilcoxon".
+        name: "median", "percentile", "asha" or "hyperband".
         curves: validation accuracy after each epoch, in the order of training; gaps are passed over.
         seed: tells Hyperband's brackets apart.
         settings: arguments of Optuna's class; its defaults unless given, but for the first epoch as the least

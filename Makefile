@@ -49,7 +49,7 @@ types: $(VENV)/test.installed  ## Static types.
 contract: $(VENV)/test.installed  ## Which module may import which.
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/test_centrality.py -k degree" picks some.
+pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/graph/test_centrality.py -k degree" picks some.
 	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-programs:  ## Install the PostgreSQL server that tests start, where this is Debian and you are root.
@@ -64,7 +64,7 @@ test-scatter: $(VENV)/scatter.installed  ## The tests with torch-scatter, compil
 	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),torch_scatter $(BIN)/python -m pytest $(ARGS)
 
 test-deepspeed: $(VENV)/deepspeed.installed  ## The tests with DeepSpeed, which compiles a part of itself for the CPU.
-	NNDYN_TEST_REQUIRES=deepspeed $(BIN)/python -m pytest tests/test_callback_deepspeed.py $(ARGS)
+	NNDYN_TEST_REQUIRES=deepspeed $(BIN)/python -m pytest tests/callback/test_deepspeed.py $(ARGS)
 
 test-oldest: $(VENV)-oldest/installed  ## The tests with the oldest versions we promise (PYTHON=python3.10).
 	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES) $(VENV)-oldest/bin/python -m pytest $(ARGS)

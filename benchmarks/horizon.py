@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.fitting import LOW_SHARE
-from lightning_nndyn.evaluation.trust import METHODS, follow
-from lightning_nndyn.policy import Policy
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import METHODS, follow
+from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Predictor
-from lightning_nndyn.predictor.runs import relative_accuracies
+from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.predictor.training_set import relative_accuracies
 
 
 def stops(predictor: Predictor, runs: Collection, kind: str) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.graph.rolled import RolledGraph
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_nndyn.corpus import ImageData, RunConfig
-from lightning_nndyn.corpus.batches import EpochPlan, EpochPlanner
-from lightning_nndyn.corpus.networks import build_network
 from lightning_nndyn.corpus.packing import MODES
 from lightning_nndyn.corpus.packing.members import out_of_memory
 from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.stack import Stack
-from lightning_nndyn.corpus.run import Run
-from lightning_nndyn.corpus.training import make_optimizer
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.corpus.training.batches import EpochPlan, EpochPlanner
+from lightning_nndyn.corpus.training.network import build_network
+from lightning_nndyn.corpus.training.recorder import Run
+from lightning_nndyn.corpus.training.train import make_optimizer
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 WARM_UP = 5  # steps, in which graphs are recorded and algorithms chosen
 

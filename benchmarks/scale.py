@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lightning_nndyn as nd
-from lightning_nndyn.blocks import Block
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph import RolledGraph, Stream
-from lightning_nndyn.signature import SnapshotTaker
-from lightning_nndyn.tracing import LayerTracer, Topology
+from lightning_nndyn.graph.blocks import Block
+from lightning_nndyn.graph.rolled import RolledGraph, Stream
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
+from lightning_nndyn.signature.snapshot import SnapshotTaker
 
 PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 MIB = 1 << 20

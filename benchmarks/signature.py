@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import lightning_nndyn as nd
-from lightning_nndyn.graph import RolledGraph
+from lightning_nndyn.graph.rolled import RolledGraph
 
 TOL = 1e-6
 

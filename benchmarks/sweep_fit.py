@@ -21,7 +21,7 @@ from contextlib import nullcontext
 import numpy as np
 from sweep_scale import noisy, recorded
 
-import lightning_nndyn.sweep.learned as learned
+import lightning_nndyn.sweep.predictor as learned
 from lightning_nndyn.sweep import SweepPredictor, SweepRun
 
 WAYS = {"one thread": learned.one_blas_thread, "all threads": nullcontext}

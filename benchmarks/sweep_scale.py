@@ -29,9 +29,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.integrations.optuna import OptunaMember
-from lightning_nndyn.integrations.optuna_runs import READING, step_of, text_of
+from lightning_nndyn.integrations.optuna_storage import READING, step_of, text_of
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from sweep_scale import AT, noisy, recorded
 
 from lightning_nndyn.integrations import ray as integration
 from lightning_nndyn.integrations.ray import RayMember, end_sweep
-from lightning_nndyn.integrations.ray_runs import actor_of, plain_of, ray
+from lightning_nndyn.integrations.ray_actor import actor_of, plain_of, ray
 from lightning_nndyn.sweep import SweepPredictor, SweepRun, shared_predictor
 
 SWEEP, AROUND = "scale", 20

@@ -19,27 +19,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn import errors
-from lightning_nndyn.aggregators import AGGREGATORS, summarize
-from lightning_nndyn.centrality import EigenvectorCentrality, eigenvector_centrality, weighted_degree
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.registry import register_layer
-from lightning_nndyn.signature import SIGNATURE_VERSION, STATISTICS, Snapshot, SnapshotTaker, temporal
-from lightning_nndyn.tracing import LayerTracer, rolled_graph
+from lightning_nndyn.graph.centrality import (
+    EigenvectorCentrality,
+    eigenvector_centrality,
+    weighted_degree,
+)
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.statistics import AGGREGATORS, summarize
+from lightning_nndyn.graph.tracing.custom_layers import register_layer
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
+from lightning_nndyn.signature.snapshot import (
+    SIGNATURE_VERSION,
+    STATISTICS,
+    Snapshot,
+    SnapshotTaker,
+    temporal,
+)
 
 __version__ = "0.1.0"
 
 # Imported at first use: Lightning and scikit-learn take seconds, and the graph needs neither.
 _LAZY = {
     "GraphDynamicsCallback": "callback",
-    "Decision": "policy",
-    "Policy": "policy",
+    "Decision": "predictor.policy",
+    "Policy": "predictor.policy",
     "Predictor": "predictor",
     "Training": "predictor",
     "Verdict": "predictor",
     "list_predictors": "predictor",
     "load_predictor": "predictor",
-    "models": "",
-    "unrolled_graph": "unrolled",
+    "models": "corpus",
+    "unrolled_graph": "graph.unrolled",
 }
 
 __all__ = [
@@ -71,11 +81,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lightning_nndyn import models
     from lightning_nndyn.callback import GraphDynamicsCallback
-    from lightning_nndyn.policy import Decision, Policy
+    from lightning_nndyn.corpus import models
+    from lightning_nndyn.graph.unrolled import unrolled_graph
     from lightning_nndyn.predictor import Predictor, Training, Verdict, list_predictors, load_predictor
-    from lightning_nndyn.unrolled import unrolled_graph
+    from lightning_nndyn.predictor.policy import Decision, Policy
 
 
 def __getattr__(name: str) -> Any:
@@ -83,8 +93,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = _LAZY[name]
-    return getattr(import_module(f"{__name__}.{home}"), name) if home else import_module(f"{__name__}.{name}")
+    home = import_module(f"{__name__}.{_LAZY[name]}")
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

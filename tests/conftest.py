@@ -1,11 +1,8 @@
 """One thread, one seed, and what to do where an optional package is missing."""
 
 import gc
-import glob
-import importlib
 import os
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from requirements import why_missing
 
 # The networks here are small: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
@@ -22,27 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Ray's processes yield to all others unless told otherwise, and then wait for the tests beside them to end.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-STARTING_RAY = ("test_corpus_backends.py", "test_examples.py", "test_sweep_ray.py")
-
-
-def find_program(name: str) -> str | None:
-    """Where a program is; Debian keeps those of a PostgreSQL server off the path."""
-    return shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
-
-
-def why_missing(module: str) -> str | None:
-    """Why a module cannot be imported, or a ``program:NAME`` not be run; None where it can be.
-
-    A package may be there and still fail: torchvision built for another torch raises RuntimeError.
-    """
-    if module.startswith("program:"):
-        name = module.removeprefix("program:")
-        return None if find_program(name) else f"there is no program {name} (make test-programs installs it)"
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        return f"{module} cannot be imported ({type(error).__name__}: {error})"
-    return None
+STARTING_RAY = ("corpus/test_backends.py", "test_examples.py", "integrations/test_ray.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,9 +41,10 @@ def share_a_folder(config: pytest.Config) -> None:
 
 def start_lean_processes() -> None:
     """What tests start imports less than it might: some inherit this process's path, others its variables."""
-    lean = str(Path(__file__).with_name("lean"))
-    sys.path.append(lean)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), lean]))
+    support = Path(__file__).with_name("support")
+    sys.path.append(str(support / "lean"))
+    paths = [os.environ.get("PYTHONPATH"), str(support), str(support / "lean")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 def refuse_to_skip() -> None:
@@ -97,7 +76,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if Path(file).name in STARTING_RAY else file
+            return "ray" if file.endswith(STARTING_RAY) else file
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from mlflow_server import QUIET
+from paths import EXAMPLES
 from wandb_file import read
 
 from lightning_nndyn.callback.run_file import read_run
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_digits(tmp_path: Path) -> None:

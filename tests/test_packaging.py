@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from processes import PATIENCE
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_nndyn"
 SHIPPED = ROOT / "pretrained_predictors"
 _LOGGERS = "tensorboard wandb mlflow"

@@ -9,6 +9,6 @@ and `audit` tells from finished runs how often the decisions are wrong. In a swe
 its finished runs judge.
 """
 
-from lightning_nndyn.callback.hooks import GraphDynamicsCallback
+from lightning_nndyn.callback.callback import GraphDynamicsCallback
 
 __all__ = ["GraphDynamicsCallback"]

@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_nndyn.callback.audit import SWITCHED_OFF, why_spared
-from lightning_nndyn.callback.clock import clock_of
-from lightning_nndyn.callback.course import Course
+from lightning_nndyn.callback.decision import Judge, name_of
+from lightning_nndyn.callback.epochs import clock_of
 from lightning_nndyn.callback.fit import Fit
-from lightning_nndyn.callback.judge import Judge, name_of
-from lightning_nndyn.callback.keeper import FINISHED, INTERRUPTED, STOPPED, Keeper, record_folder
+from lightning_nndyn.callback.graph_reader import Watch
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.reading import read_start
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.record_writer import FINISHED, INTERRUPTED, STOPPED, Keeper, record_folder
 from lightning_nndyn.callback.schedule import check_length, check_times
-from lightning_nndyn.callback.sweeping import AUDIT_SHARE, Place, check_share, drawn_to_finish, leave
-from lightning_nndyn.callback.trainer import (
+from lightning_nndyn.callback.session import Course
+from lightning_nndyn.callback.trainer_state import (
     at_full_length,
     loss_parts,
     training_of,
     watched,
 )
-from lightning_nndyn.callback.watch import Watch
-from lightning_nndyn.policy import Policy
+from lightning_nndyn.callback.trial import AUDIT_SHARE, Place, check_share, drawn_to_finish, leave
+from lightning_nndyn.graph.tracing.tracer import Topology, check_topology
 from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor.policy import Policy
 from lightning_nndyn.sweep import SweepPredictor
-from lightning_nndyn.tracing import Topology, check_topology
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

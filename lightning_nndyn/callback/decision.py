@@ -11,9 +11,9 @@ from typing import Any
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor, load_predictor
 from lightning_nndyn.predictor.fitting import FUSED, WEIGHTS
+from lightning_nndyn.predictor.policy import Policy
 
 
 @dataclass

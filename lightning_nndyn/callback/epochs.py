@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightning_nndyn.callback.schedule import Schedule, Stretches
-from lightning_nndyn.callback.trainer import batches_per_step, broken_off, has_validation
+from lightning_nndyn.callback.trainer_state import batches_per_step, broken_off, has_validation
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_nndyn.callback.clock import Clock
-from lightning_nndyn.callback.judge import Judge
-from lightning_nndyn.callback.keeper import Keeper
-from lightning_nndyn.callback.watch import Watch
+from lightning_nndyn.callback.decision import Judge
+from lightning_nndyn.callback.epochs import Clock
+from lightning_nndyn.callback.graph_reader import Watch
+from lightning_nndyn.callback.record_writer import Keeper
 from lightning_nndyn.errors import NNDynWarning
 
 if TYPE_CHECKING:

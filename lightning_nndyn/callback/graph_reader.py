@@ -14,8 +14,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.errors import NNDynError
-from lightning_nndyn.signature import Snapshot, SnapshotTaker
-from lightning_nndyn.tracing import LayerTracer, Topology
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
+from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
 
 
 class _CarefulTracer(LayerTracer):

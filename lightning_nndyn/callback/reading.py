@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
 
 
 def read_start(fit: Fit, record: Record) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_nndyn.policy import Decision
 from lightning_nndyn.predictor import Curve, Training, Verdict
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.policy import Decision
+from lightning_nndyn.signature.snapshot import Snapshot
 
 _STATE_VERSION = 2
 _UNDECIDED = Decision(stop=False, reason="no verdict yet", epoch=0.0)

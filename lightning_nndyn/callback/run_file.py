@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import write_whole
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.files import write_whole
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
 
 FORMAT = 1
 PATTERN = "nndyn-*.json"

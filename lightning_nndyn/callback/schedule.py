@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lightning_nndyn.signature import DEFAULT_TIMES, batch_of
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, batch_of
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_nndyn.callback.dashboards import Story, show
 from lightning_nndyn.callback.fit import Fit
-from lightning_nndyn.callback.keeper import INTERRUPTED, RUNNING
+from lightning_nndyn.callback.lightning_compat import CallbackBase
+from lightning_nndyn.callback.loggers import Story, show
 from lightning_nndyn.callback.losses import LossMeter
-from lightning_nndyn.callback.namespaces import CallbackBase
 from lightning_nndyn.callback.reading import hear, read
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.sweeping import Place
-from lightning_nndyn.callback.trainer import (
+from lightning_nndyn.callback.record_writer import INTERRUPTED, RUNNING
+from lightning_nndyn.callback.trainer_state import (
     held_back,
     log,
     logged_step,
@@ -23,10 +22,11 @@ from lightning_nndyn.callback.trainer import (
     note_accuracy,
     validation_follows,
 )
+from lightning_nndyn.callback.trial import Place
 from lightning_nndyn.errors import NNDynError
-from lightning_nndyn.policy import Decision
 from lightning_nndyn.predictor import Predictor, Verdict
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.policy import Decision
+from lightning_nndyn.signature.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

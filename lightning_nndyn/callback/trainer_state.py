@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.predictor import Training
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.signature.snapshot import STATISTICS
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

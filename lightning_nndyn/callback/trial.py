@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.policy import Decision
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.predictor.policy import Decision
+from lightning_nndyn.signature.snapshot import STATISTICS
 from lightning_nndyn.sweep import Forecast, Reading, SweepMember, SweepPredictor, SweepRun, shared_predictor
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from lightning_nndyn import __version__
 from lightning_nndyn.cli.corpus import corpus_app
-from lightning_nndyn.cli.demo import demo
+from lightning_nndyn.cli.demo.command import demo
 from lightning_nndyn.cli.evaluate import evaluate_app
+from lightning_nndyn.cli.fit import fit, predict
 from lightning_nndyn.cli.graph import graph
-from lightning_nndyn.cli.predictors import fit, predict
 from lightning_nndyn.cli.report import report
 from lightning_nndyn.cli.sweep import sweep
 from lightning_nndyn.errors import NNDynError

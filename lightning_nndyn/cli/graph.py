@@ -52,7 +52,7 @@ def graph(
 
 def _constructor(name: str) -> Callable[..., Any]:
     module, _, function = name.rpartition(":")
-    home = module or "lightning_nndyn.models"
+    home = module or "lightning_nndyn.corpus.models"
     try:
         return getattr(importlib.import_module(home), function)
     except (ImportError, AttributeError) as error:

@@ -34,7 +34,7 @@ def report(
 
     Example: `nndyn report lightning_logs --output report.html`
     """
-    from lightning_nndyn.report import write_report
+    from lightning_nndyn.evaluation.report import write_report
 
     written = write_report(
         runs, output, metric=metric, low_threshold=low_threshold, low_share=low_share, title=title, seed=seed

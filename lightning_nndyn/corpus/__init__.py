@@ -13,18 +13,18 @@
   images from `sources`; `status` and `verify` look at it.
 """
 
-from lightning_nndyn.corpus.access import export_parquet, import_parquet, load_corpus
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData, load_data, load_digits_data
-from lightning_nndyn.corpus.grid import GridPreset
-from lightning_nndyn.corpus.preset import Preset
-from lightning_nndyn.corpus.presets import PRESETS, get_preset
-from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.presets.base import Preset
+from lightning_nndyn.corpus.presets.paper import GridPreset
+from lightning_nndyn.corpus.presets.registry import PRESETS, get_preset
+from lightning_nndyn.corpus.presets.zoo_preset import ZooPreset
+from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.runner import run_corpus
 from lightning_nndyn.corpus.status import corpus_status
-from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.storage.access import export_parquet, import_parquet, load_corpus
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.data import ImageData, load_data, load_digits_data
+from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.corpus.verify import Comparison, verify_corpus
-from lightning_nndyn.corpus.zoo_preset import ZooPreset
 
 __all__ = [
     "PRESETS",

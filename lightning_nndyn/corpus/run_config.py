@@ -19,7 +19,7 @@ class RunConfig:
 
     Attributes:
         preset: The preset the run belongs to.
-        network: A function of `lightning_nndyn.models`, or "zoo_network".
+        network: A function of `lightning_nndyn.corpus.models`, or "zoo_network".
         dataset: What it trains on, see `load_data`.
         index: The run's place in its preset, which names its record.
         seed: Of weights, batches, crops and dropout.

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_nndyn.corpus.backends import check_backend, outcomes
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData, load_data
 from lightning_nndyn.corpus.packing import check_size, checked_device, packs, train_pack
-from lightning_nndyn.corpus.precision import SLOW_BF16, slow_bf16
-from lightning_nndyn.corpus.preset import Preset
-from lightning_nndyn.corpus.presets import get_preset
+from lightning_nndyn.corpus.presets.base import Preset
+from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.corpus.progress import Progress
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.sources import DataFolders, load_all
-from lightning_nndyn.corpus.store import CorpusFolder
-from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.data import ImageData, load_data
+from lightning_nndyn.corpus.training.precision import SLOW_BF16, slow_bf16
+from lightning_nndyn.corpus.training.sources import DataFolders, load_all
+from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 
 TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.access import corpus_manifest, load_corpus
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.corpus.storage.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
+from lightning_nndyn.corpus.storage.record import RunRecord
 
 
 def corpus_status(path: Path | str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.corpus.access import corpus_manifest, load_corpus
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData, load_data
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.sources import DataFolders, data_folders, describe
-from lightning_nndyn.corpus.store import CorpusFolder, check_same
-from lightning_nndyn.corpus.thinning import horizon_of, thinned
-from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.storage.folder import CorpusFolder, check_same
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.storage.thinning import horizon_of, thinned
+from lightning_nndyn.corpus.training.data import ImageData, load_data
+from lightning_nndyn.corpus.training.sources import DataFolders, data_folders, describe
+from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 
 ACCURACY_TOLERANCE = 0.05

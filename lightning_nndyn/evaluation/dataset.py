@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord, load_corpus
-from lightning_nndyn.corpus.access import corpus_manifest
 from lightning_nndyn.corpus.status import low_threshold as threshold_on
+from lightning_nndyn.corpus.storage.access import corpus_manifest
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.material import (
+from lightning_nndyn.evaluation.benchmark.material import (
     classes_of,
     configuration_of,
     curve_of,
@@ -22,8 +22,8 @@ from lightning_nndyn.evaluation.material import (
     training_of,
 )
 from lightning_nndyn.predictor import Curve, Predictor, Training
-from lightning_nndyn.predictor.runs import relative_accuracies
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.training_set import relative_accuracies
+from lightning_nndyn.signature.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

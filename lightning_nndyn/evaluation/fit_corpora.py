@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.predictor import Predictor
 
 LOW_SHARE = 0.5

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback.keeper import FINISHED, STOPPED
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.record_writer import FINISHED, STOPPED
 from lightning_nndyn.callback.run_file import find_runs, read_run
 from lightning_nndyn.errors import NNDynWarning, PredictorError
-from lightning_nndyn.evaluation.fitting import LOW_SHARE
+from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Curve, Predictor, Training
-from lightning_nndyn.predictor.runs import check_topologies
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.training_set import check_topologies
+from lightning_nndyn.signature.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

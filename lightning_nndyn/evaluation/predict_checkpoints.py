@@ -15,9 +15,9 @@ from torch import nn
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.predictor import Predictor, Verdict
-from lightning_nndyn.signature import Snapshot, SnapshotTaker
-from lightning_nndyn.tracing import rolled_graph
+from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
 
 _CALLBACK = "GraphDynamicsCallback"
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_nndyn.spread import rows_here
+from lightning_nndyn.graph.sharding import rows_here
 
 # What must be copied or squared is done so in pieces of this many numbers: 2 MiB in float32 stay in a core's
 # share of the cache. A GPU has more cores and pays for each launch.
@@ -88,7 +88,7 @@ class LayerWeight:
             flatten; otherwise the source node of each input position, LongTensor[in], -1 for positions that
             other layers feed (concatenation).
         wiring: what says the same for any groups and for part of the source nodes; ``columns`` is then None.
-        kind: of the layer, see `lightning_nndyn.kinds`; empty if unknown.
+        kind: of the layer, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
     """
 
     name: str

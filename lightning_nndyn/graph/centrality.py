@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_nndyn.blocks import add_back
 from lightning_nndyn.errors import NonFiniteWeightsError
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.products import BlockProducts, CsrProducts, Products
-from lightning_nndyn.ritz import PrincipalVector
+from lightning_nndyn.graph.blocks import add_back
+from lightning_nndyn.graph.eigensolver import PrincipalVector
+from lightning_nndyn.graph.matvec import BlockProducts, CsrProducts, Products
+from lightning_nndyn.graph.rolled import RolledGraph
 
 Method = Literal["auto", "blocks", "csr"]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, distributed
 
-from lightning_nndyn.blocks import LayerWeight
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.spread import share_of_rows
+from lightning_nndyn.graph.blocks import LayerWeight
+from lightning_nndyn.graph.sharding import share_of_rows
 
 
 class Exchange:

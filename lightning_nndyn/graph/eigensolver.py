@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_nndyn.aggregators import layer_of_each, segment_sum
-from lightning_nndyn.products import Products
+from lightning_nndyn.graph.matvec import Products
+from lightning_nndyn.graph.statistics import layer_of_each, segment_sum
 
 _MAX_VECTORS = 12  # kept before a restart with the best vector
 _MAX_SMALL = 400  # order of the small matrix at which fewer are kept

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_nndyn.blocks import Block, add_back, arranged
-from lightning_nndyn.graph import RolledGraph, csr_order, csr_tensor
+from lightning_nndyn.graph.blocks import Block, add_back, arranged
+from lightning_nndyn.graph.rolled import RolledGraph, csr_order, csr_tensor
 
 
 class Products(ABC):

@@ -5,7 +5,7 @@ a fully connected layer; the edge from channel ``k`` to filter ``l`` weighs the 
 which is ``|w|`` in a fully connected layer. Across a flatten the norm runs over the spatial positions of a
 channel as well.
 
-This module takes tensors, not modules: `lightning_nndyn.tracing` finds out which layer feeds which.
+This module takes tensors, not modules: `graph.tracing` finds out which layer feeds which.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_nndyn.blocks import Block, LayerWeight, arranged, slice_norms
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.exchange import Exchange
-from lightning_nndyn.spread import shapes_only
+from lightning_nndyn.graph.blocks import Block, LayerWeight, arranged, slice_norms
+from lightning_nndyn.graph.collectives import Exchange
+from lightning_nndyn.graph.sharding import shapes_only
 
 if TYPE_CHECKING:
     import networkx
@@ -70,7 +70,7 @@ class RolledGraph:
         left_out: parametric layers that are not in the graph, with the reason.
         exchange: with the processes that have the rest of the edges, where weights are spread over processes
             (FSDP); `refresh` and all centralities are collective operations then. None if all edges are here.
-        kinds: of its layers, sorted, see `lightning_nndyn.kinds`; empty if unknown.
+        kinds: of its layers, sorted, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
     """
 
     def __init__(

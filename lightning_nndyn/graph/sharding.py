@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, distributed, nn
 
-from lightning_nndyn.computed import current_weight, readable
 from lightning_nndyn.errors import TracingError
+from lightning_nndyn.graph.weights import current_weight, readable
 
 _found: list[Spread] | None = None
 

@@ -17,9 +17,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn.chain import trace_chain
-from lightning_nndyn.convolution import Convolution, EdgeMatrix
-from lightning_nndyn.graph import csr_order, csr_tensor
+from lightning_nndyn.graph.rolled import csr_order, csr_tensor
+from lightning_nndyn.graph.tracing.sequential import trace_chain
+from lightning_nndyn.graph.unrolled_layers import Convolution, EdgeMatrix
 
 Form = Literal["parameter", "activation"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_nndyn.errors import NNDynWarning, SweepError
 from lightning_nndyn.integrations.optuna_pruner import GraphDynamicsPruner
-from lightning_nndyn.integrations.optuna_runs import (
+from lightning_nndyn.integrations.optuna_storage import (
     READING,
     WEIGHT,
     FinishedTrials,

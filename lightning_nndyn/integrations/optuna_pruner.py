@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning_nndyn.errors import SweepError
-from lightning_nndyn.integrations.optuna_runs import (
+from lightning_nndyn.integrations.optuna_storage import (
     FinishedTrials,
     direction_of,
     foreign_values,

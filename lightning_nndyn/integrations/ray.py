@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from lightning_nndyn.errors import MissingExtraError, NNDynWarning, SweepError
-from lightning_nndyn.integrations.ray_runs import (
+from lightning_nndyn.integrations.ray_actor import (
     NAMESPACE,
     actor_of,
     plain_of,

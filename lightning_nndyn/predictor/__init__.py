@@ -7,9 +7,9 @@ cross-validates and fits the models of each decision time; `archive` and `artefa
 `model` is the public class, `shipped` finds those that came with the package.
 """
 
-from lightning_nndyn.predictor.curve import Curve
 from lightning_nndyn.predictor.domain import Training
-from lightning_nndyn.predictor.model import Predictor, Verdict
-from lightning_nndyn.predictor.shipped import list_predictors, load_predictor
+from lightning_nndyn.predictor.learning_curve import Curve
+from lightning_nndyn.predictor.predictor import Predictor, Verdict
+from lightning_nndyn.predictor.pretrained import list_predictors, load_predictor
 
 __all__ = ["Curve", "Predictor", "Training", "Verdict", "list_predictors", "load_predictor"]

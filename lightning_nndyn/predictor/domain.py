@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn.graph.tracing.tracer import Topology
 from lightning_nndyn.predictor.features import Array
-from lightning_nndyn.signature import STATISTICS, Snapshot, statistics_matrix
-from lightning_nndyn.tracing import Topology
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, statistics_matrix
 
 _TAIL = 0.05
 _MARGIN = 1.5

@@ -14,23 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.signature import STATISTICS, Form, Snapshot, statistics_matrix, temporal
+from lightning_nndyn.signature.relative import signed, size
+from lightning_nndyn.signature.snapshot import (
+    STATISTICS,
+    Form,
+    Snapshot,
+    statistics_matrix,
+    temporal,
+)
 
 FeatureSet = Literal["degree", "eigenvector", "both"]
 Scale = Literal["relative", "raw"]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Table = Mapping[float, Snapshot]
-
-MOVEMENT_FLOOR = 1e-6
-"""Added to the size of a movement before its logarithm is taken: the tolerance of the eigenvector.
-
-Learning rates span five decades, and so do the early movements; without a logarithm all but the
-largest look like zero.
-"""
-
-SIGNED_UNIT = 1 / 30
-"""Movement up to which its signed scale is linear: large ones of either sign stay bounded."""
 
 
 def key(epoch: float) -> float:
@@ -129,13 +126,3 @@ def _movement(level: Array) -> Array:
     """Movements of [1 + n, k] numbers: signed since the first row, and sizes since the first and the last."""
     since_start, since_last = level[1:] - level[0], np.diff(level, axis=0)
     return np.hstack((signed(since_start), size(since_start), size(since_last)))
-
-
-def signed(moved: Array) -> Array:
-    """Movements with their sign, linear up to `SIGNED_UNIT` and logarithmic beyond."""
-    return np.arcsinh(moved / SIGNED_UNIT)
-
-
-def size(moved: Array) -> Array:
-    """Logarithms of how large movements are, whatever their sign."""
-    return np.log(np.abs(moved) + MOVEMENT_FLOOR)

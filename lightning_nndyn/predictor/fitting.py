@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.curve import Curve
+from lightning_nndyn.predictor.applicability import Neighbours, fit_neighbours
 from lightning_nndyn.predictor.estimators import Platt, fit_platt
 from lightning_nndyn.predictor.features import Array, Mask, Table, show
-from lightning_nndyn.predictor.neighbours import Neighbours, fit_neighbours
+from lightning_nndyn.predictor.learning_curve import Curve
 from lightning_nndyn.predictor.recipes import Fitted, Recipe, Targets
 from lightning_nndyn.predictor.risk import Held, Risk
-from lightning_nndyn.predictor.runs import MIN_PER_CLASS, Runs, check_classes
-from lightning_nndyn.predictor.scoring import held_out_scores, rank_within
+from lightning_nndyn.predictor.scores import held_out_scores, rank_within
+from lightning_nndyn.predictor.training_set import MIN_PER_CLASS, Runs, check_classes
 
 WEIGHTS, FUSED = "weights", "fused"
 """Kinds of models: those that read the weights alone, and those that read the curve with them."""

@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import write_whole
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
-from lightning_nndyn.files import write_whole
-from lightning_nndyn.predictor.archive import dumps, unknown_types
-from lightning_nndyn.signature import SIGNATURE_VERSION
+from lightning_nndyn.predictor.skops_archive import dumps, unknown_types
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 FORMAT = 2
 """Version of the card's keys and the archive's layout."""

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lightning_nndyn.errors import ArtefactError, PredictorError
-from lightning_nndyn.predictor import artefact
-from lightning_nndyn.predictor.curve import Curve
+from lightning_nndyn.graph.tracing.tracer import Topology
+from lightning_nndyn.predictor import persistence
+from lightning_nndyn.predictor.applicability import Neighbours
 from lightning_nndyn.predictor.domain import Training, domain_of, outside, topology_of
 from lightning_nndyn.predictor.estimators import Classifier, Platt, Regressor
 from lightning_nndyn.predictor.features import (
@@ -26,12 +27,11 @@ from lightning_nndyn.predictor.features import (
     tabulate,
 )
 from lightning_nndyn.predictor.fitting import FUSED, WEIGHTS, TimeModel, fit_models
-from lightning_nndyn.predictor.neighbours import Neighbours
+from lightning_nndyn.predictor.learning_curve import Curve
 from lightning_nndyn.predictor.recipes import ForestRecipe, PaperRecipe, Recipe
 from lightning_nndyn.predictor.risk import Held, Risk, largest_risks
-from lightning_nndyn.predictor.runs import Bar, Runs
-from lightning_nndyn.signature import SIGNATURE_VERSION, STATISTICS, Form, Snapshot
-from lightning_nndyn.tracing import Topology
+from lightning_nndyn.predictor.training_set import Bar, Runs
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, STATISTICS, Form, Snapshot
 
 TREES = 60
 STRANGE = 0.05
@@ -221,7 +221,7 @@ class Predictor:
         trainings = [training] if isinstance(training, Training) else list(training or ())
         self._models = models
         self.card = {
-            "format": artefact.FORMAT,
+            "format": persistence.FORMAT,
             "signature_version": SIGNATURE_VERSION,
             **self._settings,
             "corpus": corpus,
@@ -297,7 +297,7 @@ class Predictor:
         """
         if not self._models:
             raise PredictorError("this predictor is not fitted, there is nothing to save: call fit() first")
-        artefact.write(path, self.card, [_plain(model) for model in self._models])
+        persistence.write(path, self.card, [_plain(model) for model in self._models])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictor:
@@ -306,7 +306,7 @@ class Predictor:
         Raises:
             ArtefactError: a file is missing, damaged, of another version or holds an unknown type.
         """
-        card, models = artefact.read(path)
+        card, models = persistence.read(path)
         try:
             predictor = cls(**{name: card[name] for name in cls(low_threshold=0.5)._settings})
             predictor._models = [predictor._restored(model) for model in models]

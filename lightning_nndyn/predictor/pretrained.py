@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from lightning_nndyn.errors import ArtefactError
-from lightning_nndyn.predictor import artefact
-from lightning_nndyn.predictor.model import Predictor
+from lightning_nndyn.predictor import persistence
+from lightning_nndyn.predictor.predictor import Predictor
 
 
 def list_predictors() -> list[str]:
@@ -26,7 +26,7 @@ def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
     name = os.fspath(name_or_path)
     if name in list_predictors():
         return Predictor.load(_folder() / name)
-    if Path(name).name == name and not any(file.exists() for file in artefact.paths(name)):
+    if Path(name).name == name and not any(file.exists() for file in persistence.paths(name)):
         raise ArtefactError(
             f"there is no predictor named {name!r}, and no such file: the package has "
             f"{', '.join(list_predictors()) or 'none'}. Give one of these names or the path to a .skops file."

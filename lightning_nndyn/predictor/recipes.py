@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.predictor.curve import Curve, curve_row, line_row, line_width
 from lightning_nndyn.predictor.estimators import (
     Classifier,
     Regressor,
@@ -22,7 +21,8 @@ from lightning_nndyn.predictor.estimators import (
 )
 from lightning_nndyn.predictor.features import Array, Features, Mask, Table, readings
 from lightning_nndyn.predictor.forest import Forest, fit_forest
-from lightning_nndyn.predictor.movement import graph_movement
+from lightning_nndyn.predictor.learning_curve import Curve, curve_row, line_row, line_width
+from lightning_nndyn.signature.relative import graph_movement
 
 OUTPUTS = ("low", "accuracy", "relative")
 """Columns of what a fitted pair of models gives: a value that is larger for low runs, and two fractions."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.curve import Curve
 from lightning_nndyn.predictor.features import Array, Mask, broken_epoch, tabulate
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.learning_curve import Curve
+from lightning_nndyn.signature.snapshot import Snapshot
 
 FOLDS = 5
 """Folds of the cross-validation, as in the paper."""

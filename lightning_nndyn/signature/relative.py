@@ -11,10 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.features import Array, signed, size
-from lightning_nndyn.signature import LAYER_FIELDS, STATISTICS, Snapshot
+from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
+
+Array = NDArray[np.float64]
+
+MOVEMENT_FLOOR = 1e-6
+"""Added to the size of a movement before its logarithm is taken: the tolerance of the eigenvector.
+
+Learning rates span five decades, and so do the early movements; without a logarithm all but the
+largest look like zero.
+"""
+
+SIGNED_UNIT = 1 / 30
+"""Movement up to which its signed scale is linear: large ones of either sign stay bounded."""
 
 DEPTH_SUMMARIES = ("mean", "std", "min", "max", "shallowest", "deepest", "middle")
 """How numbers of a network's layers, in order of depth, become a fixed number of them."""
@@ -122,3 +134,13 @@ def _check(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) ->
                 f"the snapshot at epoch {snapshot.epoch:g} {why}: take snapshots of finite weights with "
                 "SnapshotTaker(graph, per_layer=True)"
             )
+
+
+def signed(moved: Array) -> Array:
+    """Movements with their sign, linear up to `SIGNED_UNIT` and logarithmic beyond."""
+    return np.arcsinh(moved / SIGNED_UNIT)
+
+
+def size(moved: Array) -> Array:
+    """Logarithms of how large movements are, whatever their sign."""
+    return np.log(np.abs(moved) + MOVEMENT_FLOOR)

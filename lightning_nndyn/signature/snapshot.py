@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_nndyn.aggregators import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
-from lightning_nndyn.centrality import Rounding, degrees, iterate, products_for
-from lightning_nndyn.distance import WeightDistances
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.ritz import PrincipalVector
+from lightning_nndyn.graph.centrality import Rounding, degrees, iterate, products_for
+from lightning_nndyn.graph.eigensolver import PrincipalVector
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.statistics import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
+from lightning_nndyn.signature.weight_distance import WeightDistances
 
 SIGNATURE_VERSION = 2
 """Changes when the meaning of a snapshot's statistics does; predictors of another version are refused."""
@@ -56,7 +56,7 @@ class Snapshot:
             weights are from those of the first snapshot, in units of their norm (`WeightDistances`); comes
             with ``layers``.
         topology: of the graph, ``"chain"`` or ``"dataflow"``.
-        kinds: of the graph's layers, sorted, see `lightning_nndyn.kinds`; empty if unknown.
+        kinds: of the graph's layers, sorted, see `graph.tracing.layer_kinds`; empty if unknown.
         depth: number of node layers that weights lead to; 0 if unknown.
     """
 

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_nndyn.exchange import Exchange
-from lightning_nndyn.graph import LayerWeight
-from lightning_nndyn.spread import shapes_only
+from lightning_nndyn.graph.collectives import Exchange
+from lightning_nndyn.graph.rolled import LayerWeight
+from lightning_nndyn.graph.sharding import shapes_only
 
 SAMPLE = 8192
 """Entries of a layer's weight that are followed at most: all of a small layer, a lattice of a large one."""

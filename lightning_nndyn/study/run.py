@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.errors import MissingExtraError, SweepError
 from lightning_nndyn.study.abandoned import killed, own, take_up
-from lightning_nndyn.study.plan import Plan
+from lightning_nndyn.study.config import Plan
 from lightning_nndyn.study.quiet import quiet
 from lightning_nndyn.sweep import SweepPredictor
 

@@ -4,10 +4,10 @@
 """
 
 from lightning_nndyn.sweep.forecast import Forecast
-from lightning_nndyn.sweep.learned import MOST, SweepPredictor
-from lightning_nndyn.sweep.member import SweepMember
-from lightning_nndyn.sweep.runs import Reading, SweepRun, movement_since_start
+from lightning_nndyn.sweep.predictor import MOST, SweepPredictor
+from lightning_nndyn.sweep.run import Reading, SweepRun, movement_since_start
 from lightning_nndyn.sweep.shared import shared_predictor
+from lightning_nndyn.sweep.trial import SweepMember
 
 __all__ = [
     "MOST",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.predictor.features import Array
-from lightning_nndyn.sweep.runs import Reading, SweepRun
-from lightning_nndyn.sweep.scores import NormalScores
+from lightning_nndyn.sweep.rank_transform import NormalScores
+from lightning_nndyn.sweep.run import Reading, SweepRun
 
 GROUPS = ("hyperparameters", "weights", "curve", "predictor")
 """What a run is known by, each with length scales of its own."""

@@ -10,15 +10,15 @@ import numpy as np
 from scipy.special import stdtr
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Decision, Policy, epochs_in_words
 from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words
 from lightning_nndyn.sweep.blas import one_blas_thread
-from lightning_nndyn.sweep.budget import limit_of, share_of_best
+from lightning_nndyn.sweep.false_stop_budget import limit_of, share_of_best
+from lightning_nndyn.sweep.features import GROUPS, Inputs
 from lightning_nndyn.sweep.forecast import Forecast
-from lightning_nndyn.sweep.inputs import GROUPS, Inputs
-from lightning_nndyn.sweep.process import CHOSEN, Process, fit_process
-from lightning_nndyn.sweep.runs import SweepRun
-from lightning_nndyn.sweep.scores import NormalScores
+from lightning_nndyn.sweep.gaussian_process import CHOSEN, Process, fit_process
+from lightning_nndyn.sweep.rank_transform import NormalScores
+from lightning_nndyn.sweep.run import SweepRun
 
 FEWEST = 5
 """Finished runs with which anything can be learned at all."""

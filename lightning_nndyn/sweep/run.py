@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.predictor import Curve
-from lightning_nndyn.predictor.features import Array, signed
-from lightning_nndyn.predictor.movement import graph_movement, movement_names
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.signature.relative import graph_movement, movement_names, signed
+from lightning_nndyn.signature.snapshot import Snapshot
 
 _DIGITS = 5  # significant ones of what goes into a sweep's storage
 _SINCE_START = [i for i, name in enumerate(movement_names()) if name.endswith(":start")]

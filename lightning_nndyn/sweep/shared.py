@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from lightning_nndyn.sweep.learned import SweepPredictor
+from lightning_nndyn.sweep.predictor import SweepPredictor
 
 
 def shared_predictor(

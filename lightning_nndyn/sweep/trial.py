@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lightning_nndyn.sweep.runs import Reading, SweepRun
+from lightning_nndyn.sweep.run import Reading, SweepRun
 
 
 class SweepMember(ABC):

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from callback_runs import Digits, Scripted, trainer, watcher
+from callback_runs import Digits, Scripted, listening, trainer, watcher
 from lightning.pytorch.loggers import CSVLogger
 from scipy.stats import beta
-from test_callback import listening
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback.audit import LEDGER, Ended, append_ended, field_rate, read_ended

@@ -11,7 +11,7 @@ import lightning.pytorch as L
 import pytest
 import pytorch_lightning as PL
 import torch
-from callback_runs import BATCHES, Digits, Endless, Scripted, rows, times, trainer, watcher
+from callback_runs import BATCHES, Digits, Endless, Scripted, listening, rows, times, trainer, watcher
 from digits_runs import DOOMED, GOOD, history_of, module_class
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
@@ -24,7 +24,7 @@ from lightning_nndyn import (
 )
 from lightning_nndyn.callback.schedule import Schedule, check_times
 from lightning_nndyn.errors import NNDynWarning, PredictorError
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 
 def test_snapshots_are_those_of_the_same_run_without_lightning() -> None:
@@ -156,22 +156,6 @@ def test_a_doomed_run_is_stopped_and_a_good_one_is_not(pl: Any, caplog: pytest.L
     run.fit(module_class(pl)(GOOD))
     assert not good.decision.stop and run.current_epoch == 3
     assert good.verdicts[-1].p_low < 0.5
-
-
-class listening:
-    """Lightning's loggers may not propagate to the root, where caplog listens."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        roots = map(logging.getLogger, ("lightning", "lightning.pytorch", "pytorch_lightning"))
-        self.loggers, self.handler = [root for root in roots if not root.propagate], caplog.handler
-
-    def __enter__(self) -> None:
-        for logger in self.loggers:
-            logger.addHandler(self.handler)
-
-    def __exit__(self, *exc: Any) -> None:
-        for logger in self.loggers:
-            logger.removeHandler(self.handler)
 
 
 def test_observe_logs_what_would_have_been_done() -> None:

@@ -17,9 +17,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
 from lightning_nndyn import Snapshot, SnapshotTaker, rolled_graph
-from lightning_nndyn.compiled import plain_name, uncompiled
 from lightning_nndyn.errors import NNDynWarning, TracingError
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.graph.tracing.compiled_modules import plain_name, uncompiled
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 STEPS = 6
 

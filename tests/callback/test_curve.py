@@ -11,17 +11,16 @@ import lightning.pytorch as L
 import pytest
 import torch
 from callback_runs import BATCHES, Digits, curve_reader, times, trainer
-from digits_runs import DOOMED, GOOD, digits, predictor, run_of
-from test_callback_resume import ByEpoch
+from digits_runs import DOOMED, GOOD, predictor, run_of
+from resumable_runs import Resumable
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.predictor import Training
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 SGD = Training(BATCHES, "sgd")
 
@@ -308,34 +307,6 @@ def test_observing_leaves_weights_and_losses_bit_equal(settings: dict[str, Any])
     assert plain.losses == watched.losses
     for name, weight in plain.state_dict().items():
         assert torch.equal(weight, watched.state_dict()[name]), name
-
-
-class Stateful(DataLoader[Any]):
-    """A loader that goes on where it was, in an order that depends on the epoch alone."""
-
-    def __init__(self) -> None:
-        super().__init__(digits()[0], 48, sampler=ByEpoch())
-        self.given, self.skip = 0, 0
-
-    def __iter__(self) -> Any:
-        skip, self.skip = self.skip, 0
-        for self.given, batch in enumerate(super().__iter__(), start=1):
-            if self.given > skip:
-                yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        return {"given": self.given % len(self)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.skip = state["given"]
-
-
-class Resumable(Digits):
-    def __init__(self) -> None:
-        super().__init__(GOOD, seed=3, validate=True)
-
-    def train_dataloader(self) -> Any:
-        return Stateful()
 
 
 class Saver(L.Callback):

@@ -11,7 +11,7 @@ from digits_runs import predictor
 from processes import needs_gloo, results, run_script, times
 
 from lightning_nndyn.callback.audit import read_ended
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 BATCHES = 30  # on each process
 OWN = ("metrics", "epoch_losses")

@@ -9,7 +9,7 @@ import torch
 from digits_runs import predictor
 from processes import results, run_script, times
 
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 BATCHES = 30
 STAGES = ["zero 1", "zero 2", "zero 3"]

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_nndyn import GraphDynamicsCallback
-from lightning_nndyn.callback import course
+from lightning_nndyn.callback import session
 from lightning_nndyn.callback.run_file import read_run
 from lightning_nndyn.callback.schedule import Stretches
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.predictor import Training
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 STRETCH = [0.0, *DEFAULT_TIMES, 1.0]
 
@@ -453,7 +453,7 @@ def test_an_empty_validation_is_not_waited_for(expected: bool, monkeypatch: pyte
     """Should one be expected all the same, the next batch shows that it has not come."""
     callback, ahead = watcher(monitor="val_accuracy", snapshot_every_n_steps=10), Ahead()
     if expected:
-        monkeypatch.setattr(course, "validation_follows", lambda _: True)
+        monkeypatch.setattr(session, "validation_follows", lambda _: True)
     model = Long(length=25, validate=False)
     with pytest.warns(NNDynWarning, match="not logged by validation"):
         endless(callback, ahead, steps=25, val_check_interval=10).fit(model)

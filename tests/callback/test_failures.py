@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from lightning_nndyn import (
     Verdict,
-    provenance,
 )
 from lightning_nndyn.errors import NNDynError, NNDynWarning
+from lightning_nndyn.graph.tracing import origins
 
 
 class Recurrent(Digits):
@@ -109,10 +109,10 @@ def test_an_error_of_the_tracer_is_not_the_training_steps(monkeypatch: pytest.Mo
             raise KeyError("a case that nobody has thought of")
         return propagate(func, *_)
 
-    propagate = provenance.propagate
+    propagate = origins.propagate
     plain, watched = Digits(), Digits()
     trainer().fit(plain)
-    monkeypatch.setattr(provenance, "propagate", broken)
+    monkeypatch.setattr(origins, "propagate", broken)
     with pytest.warns(NNDynWarning, match="nobody has thought of"):
         trainer(watcher(None, strict=False)).fit(watched)
     assert plain.losses == watched.losses

@@ -19,12 +19,13 @@ import torch
 from callback_runs import Digits, hooks, times, trainer, watcher
 from digits_runs import predictor
 from lightning.pytorch.loggers import Logger
+from paths import PRETRAINED
 
 import lightning_nndyn as nd
 from lightning_nndyn.callback.run_file import find_runs, read_run
 from lightning_nndyn.errors import NNDynWarning
 
-SHIPPED = Path(__file__).parent.parent / "pretrained_predictors"
+SHIPPED = PRETRAINED
 
 
 def losses_without_us(**settings: Any) -> list[float]:

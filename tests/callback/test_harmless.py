@@ -26,7 +26,7 @@ from lightning_nndyn import (
     rolled_graph,
 )
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 
 class Noisy(Digits):

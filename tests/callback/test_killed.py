@@ -23,12 +23,12 @@ from digits_runs import predictor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from processes import environment
-from test_callback_curve import Resumable
+from resumable_runs import Resumable
 
 from lightning_nndyn import Predictor
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.run_file import read_run
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 EPOCHS = 4
 EVERY = 7  # steps between checkpoints within an epoch: 28 and 35 are on the two sides of an epoch's end

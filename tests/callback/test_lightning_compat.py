@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import SUPPORT
 from processes import PATIENCE
 
 
@@ -15,7 +15,7 @@ def test_one_of_the_two_packages_is_enough(missing: str) -> None:
     script = f"""
 import sys
 sys.modules[{missing!r}] = None  # an import of it raises ImportError
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(SUPPORT)!r})
 from importlib import import_module
 pl = import_module({"pytorch_lightning" if missing == "lightning" else "lightning.pytorch"!r})
 from digits_runs import DOOMED, module_class

@@ -19,11 +19,11 @@ from mlflow_server import QUIET, serving
 from wandb_file import WandbRun, read
 
 from lightning_nndyn import Verdict
-from lightning_nndyn.callback.dashboards import Story, show
-from lightning_nndyn.callback.dashboards.picture import draw
+from lightning_nndyn.callback.loggers import Story, show
+from lightning_nndyn.callback.loggers.figure import draw
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.policy import Decision
+from lightning_nndyn.predictor.policy import Decision
 
 KEYS = [f"nndyn/{name}" for name in ("predicted_accuracy", "p_low", "stop", "in_domain", "risk")]
 PNG = b"\x89PNG"

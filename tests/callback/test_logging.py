@@ -10,7 +10,7 @@ from callback_runs import BATCHES, Digits, rows, times, trainer, watcher
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 
 @pytest.mark.parametrize(

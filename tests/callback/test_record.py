@@ -24,7 +24,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from lightning_nndyn import GraphDynamicsCallback
-from lightning_nndyn.callback import keeper
+from lightning_nndyn.callback import record_writer
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.run_file import read_run, write_run
 from lightning_nndyn.cli import app
@@ -95,7 +95,7 @@ def test_an_epoch_without_validation_has_no_metric_and_lies_on_the_line_between(
 
 def test_a_metric_that_is_written_to_in_place_is_noted_each_time() -> None:
     record, value = Record(), torch.zeros(())
-    noted = keeper.Keeper(None, {})
+    noted = record_writer.Keeper(None, {})
     for epoch in (1, 2, 3):
         noted.note(record, epoch, {"count": value.fill_(epoch), "constant": torch.ones(())})
     assert record.metrics == {"count": [1, 2, 3], "constant": [1, 1, 1]}
@@ -215,7 +215,7 @@ def test_where_the_record_cannot_be_written_it_is_said_once_and_training_goes_on
 ) -> None:
     folder = tmp_path / "here"
     if trouble == "full disk":
-        monkeypatch.setattr(keeper, "write_run", full)
+        monkeypatch.setattr(record_writer, "write_run", full)
     else:
         folder.write_text("")
     callback, plain, watched = watcher(record=folder, action="observe"), Digits(), Digits()
@@ -449,7 +449,7 @@ def test_checkpoints_without_the_callback_or_a_beginning_say_what_is_missing(
         ("digits_runs:nothing", "nothing"),
         ("torch.nn:Linear", "cannot be made without arguments"),
         ("digits_runs:digits", "not a torch module"),
-        ("lightning_nndyn.models:vgg7", "no weights for"),
+        ("lightning_nndyn.corpus.models:vgg7", "no weights for"),
     ],
 )
 def test_a_wrong_model_is_named(checkpoints: Path, model: str, complaint: str) -> None:

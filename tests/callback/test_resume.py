@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import BATCHES, Digits, Interrupted, Pull, Scripted, outcome, times, trainer, watcher
+from callback_runs import (
+    BATCHES,
+    ByEpoch,
+    Digits,
+    Interrupted,
+    Pull,
+    Scripted,
+    outcome,
+    times,
+    trainer,
+    watcher,
+)
 from digits_runs import DOOMED, digits, predictor
 from torch.utils.data import DataLoader
 
@@ -19,7 +29,7 @@ from lightning_nndyn import (
     Predictor,
 )
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 
 class Resumable(Digits):
@@ -27,19 +37,6 @@ class Resumable(Digits):
 
     def train_dataloader(self) -> Any:
         return DataLoader(digits()[0], 48, sampler=ByEpoch())
-
-
-class ByEpoch(torch.utils.data.Sampler[int]):
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(digits()[0])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(torch.randperm(len(self), generator=torch.Generator().manual_seed(self.epoch)).tolist())
 
 
 def interrupt(path: Path, batches: int, callback: Any, model: Any, **settings: Any) -> None:

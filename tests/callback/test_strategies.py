@@ -11,7 +11,7 @@ import pytest
 from digits_runs import predictor
 from processes import needs_gloo, results, run_script, times
 
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 SHARDED = ["fsdp", "fsdp, flat", "fsdp, gradients", "fsdp2"]
 BATCHES = 30  # on each process: they share 1437 images, 48 at a time

@@ -11,10 +11,21 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import BATCHES, Digits, Interrupted, Pull, hooks, outcome, rows, times, trainer, watcher
+from callback_runs import (
+    BATCHES,
+    Digits,
+    Interrupted,
+    Pull,
+    hooks,
+    listening,
+    outcome,
+    rows,
+    times,
+    trainer,
+    watcher,
+)
 from digits_runs import DOOMED, module_class, predictor
 from lightning.pytorch.loggers import CSVLogger
-from test_callback import listening
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +33,7 @@ import lightning_nndyn as nd
 from lightning_nndyn import GraphDynamicsCallback, Predictor, SnapshotTaker, rolled_graph
 from lightning_nndyn.errors import NNDynWarning, PredictorError, TracingError
 from lightning_nndyn.evaluation import fit_runs, load_runs, predict_checkpoints
-from lightning_nndyn.signature import DEFAULT_TIMES, STATISTICS
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, STATISTICS
 
 
 class RowByRow(nn.Module):

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from lightning_nndyn import GraphDynamicsCallback, SnapshotTaker, rolled_graph
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 USUAL = [0.0, *DEFAULT_TIMES, 1.0, 2.0]
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app, main
@@ -58,7 +59,7 @@ def test_graph_prints_table_5() -> None:
 
 
 def test_graph_takes_any_function_and_input(capsys: pytest.CaptureFixture[str]) -> None:
-    network = "lightning_nndyn.models:resnet44"
+    network = "lightning_nndyn.corpus.models:resnet44"
     assert in_here("graph", network, "--input", "3x16x16", "--num-classes", "7") == 0
     assert "1,594 nodes" in capsys.readouterr().out
 
@@ -121,7 +122,7 @@ def test_a_corpus_from_training_to_predictor(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.needs("pyarrow")
 def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
-    root = Path(__file__).parent.parent
+    root = ROOT
     corpora = [*sorted(root.glob("pretrained_predictors/*.parquet")), *sorted(root.glob("corpora/*.parquet"))]
     printed = runner.invoke(app, ["corpus", "status", "--markdown", *map(str, corpora)]).output.strip()
     assert "| lenet5-digits | 480 / 480 |" in printed

@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 
 import lightning_nndyn as nd
-from lightning_nndyn.corpus.grid import DROPOUTS, LEARNING_RATES
-from lightning_nndyn.corpus.presets import get_preset
-from lightning_nndyn.demo import run_demo
-from lightning_nndyn.demo.configurations import demo_configurations
-from lightning_nndyn.demo.outcome import Outcome, Summary, table_of
-from lightning_nndyn.demo.training import Trained
-from lightning_nndyn.policy import Decision
+from lightning_nndyn.cli.demo import run_demo
+from lightning_nndyn.cli.demo.configurations import demo_configurations
+from lightning_nndyn.cli.demo.summary import Outcome, Summary, table_of
+from lightning_nndyn.cli.demo.training import Trained
+from lightning_nndyn.corpus.presets.paper import DROPOUTS, LEARNING_RATES
+from lightning_nndyn.corpus.presets.registry import get_preset
+from lightning_nndyn.predictor.policy import Decision
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -82,7 +82,7 @@ def test_table_marks_mistakes_and_fits_a_terminal() -> None:
 
 
 def test_an_earlier_demo_is_not_overwritten(tmp_path: Path) -> None:
-    from lightning_nndyn.demo.sweep import _fresh
+    from lightning_nndyn.cli.demo.sweep import _fresh
 
     made = [_fresh(tmp_path / "demo") for _ in range(3)]
     assert [folder.name for folder in made] == ["demo", "demo-2", "demo-3"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from backend_tasks import Task, die_once, fail_beside_another, keep_to_itself, meet
+from paths import SUPPORT
 from processes import PATIENCE, wait_until
 
 from lightning_nndyn.corpus import load_corpus, run_corpus
@@ -33,7 +34,7 @@ def own_surroundings() -> Iterator[None]:
     """No cluster but ours, which finds this module; no usage statistics; nothing in the home folder."""
     folder = tempfile.mkdtemp(prefix="ray-")  # a short path, as those of sockets must be
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", str(SUPPORT), prepend=os.pathsep)
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")

@@ -9,7 +9,7 @@ from torch import nn
 from lightning_nndyn.corpus import get_preset, load_digits_data
 from lightning_nndyn.corpus.convolutions import replace_convolutions
 from lightning_nndyn.corpus.small_maps import SmallMapConv2d
-from lightning_nndyn.corpus.training import train_run
+from lightning_nndyn.corpus.training.train import train_run
 
 
 def gradients(layer: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -79,7 +79,7 @@ def test_a_run_is_trained_as_by_torchs_own_convolutions(monkeypatch: pytest.Monk
     monkeypatch.setattr(SmallMapConv2d, "forward", lambda self, x: (ran.append(1), small(self, x))[1])
     found = train_run(config, data)
     assert ran and not found.failed, found.reason
-    monkeypatch.setattr("lightning_nndyn.corpus.training.replace_convolutions", lambda *_: None)
+    monkeypatch.setattr("lightning_nndyn.corpus.training.train.replace_convolutions", lambda *_: None)
     expected = train_run(config, data)
     assert found.curve["train_loss"] == pytest.approx(expected.curve["train_loss"], rel=1e-4)
     assert found.curve["train_loss"][-1] < found.curve["train_loss"][0]

@@ -30,7 +30,6 @@ from lightning_nndyn.corpus import (
     runner,
     train_run,
 )
-from lightning_nndyn.corpus.batches import BatchLoader, EpochPlanner
 from lightning_nndyn.corpus.packing import MODES, checked_device, default_mode, packs, train_pack
 from lightning_nndyn.corpus.packing import members as members_module
 from lightning_nndyn.corpus.packing.dropout import DropoutSite, with_masks
@@ -40,9 +39,10 @@ from lightning_nndyn.corpus.packing.optimizers import stacked_optimizer
 from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.plans import StackedPlans
 from lightning_nndyn.corpus.packing.stack import Stack
-from lightning_nndyn.corpus.run import Run
-from lightning_nndyn.corpus.training import make_optimizer
-from lightning_nndyn.corpus.zoo import schedule_factor
+from lightning_nndyn.corpus.presets.zoo import schedule_factor
+from lightning_nndyn.corpus.training.batches import BatchLoader, EpochPlanner
+from lightning_nndyn.corpus.training.recorder import Run
+from lightning_nndyn.corpus.training.train import make_optimizer
 from lightning_nndyn.errors import CorpusError
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]

@@ -12,10 +12,10 @@ import torch
 
 from lightning_nndyn import models
 from lightning_nndyn.corpus import PRESETS, get_preset, load_data, load_digits_data, run_corpus
-from lightning_nndyn.corpus.batches import BatchLoader
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.grid import GridPreset
-from lightning_nndyn.corpus.networks import build_network
+from lightning_nndyn.corpus.presets.paper import GridPreset
+from lightning_nndyn.corpus.training.batches import BatchLoader
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.network import build_network
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 
 

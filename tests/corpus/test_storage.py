@@ -18,7 +18,6 @@ from processes import PATIENCE, environment, wait_until
 from lightning_nndyn.corpus import (
     GridPreset,
     corpus_status,
-    data,
     export_parquet,
     get_preset,
     import_parquet,
@@ -29,10 +28,11 @@ from lightning_nndyn.corpus import (
     runner,
     verify_corpus,
 )
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
+from lightning_nndyn.corpus.training import data as images
 from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
-from lightning_nndyn.evaluation.material import history_of
+from lightning_nndyn.evaluation.benchmark.material import history_of
 
 TINY = GridPreset(
     "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),
@@ -141,7 +141,7 @@ def test_other_data_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     changed = load_digits_data()
     changed.train_images[0, 0, 4, 4] += 1
-    monkeypatch.setattr("lightning_nndyn.corpus.sources.load_data", lambda *_, **__: changed)
+    monkeypatch.setattr("lightning_nndyn.corpus.training.sources.load_data", lambda *_, **__: changed)
     with pytest.raises(CorpusError, match="fingerprint"):
         run(corpus)
 
@@ -208,7 +208,7 @@ def test_images_half_decoded_are_not_left_behind(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(np, "save", interrupted)
-        data._write_cache(tmp_path / "cache" / "cifar10", load_digits_data(), None)
+        images._write_cache(tmp_path / "cache" / "cifar10", load_digits_data(), None)
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {old.name, young.name}
     run(tmp_path, runs=1)
     assert young.exists() and not old.exists()

@@ -12,11 +12,11 @@ from scipy import stats
 
 from lightning_nndyn import models
 from lightning_nndyn.corpus import ImageData, RunRecord, get_preset, load_digits_data, train_run
-from lightning_nndyn.corpus.batches import BatchLoader
-from lightning_nndyn.corpus.networks import network_options
-from lightning_nndyn.corpus.record import CURVES, WEIGHT_STATISTICS, patience_epoch
-from lightning_nndyn.corpus.weights import WeightStatistics
-from lightning_nndyn.signature import SIGNATURE_VERSION
+from lightning_nndyn.corpus.storage.record import CURVES, WEIGHT_STATISTICS, patience_epoch
+from lightning_nndyn.corpus.training.batches import BatchLoader
+from lightning_nndyn.corpus.training.network import network_options
+from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 PRESET = get_preset("lenet5-digits").scaled(epochs=8)
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import GridPreset, export_parquet, run_corpus, verify_corpus
-from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.errors import CorpusError
 
 TINY = GridPreset(

@@ -9,24 +9,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import PRETRAINED
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
-from lightning_nndyn.corpus.sources import describe
-from lightning_nndyn.corpus.thinning import thinned
+from lightning_nndyn.corpus.storage.thinning import thinned
+from lightning_nndyn.corpus.training.sources import describe
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import METHODS, Row, Study, compare, evaluate, transfer
-from lightning_nndyn.evaluation.compare import folds, table
-from lightning_nndyn.evaluation.evaluate import with_tables
-from lightning_nndyn.evaluation.formulas import extrapolate, last_accuracy, loss_sum, one_epoch, power_law
-from lightning_nndyn.evaluation.inputs import INPUTS, curves, distances, graph_v2, losses
-from lightning_nndyn.evaluation.learners import Learner
-from lightning_nndyn.evaluation.results import markdown_table, read_rows, write_rows
-from lightning_nndyn.evaluation.scores import Outcome, accuracy, auc, mae, r2, scored, spearman
-from lightning_nndyn.evaluation.transfer import relative_accuracies
+from lightning_nndyn.evaluation.benchmark.compare import folds, table
+from lightning_nndyn.evaluation.benchmark.curve_baselines import (
+    extrapolate,
+    last_accuracy,
+    loss_sum,
+    one_epoch,
+    power_law,
+)
+from lightning_nndyn.evaluation.benchmark.evaluate import with_tables
+from lightning_nndyn.evaluation.benchmark.learners import Learner
+from lightning_nndyn.evaluation.benchmark.method_features import INPUTS, curves, distances, graph_v2, losses
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, accuracy, auc, mae, r2, scored, spearman
+from lightning_nndyn.evaluation.benchmark.tables import markdown_table, read_rows, write_rows
+from lightning_nndyn.evaluation.benchmark.transfer import relative_accuracies
 
 PRESET = GridPreset(
     "small", "lenet5", "digits", learning_rates=tuple(np.logspace(-4, -0.5, 12).tolist()),
@@ -247,7 +254,7 @@ def test_text_around_the_tables_stays() -> None:
 
 @pytest.mark.needs("pyarrow", "matplotlib")
 def test_the_command_writes_rows_tables_and_figures(tmp_path: Path) -> None:
-    corpus = Path(__file__).parent.parent / "pretrained_predictors" / "lenet5-digits.parquet"
+    corpus = PRETRAINED / "lenet5-digits.parquet"
     arguments = [
         "evaluate",
         str(corpus),

@@ -6,53 +6,40 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from test_predictor_forest import runs
+from made_up_collection import three
 
-from lightning_nndyn.evaluation import trust
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.compare import Row
-from lightning_nndyn.evaluation.trust import Course, joined, left_out, own_rows, split_rows, stranger_rows
-from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
-from lightning_nndyn.policy import Policy
-from lightning_nndyn.predictor import Training, Verdict, model
-from lightning_nndyn.predictor.runs import relative_accuracies
+from lightning_nndyn.evaluation.benchmark import false_stop_rates
+from lightning_nndyn.evaluation.benchmark.compare import Row
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import (
+    Course,
+    joined,
+    left_out,
+    own_rows,
+    split_rows,
+    stranger_rows,
+)
+from lightning_nndyn.evaluation.benchmark.false_stop_tables import (
+    draw_reliability,
+    trust_chapters,
+    trust_report,
+)
+from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor import predictor as predictor_module
+from lightning_nndyn.predictor.policy import Policy
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_forests() -> Iterator[None]:
     """What is measured here does not depend on how good the forests are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "TREES", 8)
-        patch.setattr(trust, "_DRAWS", 2)
+        patch.setattr(predictor_module, "TREES", 8)
+        patch.setattr(false_stop_rates, "_DRAWS", 2)
         yield
-
-
-def made_up(name: str, seed: int, count: int = 100, dataset: str = "digits") -> Collection:
-    histories, accuracies, curves = runs(seed, count)
-    populations = np.full(count, f"{name} on {dataset}")
-    truth = np.array(accuracies)
-    return Collection(
-        name=name,
-        records=[SimpleNamespace(config={"dataset": dataset})] * count,  # type: ignore[list-item]
-        histories=histories,
-        curves=curves,
-        accuracies=truth,
-        configurations=[f"{name} {place}" for place in range(count)],
-        populations=populations,
-        trainings=[Training(30, "sgd")] * count,
-        relative=relative_accuracies(truth, populations, np.full(count, 0.1)),
-        thresholds={str(populations[0]): 0.5},
-    )
-
-
-@cache
-def three() -> tuple[Collection, ...]:
-    return tuple(made_up(name, seed, dataset=name) for seed, name in enumerate(("one", "two", "three")))
 
 
 def course(risk: float, low: bool = False, diverged: bool = False) -> Course:
@@ -66,14 +53,14 @@ def test_splits_measure_the_rate_that_was_asked_for() -> None:
     low = [course(10.0, low=True), course(-10.0, low=True), course(0.0, low=True, diverged=True)]
     rates: dict[str, list[float]] = {}
     for _ in range(400):
-        for metric, rate in trust._split([*good, *low], random):
+        for metric, rate in false_stop_rates._split([*good, *low], random):
             rates.setdefault(metric, []).append(rate)
     assert np.mean(rates["false_stop_rate"]) == pytest.approx(0.05, abs=0.015)
     assert set(rates["true_stop_rate"]) == {2 / 3}
 
 
 def test_too_few_good_runs_measure_nothing() -> None:
-    assert not list(trust._split([course(0.0)] * 20, np.random.default_rng(0)))
+    assert not list(false_stop_rates._split([course(0.0)] * 20, np.random.default_rng(0)))
 
 
 @cache
@@ -92,23 +79,25 @@ def test_rates_of_a_corpus_keep_the_promise_and_stop_low_runs() -> None:
 def test_as_shipped_a_predictors_own_policy_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes every run for a stranger stops none, whatever their risks."""
     collection, sure = three()[0], []
-    for test in trust.held_out_folds(collection, 0):
-        predictor = trust.fitted_without(collection, test, 0)
+    for test in false_stop_rates.held_out_folds(collection, 0):
+        predictor = false_stop_rates.fitted_without(collection, test, 0)
         policy = Policy.of(predictor)
         sure += [
             policy.decide(one.verdicts).stop
-            for one in trust.follow(predictor, collection.take(test), "fused")
+            for one in false_stop_rates.follow(predictor, collection.take(test), "fused")
         ]
     rows = {(row.method, row.metric): row for row in splits()}
     good, low = (rows["fused", f"{name}_stop_rate_as_shipped"] for name in ("false", "true"))
     assert good.runs + low.runs == len(sure) == 100
     stopped = (good.value or 0) * good.runs + (low.value or 0) * low.runs
     assert stopped == pytest.approx(sum(sure), abs=0.01) and (low.value or 0) > 0.4
-    known = trust._verdicts
+    known = false_stop_rates._verdicts
     monkeypatch.setattr(
-        trust, "_verdicts", lambda *given: [replace(verdict, in_domain=False) for verdict in known(*given)]
+        false_stop_rates,
+        "_verdicts",
+        lambda *given: [replace(verdict, in_domain=False) for verdict in known(*given)],
     )
-    assert not any(one.stopped for one in trust.follow(predictor, collection, "fused"))
+    assert not any(one.stopped for one in false_stop_rates.follow(predictor, collection, "fused"))
 
 
 def test_probabilities_are_counted_in_bins() -> None:

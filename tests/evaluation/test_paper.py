@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import PRETRAINED
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -18,15 +19,20 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
-from lightning_nndyn.corpus.sources import describe
-from lightning_nndyn.corpus.store import CorpusFolder
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
+from lightning_nndyn.corpus.training.sources import describe
 from lightning_nndyn.evaluation import METHODS, Row, Study, evaluate
-from lightning_nndyn.evaluation.compare import folds
-from lightning_nndyn.evaluation.paper import MAIN, PAPER_METHODS, paper_rows, unseen_rows
-from lightning_nndyn.evaluation.paper_classification import classification, fitted
-from lightning_nndyn.evaluation.paper_features import ANALYSED, CURVES, curves, importance
-from lightning_nndyn.evaluation.paper_figures import draw_paper
-from lightning_nndyn.evaluation.paper_inputs import (
+from lightning_nndyn.evaluation.benchmark.compare import folds
+from lightning_nndyn.evaluation.benchmark.tables import Table
+from lightning_nndyn.evaluation.paper.classification import classification, fitted
+from lightning_nndyn.evaluation.paper.experiments import (
+    MAIN,
+    PAPER_METHODS,
+    paper_rows,
+    unseen_rows,
+)
+from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, curves, importance
+from lightning_nndyn.evaluation.paper.features import (
     SETTINGS,
     Setting,
     epochs_read,
@@ -34,7 +40,8 @@ from lightning_nndyn.evaluation.paper_inputs import (
     snapshot_pairs,
     without_raw_material,
 )
-from lightning_nndyn.evaluation.paper_printed import (
+from lightning_nndyn.evaluation.paper.figures import draw_paper
+from lightning_nndyn.evaluation.paper.published_numbers import (
     CLAIMS,
     PAIRS,
     TABLE_3,
@@ -42,15 +49,14 @@ from lightning_nndyn.evaluation.paper_printed import (
     printed_regression,
     subject_of,
 )
-from lightning_nndyn.evaluation.paper_regression import REGRESSIONS, Regression, regression
-from lightning_nndyn.evaluation.paper_tables import chapters, paper_report
-from lightning_nndyn.evaluation.paper_unseen import pairings, unseen
-from lightning_nndyn.evaluation.results import Table
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.evaluation.paper.regression import REGRESSIONS, Regression, regression
+from lightning_nndyn.evaluation.paper.tables import chapters, paper_report
+from lightning_nndyn.evaluation.paper.unseen_architectures import pairings, unseen
+from lightning_nndyn.signature.snapshot import STATISTICS
 
 pytestmark = pytest.mark.needs("pyarrow")
 
-CORPUS = Path(__file__).parent.parent / "pretrained_predictors" / "lenet5-digits.parquet"
+CORPUS = PRETRAINED / "lenet5-digits.parquet"
 MLP = {
     "kind": "mlp", "widths": (32,), "activation": "relu", "normalisation": "none", "residual": False,
     "init_scale": 1.0,
@@ -298,7 +304,7 @@ def test_a_corpus_of_several_networks_is_not_paired(perceptrons: Study, study: S
 def test_another_networks_runs_are_classified_by_the_tested_corpus_threshold(
     study: Study, perceptrons: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightning_nndyn.evaluation import paper_unseen
+    from lightning_nndyn.evaluation.paper import unseen_architectures
 
     seen: list[tuple[int, int]] = []
 
@@ -306,7 +312,7 @@ def test_another_networks_runs_are_classified_by_the_tested_corpus_threshold(
         seen.append((len(x), int(low.sum())))
         return fitted(kind, x, low, seed)
 
-    monkeypatch.setattr(paper_unseen, "fitted", noted)
+    monkeypatch.setattr(unseen_architectures, "fitted", noted)
     rows = list(unseen([study, perceptrons], [SETTINGS["graph-paper-svm"]], times=[1.0], seed=0, jobs=1))
     good = int((study.accuracies >= 0.7).sum())  # not 0.5, the training corpus's own
     own = [row for row in rows if row.corpus == "mlp-digits"]

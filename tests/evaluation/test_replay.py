@@ -14,25 +14,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_collection import made_up
+from paths import CORPORA
 from scipy.stats import rankdata, wilcoxon
-from test_evaluation_trust import made_up
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.parts import Parts, fingerprint
-from lightning_nndyn.evaluation.replay import command, held_out
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import held_out_folds
+from lightning_nndyn.evaluation.benchmark.parts import Parts, fingerprint
+from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.replay import held_out_predictors, replay_sweeps
 from lightning_nndyn.evaluation.replay.entrants import entrants
-from lightning_nndyn.evaluation.replay.held_out import (
+from lightning_nndyn.evaluation.replay.held_out_predictors import (
     Fold,
     held_out_policies,
     judge_fold,
     judge_unknown,
     unknown_policies,
 )
-from lightning_nndyn.evaluation.replay.learned import Learned, parameters
+from lightning_nndyn.evaluation.replay.hyperparameter_forest import Surrogate
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted
-from lightning_nndyn.evaluation.replay.page import Subject, equal_regret, reached
 from lightning_nndyn.evaluation.replay.policies import (
     BestShare,
     Decided,
@@ -42,13 +43,13 @@ from lightning_nndyn.evaluation.replay.policies import (
     name_of,
 )
 from lightning_nndyn.evaluation.replay.race import Race
-from lightning_nndyn.evaluation.replay.runs import Run, sweeps
-from lightning_nndyn.evaluation.replay.surrogate import Surrogate
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run, sweeps
+from lightning_nndyn.evaluation.replay.sweep_predictor import Learned, parameters
+from lightning_nndyn.evaluation.replay.tables import Subject, equal_regret, reached
 from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon, chance
-from lightning_nndyn.evaluation.trust import held_out_folds
-from lightning_nndyn.predictor import Curve, model
+from lightning_nndyn.predictor import Curve
+from lightning_nndyn.predictor import predictor as predictor_module
 
-CORPORA = Path(__file__).parent.parent / "corpora"
 ALEXNET = CORPORA / "alexnet-cifar10.parquet"
 
 
@@ -340,7 +341,7 @@ def test_a_list_among_the_hyperparameters_counts_by_its_length_and_sum() -> None
 
 
 def test_each_run_is_judged_by_a_predictor_that_never_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "TREES", 8)
+    monkeypatch.setattr(predictor_module, "TREES", 8)
     collection = made_up("one", 0, count=60)
     seen: list[set[str]] = []
     fit = type(collection).fit
@@ -368,7 +369,7 @@ def test_each_run_is_judged_by_a_predictor_that_never_saw_it(monkeypatch: pytest
 def test_a_corpus_is_judged_by_a_predictor_that_knows_all_others_and_not_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model, "TREES", 8)
+    monkeypatch.setattr(predictor_module, "TREES", 8)
     corpora = [made_up(name, seed, count=40) for seed, name in enumerate(("one", "two"))]
     seen: list[set[str]] = []
     fit = type(corpora[0]).fit
@@ -389,7 +390,7 @@ def test_a_corpus_is_judged_by_a_predictor_that_knows_all_others_and_not_it(
 
 def test_a_run_of_which_nothing_was_said_goes_on() -> None:
     silent: Any = SimpleNamespace(verdicts=[])
-    assert held_out._score(silent, 0.25) == float("inf")
+    assert held_out_predictors._score(silent, 0.25) == float("inf")
 
 
 # -- parts ---------------------------------------------------------------------------------------------------
@@ -441,8 +442,13 @@ def oracle(collection: Collection, number: int, seed: int) -> Fold:
     ends = {str(place): float(collection.accuracies[place]) for place in test}
     low = {place: 0.25 for place, end in ends.items() if end < 0.25}
     return {
-        "stops": {kind: {str(rate): low for rate in held_out.RATES} for kind in held_out.KINDS},
-        "scores": {kind: {str(time): ends for time in held_out.TIMES} for kind in held_out.KINDS},
+        "stops": {
+            kind: {str(rate): low for rate in held_out_predictors.RATES} for kind in held_out_predictors.KINDS
+        },
+        "scores": {
+            kind: {str(time): ends for time in held_out_predictors.TIMES}
+            for kind in held_out_predictors.KINDS
+        },
     }
 
 
@@ -451,13 +457,15 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What takes its time has tests of its own.
-    monkeypatch.setattr(command, "judge_fold", oracle)
+    monkeypatch.setattr(replay_sweeps, "judge_fold", oracle)
     quick = [policy for policy in entrants() if not isinstance(policy, Surrogate | Wilcoxon)]
-    monkeypatch.setattr(command, "entrants", lambda: quick)
+    monkeypatch.setattr(replay_sweeps, "entrants", lambda: quick)
     played: list[str] = []
     count = counted
     monkeypatch.setattr(
-        command, "counted", lambda policy, drawn: (played.append(name_of(policy)), count(policy, drawn))[1]
+        replay_sweeps,
+        "counted",
+        lambda policy, drawn: (played.append(name_of(policy)), count(policy, drawn))[1],
     )
     late = small("--minutes", "0", folder=tmp_path)
     assert late.exit_code == 0 and "run the same command again" in late.output
@@ -470,7 +478,7 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
         return count(policy, drawn)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "counted", cut)
+        patch.setattr(replay_sweeps, "counted", cut)
         assert small(folder=tmp_path).exit_code == 130
     result = small(folder=tmp_path)
     assert result.exit_code == 0, result.output

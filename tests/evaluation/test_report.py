@@ -25,11 +25,11 @@ from typer.testing import CliRunner
 from lightning_nndyn.callback.audit import field_rate, read_ended
 from lightning_nndyn.callback.run_file import read_run
 from lightning_nndyn.cli import app
-from lightning_nndyn.corpus.record import patience_epoch
+from lightning_nndyn.corpus.storage.record import patience_epoch
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
-from lightning_nndyn.report import write_report
-from lightning_nndyn.report.load import load
+from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
+from lightning_nndyn.evaluation.report import write_report
+from lightning_nndyn.evaluation.report.records import load
 
 EPOCHS = 3
 RATES = (0.02, 0.035, GOOD, 0.065, 3e-6, 1e-5, DOOMED)

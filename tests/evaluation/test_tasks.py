@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_evaluation_trust import three
+from made_up_collection import three
 
 from lightning_nndyn.corpus import GridPreset, load_digits_data, train_run
-from lightning_nndyn.corpus.sources import describe
-from lightning_nndyn.corpus.store import CorpusFolder
-from lightning_nndyn.evaluation import Row, evaluate, tasks
-from lightning_nndyn.evaluation.parts import Parts
-from lightning_nndyn.evaluation.tasks import Source, comparison, done, promises
+from lightning_nndyn.corpus.storage.folder import CorpusFolder
+from lightning_nndyn.corpus.training.sources import describe
+from lightning_nndyn.evaluation import Row, evaluate
+from lightning_nndyn.evaluation.benchmark import tasks
+from lightning_nndyn.evaluation.benchmark.parts import Parts
+from lightning_nndyn.evaluation.benchmark.tasks import Source, comparison, done, promises
 
 pytestmark = pytest.mark.needs("matplotlib")
 

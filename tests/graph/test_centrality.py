@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import NonFiniteWeightsError
-from lightning_nndyn.graph import LayerWeight, RolledGraph
-from lightning_nndyn.ritz import by_squaring
+from lightning_nndyn.graph.eigensolver import by_squaring
+from lightning_nndyn.graph.rolled import LayerWeight, RolledGraph
 
 NETWORKS = ["lenet5", "alexnet", "vgg7", "resnet32", "resnet44"]
 

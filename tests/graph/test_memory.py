@@ -15,7 +15,7 @@ from memory_peaks import graph_bytes, measured, solver_bytes, weight_bytes
 from torch import Tensor, nn
 
 import lightning_nndyn as nd
-from lightning_nndyn.tracing import LayerTracer, Topology
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
 
 MIB = 1 << 20
 ALLOWANCE = 4 * MIB

@@ -9,7 +9,7 @@ import pytest
 import torch
 from processes import needs_gloo, run_script
 
-from lightning_nndyn.spread import share_of_rows
+from lightning_nndyn.graph.sharding import share_of_rows
 
 NETWORKS = ["lenet", "lenet, dataflow", "block", "perceptron"]
 WAYS = ["fsdp2", "hybrid", "flat", "flat, original", "flat, one unit", "flat, gradients", "flat, not cut"]

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import lightning_nndyn as nd
-from lightning_nndyn import centrality
 from lightning_nndyn.errors import NonFiniteWeightsError, TracingError
-from lightning_nndyn.unrolled import SignedSubgraph, UnrolledGraph
+from lightning_nndyn.graph import centrality
+from lightning_nndyn.graph.unrolled import SignedSubgraph, UnrolledGraph
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 

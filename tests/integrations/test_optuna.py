@@ -22,7 +22,7 @@ from sweep_runs import Perceptron, joined, suggested, train
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning, SweepError
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.sweep import Reading, SweepMember, SweepPredictor, SweepRun
 
 optuna = pytest.importorskip("optuna")
@@ -33,7 +33,7 @@ from optuna.trial import TrialState  # noqa: E402
 
 from lightning_nndyn.integrations import optuna_pruner  # noqa: E402
 from lightning_nndyn.integrations.optuna import GraphDynamicsPruner, OptunaMember  # noqa: E402
-from lightning_nndyn.integrations.optuna_runs import FinishedTrials, readings_in  # noqa: E402
+from lightning_nndyn.integrations.optuna_storage import FinishedTrials, readings_in  # noqa: E402
 
 TIMES = [*DEFAULT_TIMES, 1.0, 2.0, 3.0]
 READINGS = {f"nndyn:reading:{time:g}" for time in TIMES}
@@ -225,7 +225,7 @@ def test_an_audited_run_finishes_and_its_trial_knows() -> None:
 def test_an_audited_run_stands_for_others_if_it_was_condemned(
     lr: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_nndyn.callback.hooks.drawn_to_finish", lambda share: f"drawn ({share})")
+    monkeypatch.setattr("lightning_nndyn.callback.callback.drawn_to_finish", lambda share: f"drawn ({share})")
     study = optuna.create_study(direction="maximize")
     space = {"lr": optuna.distributions.FloatDistribution(1e-8, 10, log=True)}
     for known in np.logspace(-7, 0, 30):
@@ -419,7 +419,7 @@ def test_the_users_own_intermediate_values_stay_as_they_are() -> None:
 
 
 def test_each_finished_trial_is_parsed_once(swept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lightning_nndyn.integrations.optuna_runs as module
+    import lightning_nndyn.integrations.optuna_storage as module
 
     found = study()
     found.add_trials([trial for trial in swept.trials if trial.state == TrialState.COMPLETE])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from paths import SUPPORT
 from postgres_server import postgres
 from processes import PATIENCE, environment, wait_until
 
@@ -23,7 +24,7 @@ TRIALS, HANGS = 22, 4
 
 
 def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[bytes]:
-    script = Path(__file__).with_name("sweep_worker_script.py")
+    script = SUPPORT / "sweep_worker_script.py"
     command = [sys.executable, script, folder, name, url, str(TRIALS), str(hangs)]
     with (folder / f"{name}.txt").open("w") as output:
         own = {**environment(), "PYTHONHASHSEED": "0"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from paths import SUPPORT
 
 pytest.importorskip("ray.tune")
 
@@ -21,7 +22,7 @@ from sweep_ray_trials import STARTUP, trial
 
 from lightning_nndyn.errors import NNDynWarning, SweepError
 from lightning_nndyn.integrations.ray import RayMember, end_sweep
-from lightning_nndyn.integrations.ray_runs import NAMESPACE, SweepRuns, plain_of, plain_params, run_of
+from lightning_nndyn.integrations.ray_actor import NAMESPACE, SweepRuns, plain_of, plain_params, run_of
 from lightning_nndyn.sweep import Reading, SweepRun
 
 pytestmark = pytest.mark.needs("ray")
@@ -32,7 +33,7 @@ api = tune if hasattr(tune, "RunConfig") else ray.train  # before Ray 2.43
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Nodes]:
-    with nodes(str(Path(__file__).parent)) as found:
+    with nodes(str(SUPPORT)) as found:
         found.start()
         found.start('--resources={"other": 1}')
         ray.init(found.address, namespace="tests", log_to_driver=False)

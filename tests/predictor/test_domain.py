@@ -19,16 +19,16 @@ from torch.nn import functional as F
 
 import lightning_nndyn as nd
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_corpus, run_corpus
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import load_digits_data
-from lightning_nndyn.corpus.networks import build_network, layer_kinds, network_options
-from lightning_nndyn.corpus.zoo import draw_run
+from lightning_nndyn.corpus.presets.zoo import draw_run
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.training.data import load_digits_data
+from lightning_nndyn.corpus.training.network import build_network, layer_kinds, network_options
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.material import history_of
-from lightning_nndyn.policy import Policy
+from lightning_nndyn.evaluation.benchmark.material import history_of
 from lightning_nndyn.predictor import Predictor, Training
 from lightning_nndyn.predictor.domain import domain_of, outside
-from lightning_nndyn.signature import STATISTICS, Snapshot, SnapshotTaker
+from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, SnapshotTaker
 
 # -- the kinds of a graph's layers ---------------------------------------------------------------------------
 

@@ -9,43 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import corpus
+from synthetic_runs import RUNS, runs
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Curve, Predictor, Training, Verdict
-from lightning_nndyn.predictor.curve import curve_row, line_row, line_width
+from lightning_nndyn.predictor.applicability import Neighbours, fit_neighbours
 from lightning_nndyn.predictor.forest import Forest, fit_forest
-from lightning_nndyn.predictor.neighbours import Neighbours, fit_neighbours
+from lightning_nndyn.predictor.learning_curve import curve_row, line_row, line_width
+from lightning_nndyn.predictor.policy import Policy
 from lightning_nndyn.predictor.risk import Held, Risk, largest_risks
-from lightning_nndyn.predictor.runs import relative_accuracies
-from lightning_nndyn.predictor.scoring import rank_within
-from lightning_nndyn.signature import LAYER_FIELDS, Snapshot
-
-RUNS = 90
-
-
-@cache
-def runs(seed: int = 0, count: int = RUNS) -> tuple[list[list[Snapshot]], list[float], list[Curve]]:
-    """Made-up runs with all that is read of one: the faster the weights move, the better it ends."""
-    histories, accuracies = corpus(count, seed)
-    rng = np.random.default_rng(seed)
-    whole = [[with_layers(snapshot, rng) for snapshot in history] for history in histories]
-    curves = [
-        curve_of(history, accuracy, rng) for history, accuracy in zip(histories, accuracies, strict=True)
-    ]
-    return whole, accuracies, curves
-
-
-def with_layers(snapshot: Snapshot, rng: np.random.Generator) -> Snapshot:
-    """Three layers whose numbers follow the graph's median degree."""
-    size = snapshot.statistics[0]
-    layers = {
-        name: tuple(size * (1 + 0.01 * rng.random(len(LAYER_FIELDS))) + place)
-        for place, name in enumerate(("input", "first", "last"))
-    }
-    far = abs(size - 6) + 1e-3 * rng.random()
-    return replace(snapshot, layers=layers, distances=(far, 2 * far))
+from lightning_nndyn.predictor.scores import rank_within
+from lightning_nndyn.predictor.training_set import relative_accuracies
+from lightning_nndyn.signature.snapshot import Snapshot
 
 
 def grown(one: Snapshot, factor: float) -> Snapshot:
@@ -58,13 +33,6 @@ def grown(one: Snapshot, factor: float) -> Snapshot:
         layers={name: tuple(factor * value for value in row) for name, row in one.layers.items()},
         distances=tuple(factor + far for far in one.distances),
     )
-
-
-def curve_of(history: list[Snapshot], accuracy: float, rng: np.random.Generator) -> Curve:
-    times = [snapshot.epoch for snapshot in history if snapshot.epoch > 0]
-    loss = {time: (2.3 - accuracy * time / 4, 2.2 - accuracy * time / 4) for time in times}
-    ends = [0.1 + (accuracy - 0.1) * (1 - 0.5**epoch) + 0.02 * rng.normal() for epoch in (1, 2, 3)]
-    return Curve(loss, [min(max(end, 0.0), 1.0) for end in ends], classes=10)
 
 
 @cache

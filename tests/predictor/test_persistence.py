@@ -20,8 +20,8 @@ from sklearn.linear_model import Ridge
 from synthetic_runs import corpus, history, paper
 
 from lightning_nndyn.errors import ArtefactError, NNDynWarning, PredictorError
-from lightning_nndyn.predictor import Predictor, artefact, list_predictors, load_predictor, shipped
-from lightning_nndyn.signature import SIGNATURE_VERSION
+from lightning_nndyn.predictor import Predictor, list_predictors, load_predictor, persistence, pretrained
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 CONSTRUCTED: list[str] = []
 
@@ -115,7 +115,7 @@ def test_any_of_the_two_files_names_the_predictor(predictor: Predictor, tmp_path
 def test_card_says_what_it_is(saved: Path) -> None:
     facts = json.loads(card(saved).read_text())
     content = archive(saved).read_bytes()
-    assert facts["format"] == artefact.FORMAT
+    assert facts["format"] == persistence.FORMAT
     assert facts["signature_version"] == SIGNATURE_VERSION
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     assert facts["size"] == len(content)
@@ -178,9 +178,9 @@ def test_card_without_a_format(saved: Path, content: bytes) -> None:
 
 
 def test_card_of_another_format(saved: Path) -> None:
-    edit(saved, format=artefact.FORMAT + 1)
+    edit(saved, format=persistence.FORMAT + 1)
     with pytest.raises(
-        ArtefactError, match=f"has format {artefact.FORMAT + 1}.*reads format {artefact.FORMAT}"
+        ArtefactError, match=f"has format {persistence.FORMAT + 1}.*reads format {persistence.FORMAT}"
     ):
         Predictor.load(saved)
 
@@ -212,7 +212,7 @@ def test_card_and_archive_of_two_predictors(saved: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("intruder", "name"),
     [
-        (Intruder(), "test_artefact.Intruder"),
+        (Intruder(), "test_persistence.Intruder"),
         (Ridge(), "sklearn.linear_model._ridge.Ridge"),  # skops itself would trust it
         (np.random.RandomState(0), "RandomStateNode"),
         (len, "builtins.len"),
@@ -229,7 +229,7 @@ def test_unknown_type_is_named_and_not_constructed(saved: Path, intruder: Any, n
 def test_the_intruder_would_have_been_constructed() -> None:
     """The test above can fail: with skops told to trust it, the intruder speaks."""
     CONSTRUCTED.clear()
-    skops.io.loads(skops.io.dumps(Intruder()), trusted=["test_artefact.Intruder"])
+    skops.io.loads(skops.io.dumps(Intruder()), trusted=["test_persistence.Intruder"])
     assert CONSTRUCTED == ["an intruder"]
 
 
@@ -317,14 +317,14 @@ def test_save_that_fails_half_way_leaves_no_predictor_that_loads(
 ) -> None:
     """Killed between the two files: the old card does not fit the new archive."""
     other = paper(low_threshold=0.6, max_epoch=1).fit(*corpus(40))
-    write = artefact.write_whole
+    write = persistence.write_whole
 
     def only_the_archive(path: Path, content: bytes) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(artefact, "write_whole", only_the_archive)
+    monkeypatch.setattr(persistence, "write_whole", only_the_archive)
     with pytest.raises(KeyboardInterrupt):
         other.save(saved)
     with pytest.raises(ArtefactError, match="not the file its card describes"):
@@ -348,13 +348,13 @@ def test_write_that_fails_keeps_the_old_file(
 
 
 def test_shipped_predictors_are_found_by_name(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "_folder", lambda: saved.parent)
+    monkeypatch.setattr(pretrained, "_folder", lambda: saved.parent)
     assert list_predictors() == ["one"]
     assert load_predictor("one").card["corpus"] == "made up"
 
 
 def test_unknown_name_lists_what_there_is(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "_folder", lambda: saved.parent)
+    monkeypatch.setattr(pretrained, "_folder", lambda: saved.parent)
     with pytest.raises(ArtefactError, match=r"no predictor named 'two'.*the package has one"):
         load_predictor("two")
 

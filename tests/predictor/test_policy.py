@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binom
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Policy, allowed_above, conformal_threshold, good_runs_needed
 from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor.policy import Policy, allowed_above, conformal_threshold, good_runs_needed
 
 SCORES = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
 EVEN = {"weights": (SCORES,)}

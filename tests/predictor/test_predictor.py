@@ -13,11 +13,12 @@ import pytest
 from synthetic_runs import START, TIMES, corpus, diverged, history, paper, snapshot
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.estimators import decision_values, fit_classifier, fit_platt
-from lightning_nndyn.predictor.features import MOVEMENT_FLOOR, SIGNED_UNIT, Features, readings, tabulate
-from lightning_nndyn.signature import STATISTICS, Snapshot, temporal
+from lightning_nndyn.predictor.features import Features, readings, tabulate
+from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.signature.relative import MOVEMENT_FLOOR, SIGNED_UNIT
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, temporal
 
 
 @cache
@@ -410,7 +411,7 @@ def test_predictor_that_is_not_fitted_says_so() -> None:
 
 def test_scikit_learn_is_not_imported_with_the_package() -> None:
     code = (
-        "import sys, lightning_nndyn.policy, lightning_nndyn.predictor;"
+        "import sys, lightning_nndyn.predictor.policy, lightning_nndyn.predictor;"
         "print([name for name in ('sklearn', 'skops', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,14 +12,14 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_nndyn as nd
+from lightning_nndyn.cli.demo.configurations import demo_configurations
+from lightning_nndyn.cli.demo.training import DigitsLeNet
 from lightning_nndyn.corpus import corpus_status, load_corpus
-from lightning_nndyn.corpus.batches import BatchLoader
-from lightning_nndyn.corpus.data import load_digits_data
-from lightning_nndyn.demo.configurations import demo_configurations
-from lightning_nndyn.demo.training import DigitsLeNet
+from lightning_nndyn.corpus.training.batches import BatchLoader
+from lightning_nndyn.corpus.training.data import load_digits_data
 from lightning_nndyn.evaluation import fit_predictor
-from lightning_nndyn.evaluation.material import curve_of, history_of
-from lightning_nndyn.policy import Policy
+from lightning_nndyn.evaluation.benchmark.material import curve_of, history_of
+from lightning_nndyn.predictor.policy import Policy
 
 ROOT = Path(nd.__file__).parents[1]
 FOLDER = ROOT / "pretrained_predictors"

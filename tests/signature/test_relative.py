@@ -10,9 +10,9 @@ from torch import nn
 
 from lightning_nndyn import models
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.movement import graph_movement, movement_names
-from lightning_nndyn.signature import Snapshot, SnapshotTaker
-from lightning_nndyn.tracing import rolled_graph
+from lightning_nndyn.graph.tracing.tracer import rolled_graph
+from lightning_nndyn.signature.relative import graph_movement, movement_names
+from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 

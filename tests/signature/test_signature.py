@@ -13,10 +13,18 @@ from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_nndyn as nd
-from lightning_nndyn import aggregators, models, signature
-from lightning_nndyn.aggregators import LAYER_STATISTICS, segment_sum, summarize_layers
-from lightning_nndyn.signature import LAYER_FIELDS, Snapshot, SnapshotTaker, batch_of, statistics_matrix
-from lightning_nndyn.tracing import rolled_graph
+from lightning_nndyn import models
+from lightning_nndyn.graph import statistics
+from lightning_nndyn.graph.statistics import LAYER_STATISTICS, segment_sum, summarize_layers
+from lightning_nndyn.graph.tracing.tracer import rolled_graph
+from lightning_nndyn.signature import snapshot as signature
+from lightning_nndyn.signature.snapshot import (
+    LAYER_FIELDS,
+    Snapshot,
+    SnapshotTaker,
+    batch_of,
+    statistics_matrix,
+)
 
 SAMPLES = {
     "normal": torch.randn(1001, generator=torch.Generator().manual_seed(0)).double(),
@@ -54,7 +62,7 @@ def test_layer_statistics_equal_scipys_layer_by_layer() -> None:
     for row, part in zip(table, values.split(sizes), strict=True):
         array = part.numpy()
         shape = [scipy.stats.skew(array), scipy.stats.kurtosis(array)] if len(array) > 1 else [0, 0]
-        quantiles = np.quantile(array, aggregators.QUANTILES)
+        quantiles = np.quantile(array, statistics.QUANTILES)
         np.testing.assert_allclose(row, [array.mean(), array.std(), *shape, *quantiles], atol=1e-12)
 
 
@@ -133,7 +141,7 @@ def test_a_snapshot_on_a_gpu_is_one_copy_to_the_host(monkeypatch: pytest.MonkeyP
     taker = nd.SnapshotTaker(nd.rolled_graph(nd.models.resnet32()), per_layer=True)
     expected = taker.take(0.0)
     monkeypatch.setattr(signature, "_waits_cheaply", lambda device: False)
-    monkeypatch.setattr("lightning_nndyn.ritz._has_lapack_without_waiting", lambda device: False)
+    monkeypatch.setattr("lightning_nndyn.graph.eigensolver._has_lapack_without_waiting", lambda device: False)
     copies = []
     to_host = signature._to_host
     monkeypatch.setattr(signature, "_to_host", lambda numbers: copies.append(1) or to_host(numbers))

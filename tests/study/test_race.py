@@ -7,17 +7,14 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
-import torch
 from callback_runs import Digits, trainer
 from digits_runs import DOOMED, GOOD, predictor
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from paths import SUPPORT
+from race_runs import steps, train
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
@@ -27,44 +24,8 @@ from lightning_nndyn.study.race.journal import open_journal
 from lightning_nndyn.study.race.standing import Lap, Rung, order, wanted
 from lightning_nndyn.study.race.state import Race
 
-HERE = Path(__file__).parent
 SEEN = ((1.0, 0.5), (2.0, 0.2))
 """Rungs of a race without a predictor."""
-
-
-class Line(L.LightningModule):
-    """Two classes told apart by a line; four batches an epoch."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-        self.net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=self.rate)
-
-
-steps: list[tuple[float, int]] = []
-
-
-def train(params: dict[str, Any], callback: Any, **settings: Any) -> float:
-    """Trains four epochs; how many steps it were goes to `steps`."""
-    L.seed_everything(0, verbose=False)
-    points = torch.randn(64, 2)
-    data = DataLoader(TensorDataset(points, (points.sum(1) > 0).long()), batch_size=16)
-    trainer = L.Trainer(
-        max_epochs=4, callbacks=[callback], accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **settings,
-    )  # fmt: skip
-    trainer.fit(Line(params["rate"]), data, data)
-    steps.append((params["rate"], trainer.global_step))
-    return float(trainer.callback_metrics["val_acc"])
 
 
 def rates(*values: float) -> list[dict[str, Any]]:
@@ -147,7 +108,7 @@ def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path
     """With the shipped predictor on the network and data that it knows; laps of 1/16, 1/4 and one epoch."""
 
     def raced(killed_at: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(HERE / "race_script.py"), "race.jsonl", str(killed_at)]
+        command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl", str(killed_at)]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
 
     assert raced(3).returncode == raced(6).returncode == -signal.SIGKILL
@@ -303,9 +264,7 @@ def planned(folder: Path, **changed: Any) -> Any:
         "space": {"rate": {"low": 1e-6, "high": 0.5, "log": True}},
         "race": {"predictor": None, "rungs": [{"epochs": 1, "keep": 0.5}]}, **changed,
     }  # fmt: skip
-    (folder / "script.py").write_text(
-        f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom test_race import train\n"
-    )
+    (folder / "script.py").write_text("from race_runs import train\n")
     (folder / "plan.yaml").write_text(json.dumps(plan))
     return CliRunner().invoke(app, ["sweep", str(folder / "plan.yaml")], env={"COLUMNS": "200"})
 

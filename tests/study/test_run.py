@@ -12,16 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from paths import EXAMPLES
 from rich.console import Console
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study.abandoned import own, take_up
-from lightning_nndyn.study.plan import load_plan
+from lightning_nndyn.study.config import load_plan
 from lightning_nndyn.study.run import open_study
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 PLAN = """
 train: script.py:train
 trials: 6

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import pytest
 import torch
-from digits_runs import loader, module_class, predictor
+from digits_runs import digits, loader, module_class, predictor
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -122,3 +124,32 @@ class OnOneProcess(Predictor):
         if p_low is None:
             raise ZeroDivisionError("only on process 1")
         return Verdict(0.0, p_low, epoch, True)
+
+
+class listening:
+    """Lightning's loggers may not propagate to the root, where caplog listens."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        roots = map(logging.getLogger, ("lightning", "lightning.pytorch", "pytorch_lightning"))
+        self.loggers, self.handler = [root for root in roots if not root.propagate], caplog.handler
+
+    def __enter__(self) -> None:
+        for logger in self.loggers:
+            logger.addHandler(self.handler)
+
+    def __exit__(self, *exc: Any) -> None:
+        for logger in self.loggers:
+            logger.removeHandler(self.handler)
+
+
+class ByEpoch(torch.utils.data.Sampler[int]):
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(digits()[0])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(len(self), generator=torch.Generator().manual_seed(self.epoch)).tolist())

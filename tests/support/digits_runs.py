@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_nndyn.models import lenet5
+from lightning_nndyn.corpus.models import lenet5
+from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.predictor import Curve, Predictor
-from lightning_nndyn.signature import DEFAULT_TIMES, Snapshot, SnapshotTaker, batch_of
-from lightning_nndyn.tracing import rolled_graph
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, Snapshot, SnapshotTaker, batch_of
 
 BATCH = 48
 GOOD, DOOMED = 0.05, 1e-6  # learning rates

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import find_program
+from requirements import find_program
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import lightning as L
 
 from lightning_nndyn.study import race
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from sweep_digits import train
 
 RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)

@@ -16,9 +16,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
 from torch.distributed.fsdp.wrap import CustomPolicy
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from lightning_nndyn.models import lenet5
-from lightning_nndyn.signature import SnapshotTaker
-from lightning_nndyn.tracing import LayerTracer
+from lightning_nndyn.corpus.models import lenet5
+from lightning_nndyn.graph.tracing.tracer import LayerTracer
+from lightning_nndyn.signature.snapshot import SnapshotTaker
 
 try:
     from torch.distributed.fsdp import fully_shard

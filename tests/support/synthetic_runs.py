@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 
-from lightning_nndyn.predictor import Predictor
-from lightning_nndyn.signature import STATISTICS, Snapshot
+from lightning_nndyn.predictor import Curve, Predictor
+from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
 
 paper = partial(Predictor, classifier="svm", regressor="svr")
 """Reads the statistics alone, which is all that made-up snapshots have."""
@@ -46,3 +47,36 @@ def corpus(
     speeds = rng.uniform(-5, -1, size=runs)
     accuracies = 1 / (1 + np.exp(-2 * (speeds + 3 + noise * rng.normal(size=runs))))
     return [history(rng, 10.0**speed, times) for speed in speeds], accuracies.tolist()
+
+
+RUNS = 90
+
+
+@cache
+def runs(seed: int = 0, count: int = RUNS) -> tuple[list[list[Snapshot]], list[float], list[Curve]]:
+    """Made-up runs with all that is read of one: the faster the weights move, the better it ends."""
+    histories, accuracies = corpus(count, seed)
+    rng = np.random.default_rng(seed)
+    whole = [[with_layers(snapshot, rng) for snapshot in history] for history in histories]
+    curves = [
+        curve_of(history, accuracy, rng) for history, accuracy in zip(histories, accuracies, strict=True)
+    ]
+    return whole, accuracies, curves
+
+
+def with_layers(snapshot: Snapshot, rng: np.random.Generator) -> Snapshot:
+    """Three layers whose numbers follow the graph's median degree."""
+    size = snapshot.statistics[0]
+    layers = {
+        name: tuple(size * (1 + 0.01 * rng.random(len(LAYER_FIELDS))) + place)
+        for place, name in enumerate(("input", "first", "last"))
+    }
+    far = abs(size - 6) + 1e-3 * rng.random()
+    return replace(snapshot, layers=layers, distances=(far, 2 * far))
+
+
+def curve_of(history: list[Snapshot], accuracy: float, rng: np.random.Generator) -> Curve:
+    times = [snapshot.epoch for snapshot in history if snapshot.epoch > 0]
+    loss = {time: (2.3 - accuracy * time / 4, 2.2 - accuracy * time / 4) for time in times}
+    ends = [0.1 + (accuracy - 0.1) * (1 - 0.5**epoch) + 0.02 * rng.normal() for epoch in (1, 2, 3)]
+    return Curve(loss, [min(max(end, 0.0), 1.0) for end in ends], classes=10)

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
-from lightning_nndyn.sweep.budget import limit_of, share_of_best
-from lightning_nndyn.sweep.inputs import Parameters
-from lightning_nndyn.sweep.process import Process, fit_process
-from lightning_nndyn.sweep.scores import NormalScores
+from lightning_nndyn.sweep.false_stop_budget import limit_of, share_of_best
+from lightning_nndyn.sweep.features import Parameters
+from lightning_nndyn.sweep.gaussian_process import Process, fit_process
+from lightning_nndyn.sweep.rank_transform import NormalScores
 
 
 def sweep(seed: int, runs: int = 60, noise: float = 0.1, signal: float = 1.0) -> list[SweepRun]:

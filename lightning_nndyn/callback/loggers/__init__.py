@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_nndyn.callback.dashboards.loggers import way_to
-from lightning_nndyn.callback.dashboards.picture import Picture, draw
-from lightning_nndyn.callback.dashboards.story import Story
+from lightning_nndyn.callback.loggers.backends import way_to
+from lightning_nndyn.callback.loggers.figure import Picture, draw
+from lightning_nndyn.callback.loggers.summary import Story
 from lightning_nndyn.errors import NNDynWarning
 
 __all__ = ["Story", "show"]

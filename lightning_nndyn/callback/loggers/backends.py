@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback.dashboards.picture import Picture
-from lightning_nndyn.callback.dashboards.story import Story
+from lightning_nndyn.callback.loggers.figure import Picture
+from lightning_nndyn.callback.loggers.summary import Story
 
 _PACKAGES = ("lightning", "lightning_fabric", "pytorch_lightning")
 _PICTURE = "nndyn/predictions"

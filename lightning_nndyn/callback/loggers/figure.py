@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_nndyn.callback.dashboards.story import Story
+from lightning_nndyn.callback.loggers.summary import Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,6 +4,6 @@
 `picture` draws it, `sweep` leads through both passes.
 """
 
-from lightning_nndyn.demo.sweep import run_demo
+from lightning_nndyn.cli.demo.sweep import run_demo
 
 __all__ = ["run_demo"]

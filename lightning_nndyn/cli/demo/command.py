@@ -21,6 +21,6 @@ def demo(
 
     Example: `nndyn demo --runs 32 --seed 1`
     """
-    from lightning_nndyn.demo import run_demo
+    from lightning_nndyn.cli.demo import run_demo
 
     run_demo(runs, predictor=predictor, max_false_stop_rate=max_false_stop_rate, output=output, seed=seed)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.presets import get_preset
+from lightning_nndyn.corpus.presets.registry import get_preset
+from lightning_nndyn.corpus.run_config import RunConfig
 
 PRESET = "lenet5-digits"
 _RATES = (1e-4, 0.45)  # the upper half of the paper's grid, where training moves at all

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_nndyn.demo.outcome import Outcome
+from lightning_nndyn.cli.demo.summary import Outcome
 from lightning_nndyn.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.demo.training import Trained
+from lightning_nndyn.cli.demo.training import Trained
+from lightning_nndyn.corpus.run_config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lightning_nndyn.callback import GraphDynamicsCallback
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData, load_digits_data
-from lightning_nndyn.demo.configurations import demo_configurations
-from lightning_nndyn.demo.outcome import Outcome, Summary, table_of, write_csv
-from lightning_nndyn.demo.picture import draw
-from lightning_nndyn.demo.training import Trained, has_tensorboard, train
+from lightning_nndyn.cli.demo.configurations import demo_configurations
+from lightning_nndyn.cli.demo.figure import draw
+from lightning_nndyn.cli.demo.summary import Outcome, Summary, table_of, write_csv
+from lightning_nndyn.cli.demo.training import Trained, has_tensorboard, train
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.training.data import ImageData, load_digits_data
 from lightning_nndyn.errors import MissingExtraError, PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
 

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_nndyn.callback import GraphDynamicsCallback
-from lightning_nndyn.corpus.batches import BatchLoader
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.seeding import seeded
-from lightning_nndyn.models import lenet5
+from lightning_nndyn.corpus.models import lenet5
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.training.batches import BatchLoader
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.seeding import seeded
 
 
 class DigitsLeNet(LightningModule):

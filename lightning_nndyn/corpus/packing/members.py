@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import torch
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.packing.optimizers import learning_rates
 from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.stack import Stack
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
-from lightning_nndyn.corpus.seeding import seeded
-from lightning_nndyn.corpus.training import told
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.recorder import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.training.seeding import seeded
+from lightning_nndyn.corpus.training.train import told
 
 
 class Member:

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.zoo import schedule_factor
+from lightning_nndyn.corpus.presets.zoo import schedule_factor
+from lightning_nndyn.corpus.run_config import RunConfig
 
 _BETA2, _EPSILON = 0.999, 1e-8
 

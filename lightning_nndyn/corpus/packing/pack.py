@@ -8,11 +8,11 @@ from dataclasses import replace
 import joblib
 import torch
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
 from lightning_nndyn.corpus.packing.members import Pack, out_of_memory
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.threads import one_thread
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.threads import one_thread
 from lightning_nndyn.errors import CorpusError
 
 MODES = ("stacked", "stacked-bmm", "side-by-side")

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.batches import EpochPlan
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.networks import layout
+from lightning_nndyn.corpus.training.batches import EpochPlan
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.network import layout
 
 
 class Pictures:

@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future
 import torch
 from torch import Tensor
 
-from lightning_nndyn.corpus.batches import EpochPlan, EpochPlanner
+from lightning_nndyn.corpus.training.batches import EpochPlan, EpochPlanner
 
 
 class StackedPlans:

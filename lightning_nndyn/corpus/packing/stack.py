@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.batches import EpochPlanner
 from lightning_nndyn.corpus.convolutions import replace_convolutions
 from lightning_nndyn.corpus.packing.convolutions import ProductConv2d
 from lightning_nndyn.corpus.packing.dropout import probabilities, with_masks
@@ -20,7 +19,8 @@ from lightning_nndyn.corpus.packing.optimizers import stacked_optimizer
 from lightning_nndyn.corpus.packing.pictures import Pictures
 from lightning_nndyn.corpus.packing.plans import StackedPlans
 from lightning_nndyn.corpus.packing.weights import StackedWeights, same_parameters, stacked_buffers
-from lightning_nndyn.corpus.run import Run
+from lightning_nndyn.corpus.training.batches import EpochPlanner
+from lightning_nndyn.corpus.training.recorder import Run
 from lightning_nndyn.errors import CorpusError
 
 _TEST_BATCH = 500

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
-from lightning_nndyn.corpus.config import RunConfig, check_precision, check_scale
+from lightning_nndyn.corpus.run_config import RunConfig, check_precision, check_scale
 from lightning_nndyn.errors import CorpusError
 
 ORDER_SEED = 20_240_501  # of the order in which runs are trained; a constant, so that partial corpora agree

@@ -4,8 +4,8 @@ from dataclasses import KW_ONLY, dataclass, fields
 
 import numpy as np
 
-from lightning_nndyn.corpus.config import RunConfig, run_seed
-from lightning_nndyn.corpus.preset import ORDER_SEED, Preset, check_share
+from lightning_nndyn.corpus.presets.base import ORDER_SEED, Preset, check_share
+from lightning_nndyn.corpus.run_config import RunConfig, run_seed
 
 LEARNING_RATES: tuple[float, ...] = tuple(
     float(f"{step / 2}e{decade}") for decade in range(-6, 0) for step in range(2, 10)
@@ -23,7 +23,7 @@ BAND = (5e-4, 0.2)
 class GridPreset(Preset):
     """One network on one data set, over a grid of learning rates (outside) and dropouts (inside).
 
-    `network` names a function of `lightning_nndyn.models`; for the data sets see `load_data`. `band` bounds
+    `network` names a function of `corpus.models`; for the data sets see `load_data`. `band` bounds
     the learning rates at which training moves. `init_scale` multiplies the initial weights: deep networks
     without normalisation need 6^(1/2) (He et al., 2015) to leave their first plateau within a short training.
 

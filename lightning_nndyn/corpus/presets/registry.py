@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from lightning_nndyn.corpus.grid import GridPreset
-from lightning_nndyn.corpus.preset import Preset
-from lightning_nndyn.corpus.zoo_preset import ZooPreset
+from lightning_nndyn.corpus.presets.base import Preset
+from lightning_nndyn.corpus.presets.paper import GridPreset
+from lightning_nndyn.corpus.presets.zoo_preset import ZooPreset
 from lightning_nndyn.errors import CorpusError
 
 

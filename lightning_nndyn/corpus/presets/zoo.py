@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_nndyn.corpus.zoo_networks import (
+from lightning_nndyn.corpus.presets.zoo_networks import (
     ACTIVATIONS,
     HEADS,
     NORMALISATIONS,

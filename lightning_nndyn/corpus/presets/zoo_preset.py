@@ -4,9 +4,9 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from lightning_nndyn.corpus.config import RunConfig, run_seed
-from lightning_nndyn.corpus.preset import Preset, check_share
-from lightning_nndyn.corpus.zoo import DATASETS, draw_run
+from lightning_nndyn.corpus.presets.base import Preset, check_share
+from lightning_nndyn.corpus.presets.zoo import DATASETS, draw_run
+from lightning_nndyn.corpus.run_config import RunConfig, run_seed
 
 
 @dataclass(frozen=True)

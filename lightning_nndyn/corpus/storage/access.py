@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.parquet import parquet_bytes, read_manifest, read_parquet
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.store import CorpusFolder, write_atomically
-from lightning_nndyn.corpus.thinning import horizons, thinned
+from lightning_nndyn.corpus.storage.folder import CorpusFolder, write_atomically
+from lightning_nndyn.corpus.storage.parquet import parquet_bytes, read_manifest, read_parquet
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.storage.thinning import horizons, thinned
 from lightning_nndyn.errors import CorpusError
 
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.grid import BAND
-from lightning_nndyn.corpus.record import RECORD_VERSION, RunRecord
+from lightning_nndyn._files import TEMPORARY, write_whole
+from lightning_nndyn.corpus.presets.paper import BAND
+from lightning_nndyn.corpus.storage.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
-from lightning_nndyn.files import TEMPORARY, write_whole
 
 try:
     import fcntl

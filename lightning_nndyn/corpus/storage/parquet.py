@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.corpus.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
-from lightning_nndyn.corpus.store import upgraded
+from lightning_nndyn.corpus.storage.folder import upgraded
+from lightning_nndyn.corpus.storage.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
 from lightning_nndyn.errors import CorpusError, MissingExtraError
-from lightning_nndyn.signature import STATISTICS, Snapshot, chain_depth
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, chain_depth
 
 PARQUET_VERSION = 2
 """The second tells what the graph is: `topology`, `kinds`, `depth`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
 
 RECORD_VERSION = 1
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate", "seconds")

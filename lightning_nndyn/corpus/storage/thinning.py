@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lightning_nndyn.corpus.record import RunRecord
+from lightning_nndyn.corpus.storage.record import RunRecord
 
 _HORIZONS = (30, 20, 15, 10, 7, 5, 3, 2, 1)  # epochs
 

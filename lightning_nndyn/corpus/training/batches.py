@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.training.data import ImageData
 
 
 class EpochPlan(NamedTuple):

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_nndyn import models
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.zoo import zoo_network
-from lightning_nndyn.corpus.zoo_networks import scale_weights
+from lightning_nndyn.corpus import models
+from lightning_nndyn.corpus.presets.zoo import zoo_network
+from lightning_nndyn.corpus.presets.zoo_networks import scale_weights
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.data import ImageData
 from lightning_nndyn.errors import NNDynError
-from lightning_nndyn.kinds import module_kind
+from lightning_nndyn.graph.tracing.layer_kinds import module_kind
 
 
 def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn.corpus.config import RunConfig
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.networks import build_network, network_options
-from lightning_nndyn.corpus.record import (
+from lightning_nndyn.corpus.run_config import RunConfig
+from lightning_nndyn.corpus.storage.record import (
     CURVES,
     RECORD_VERSION,
     LayerNumbers,
@@ -20,9 +18,17 @@ from lightning_nndyn.corpus.record import (
     patience_epoch,
     single_precision,
 )
-from lightning_nndyn.corpus.weights import WeightStatistics
-from lightning_nndyn.signature import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, SnapshotTaker, batch_of
-from lightning_nndyn.tracing import rolled_graph
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.network import build_network, network_options
+from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
+from lightning_nndyn.graph.tracing.tracer import rolled_graph
+from lightning_nndyn.signature.snapshot import (
+    DEFAULT_TIMES,
+    SIGNATURE_VERSION,
+    Snapshot,
+    SnapshotTaker,
+    batch_of,
+)
 
 _RECENT = 1 / 16  # of an epoch: the window of the recent training loss
 

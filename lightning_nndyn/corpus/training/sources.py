@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.data import ImageData, load_data
-from lightning_nndyn.corpus.preset import Preset
+from lightning_nndyn.corpus.presets.base import Preset
+from lightning_nndyn.corpus.training.data import ImageData, load_data
 from lightning_nndyn.errors import CorpusError
 
 DataFolders = Path | str | Mapping[str, Path | str] | None

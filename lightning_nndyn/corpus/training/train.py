@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.batches import BatchLoader
-from lightning_nndyn.corpus.config import RunConfig
 from lightning_nndyn.corpus.convolutions import replace_convolutions
-from lightning_nndyn.corpus.data import ImageData
-from lightning_nndyn.corpus.networks import layout
-from lightning_nndyn.corpus.record import RunRecord
-from lightning_nndyn.corpus.run import EpochRow, Run, empty_record
-from lightning_nndyn.corpus.seeding import seeded
+from lightning_nndyn.corpus.presets.zoo import schedule_factor
+from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.small_maps import SmallMapConv2d
-from lightning_nndyn.corpus.threads import one_thread
-from lightning_nndyn.corpus.zoo import schedule_factor
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.batches import BatchLoader
+from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.network import layout
+from lightning_nndyn.corpus.training.recorder import EpochRow, Run, empty_record
+from lightning_nndyn.corpus.training.seeding import seeded
+from lightning_nndyn.corpus.training.threads import one_thread
 from lightning_nndyn.errors import CorpusError
 
 _TEST_BATCH = 500

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from lightning_nndyn.corpus.record import LayerNumbers, single_precision
+from lightning_nndyn.corpus.storage.record import LayerNumbers, single_precision
 
 _QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 

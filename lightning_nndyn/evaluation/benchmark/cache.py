@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.store import write_atomically
-from lightning_nndyn.evaluation.results import write_rows
-from lightning_nndyn.evaluation.tasks import Done
+from lightning_nndyn.corpus.storage.folder import write_atomically
+from lightning_nndyn.evaluation.benchmark.tables import write_rows
+from lightning_nndyn.evaluation.benchmark.tasks import Done
 
 _ROWS, _PARTS = "results.json", "results-parts.json"
 

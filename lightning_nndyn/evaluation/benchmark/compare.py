@@ -11,11 +11,17 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.formulas import PREDICTIONS, RANKS, Formula
-from lightning_nndyn.evaluation.inputs import INPUTS, readable
-from lightning_nndyn.evaluation.learners import Learner
-from lightning_nndyn.evaluation.scores import PREDICTION_METRICS, RANK_METRICS, Outcome, Score, scored
-from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.curve_baselines import PREDICTIONS, RANKS, Formula
+from lightning_nndyn.evaluation.benchmark.learners import Learner
+from lightning_nndyn.evaluation.benchmark.method_features import INPUTS, readable
+from lightning_nndyn.evaluation.benchmark.scores import (
+    PREDICTION_METRICS,
+    RANK_METRICS,
+    Outcome,
+    Score,
+    scored,
+)
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
 
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Times of decision, in epochs."""

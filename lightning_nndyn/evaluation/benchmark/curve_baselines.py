@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.inputs import snapshots_until
+from lightning_nndyn.evaluation.benchmark.method_features import snapshots_until
 
 Formula = Callable[[RunRecord, float], float]
 

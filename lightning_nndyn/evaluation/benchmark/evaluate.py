@@ -6,20 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightning_nndyn.corpus.store import write_atomically
+from lightning_nndyn.corpus.storage.folder import write_atomically
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation import tasks
-from lightning_nndyn.evaluation.compare import BANDS, METHODS, TIMES, Row
-from lightning_nndyn.evaluation.ledger import known_parts, known_tables, write_parts
-from lightning_nndyn.evaluation.paper import PAPER_METHODS
-from lightning_nndyn.evaluation.paper_figures import draw_paper
-from lightning_nndyn.evaluation.paper_inputs import without_raw_material
-from lightning_nndyn.evaluation.paper_printed import subject_of
-from lightning_nndyn.evaluation.paper_tables import Subjects, chapters, paper_report
-from lightning_nndyn.evaluation.parts import Parts
-from lightning_nndyn.evaluation.results import DRAWN, Table, draw, report, tables
-from lightning_nndyn.evaluation.study import Study
-from lightning_nndyn.evaluation.trust_tables import draw_reliability, trust_chapters, trust_report
+from lightning_nndyn.evaluation.benchmark import tasks
+from lightning_nndyn.evaluation.benchmark.cache import known_parts, known_tables, write_parts
+from lightning_nndyn.evaluation.benchmark.compare import BANDS, METHODS, TIMES, Row
+from lightning_nndyn.evaluation.benchmark.false_stop_tables import (
+    draw_reliability,
+    trust_chapters,
+    trust_report,
+)
+from lightning_nndyn.evaluation.benchmark.parts import Parts
+from lightning_nndyn.evaluation.benchmark.study import Study
+from lightning_nndyn.evaluation.benchmark.tables import DRAWN, Table, draw, report, tables
+from lightning_nndyn.evaluation.paper.experiments import PAPER_METHODS
+from lightning_nndyn.evaluation.paper.features import without_raw_material
+from lightning_nndyn.evaluation.paper.figures import draw_paper
+from lightning_nndyn.evaluation.paper.published_numbers import subject_of
+from lightning_nndyn.evaluation.paper.tables import Subjects, chapters, paper_report
 
 _BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.compare import Row, folds
-from lightning_nndyn.evaluation.fitting import LOW_SHARE, new_predictor
-from lightning_nndyn.evaluation.scores import Score
-from lightning_nndyn.policy import Policy
+from lightning_nndyn.evaluation.benchmark.compare import Row, folds
+from lightning_nndyn.evaluation.benchmark.scores import Score
+from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE, new_predictor
 from lightning_nndyn.predictor import Predictor, Verdict
+from lightning_nndyn.predictor.policy import Policy
 
 METHODS = {"weights": "graph-v2", "fused": "fused"}
 """Names of the methods, by the kind of models that the predictors use."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_nndyn.evaluation.compare import Row
-from lightning_nndyn.evaluation.paper_tables import Chapter
-from lightning_nndyn.evaluation.results import Table, epochs_text, save, subplots
-from lightning_nndyn.evaluation.trust import (
+from lightning_nndyn.evaluation.benchmark.compare import Row
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import (
     AS_SHIPPED,
     BINS,
     BRIER,
@@ -18,6 +16,8 @@ from lightning_nndyn.evaluation.trust import (
     TRUE_STOPS,
     UNIVERSAL,
 )
+from lightning_nndyn.evaluation.benchmark.tables import Table, epochs_text, save, subplots
+from lightning_nndyn.evaluation.paper.tables import Chapter
 
 _STOPS = (FALSE_STOPS, TRUE_STOPS)
 

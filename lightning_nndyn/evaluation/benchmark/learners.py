@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.study import Array
+from lightning_nndyn.evaluation.benchmark.study import Array
 
 _TREES = 100
 _TRIAL_TREES = 40

@@ -7,10 +7,10 @@ import math
 from dataclasses import replace
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.corpus.networks import layer_kinds
-from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
+from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
+from lightning_nndyn.corpus.training.network import layer_kinds
 from lightning_nndyn.predictor import Curve, Training
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
 
 _SAME_RUN = ("seed", "index", "sampling", "preset")  # what may differ between runs of one configuration
 _NORM, _DISTANCE = WEIGHT_STATISTICS.index("norm"), WEIGHT_STATISTICS.index("distance")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.corpus.record import WEIGHT_STATISTICS
-from lightning_nndyn.corpus.thinning import horizon_of
-from lightning_nndyn.evaluation.material import distances
+from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
+from lightning_nndyn.corpus.storage.thinning import horizon_of
+from lightning_nndyn.evaluation.benchmark.material import distances
 from lightning_nndyn.predictor.features import Features, tabulate
-from lightning_nndyn.predictor.movement import graph_movement
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.relative import graph_movement
+from lightning_nndyn.signature.snapshot import Snapshot
 
 Row = Sequence[float]
 Inputs = Callable[[RunRecord, float], Row]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.store import write_atomically
+from lightning_nndyn.corpus.storage.folder import write_atomically
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.study import Array
+from lightning_nndyn.evaluation.benchmark.study import Array
 
 Mask = NDArray[np.bool_]
 _RESAMPLES = 300

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord, load_corpus
-from lightning_nndyn.corpus.access import corpus_manifest
 from lightning_nndyn.corpus.status import is_trainable
 from lightning_nndyn.corpus.status import low_threshold as threshold_on
+from lightning_nndyn.corpus.storage.access import corpus_manifest
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.material import configuration_of
+from lightning_nndyn.evaluation.benchmark.material import configuration_of
 
 Array = NDArray[np.float64]
 

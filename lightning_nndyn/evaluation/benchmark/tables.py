@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.store import write_atomically
-from lightning_nndyn.evaluation.compare import BANDS, Row
+from lightning_nndyn.corpus.storage.folder import write_atomically
+from lightning_nndyn.evaluation.benchmark.compare import BANDS, Row
 
 _HIGHER_IS_BETTER = {"mae": False, "r2": True, "spearman": True, "accuracy": True, "auc": True}
 _TITLES = {

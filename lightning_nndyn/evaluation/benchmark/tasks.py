@@ -13,14 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn import __version__
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.compare import Row, compare
-from lightning_nndyn.evaluation.paper import paper_rows, unseen_rows
-from lightning_nndyn.evaluation.paper_inputs import without_raw_material
-from lightning_nndyn.evaluation.parts import Parts, fingerprint, part_key
-from lightning_nndyn.evaluation.study import Study
-from lightning_nndyn.evaluation.transfer import transfer
-from lightning_nndyn.evaluation.trust import joined, left_out, own_rows, split_rows, stranger_rows
+from lightning_nndyn.evaluation.benchmark.compare import Row, compare
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import (
+    joined,
+    left_out,
+    own_rows,
+    split_rows,
+    stranger_rows,
+)
+from lightning_nndyn.evaluation.benchmark.parts import Parts, fingerprint, part_key
+from lightning_nndyn.evaluation.benchmark.study import Study
+from lightning_nndyn.evaluation.benchmark.transfer import transfer
+from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.paper.experiments import paper_rows, unseen_rows
+from lightning_nndyn.evaluation.paper.features import without_raw_material
 
 Methods = tuple[str, ...] | None
 

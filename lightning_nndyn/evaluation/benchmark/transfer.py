@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.compare import METHODS, Method, Row, by_formula, table
-from lightning_nndyn.evaluation.inputs import INPUTS, readable
-from lightning_nndyn.evaluation.learners import Learner
-from lightning_nndyn.evaluation.material import classes_of
-from lightning_nndyn.evaluation.scores import Outcome, scored, spearman
-from lightning_nndyn.evaluation.study import Array, Study
-from lightning_nndyn.predictor.runs import relative_accuracies as shares_of_best
+from lightning_nndyn.evaluation.benchmark.compare import METHODS, Method, Row, by_formula, table
+from lightning_nndyn.evaluation.benchmark.learners import Learner
+from lightning_nndyn.evaluation.benchmark.material import classes_of
+from lightning_nndyn.evaluation.benchmark.method_features import INPUTS, readable
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, scored, spearman
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.predictor.training_set import relative_accuracies as shares_of_best
 
 TIMES = (1 / 16, 1 / 4, 1.0, 2.0)
 """Times of decision, in epochs."""

@@ -8,10 +8,10 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.compare import LEAST_RUNS, Row, banded, folds
-from lightning_nndyn.evaluation.paper_inputs import Setting, epochs_read, signatures
-from lightning_nndyn.evaluation.scores import Outcome, accuracy, auc, scored
-from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, banded, folds
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, accuracy, auc, scored
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.predictor.estimators import Classifier, decision_values, fit_classifier
 from lightning_nndyn.predictor.features import Mask
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from lightning_nndyn.evaluation.compare import Row
-from lightning_nndyn.evaluation.paper_classification import classification
-from lightning_nndyn.evaluation.paper_features import ANALYSED, CURVES, curves, importance
-from lightning_nndyn.evaluation.paper_inputs import SETTINGS, Setting
-from lightning_nndyn.evaluation.paper_regression import REGRESSIONS, regression
-from lightning_nndyn.evaluation.paper_unseen import unseen
-from lightning_nndyn.evaluation.study import Study
+from lightning_nndyn.evaluation.benchmark.compare import Row
+from lightning_nndyn.evaluation.benchmark.study import Study
+from lightning_nndyn.evaluation.paper.classification import classification
+from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, curves, importance
+from lightning_nndyn.evaluation.paper.features import SETTINGS, Setting
+from lightning_nndyn.evaluation.paper.regression import REGRESSIONS, regression
+from lightning_nndyn.evaluation.paper.unseen_architectures import unseen
 
 _Choice = TypeVar("_Choice")
 

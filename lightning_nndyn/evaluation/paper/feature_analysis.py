@@ -8,12 +8,12 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.compare import LEAST_RUNS, Row, folds
-from lightning_nndyn.evaluation.paper_classification import fitted
-from lightning_nndyn.evaluation.paper_inputs import Setting, epochs_read, signatures
-from lightning_nndyn.evaluation.scores import Outcome, scored
-from lightning_nndyn.evaluation.study import Array, Study
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, folds
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, scored
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.paper.classification import fitted
+from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
+from lightning_nndyn.signature.snapshot import STATISTICS
 
 IMPORTANCE_TIMES = (1.0, 5.0, 15.0)
 """Times of decision at which importance is measured, in epochs."""

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
 from lightning_nndyn.predictor.estimators import Classifier
 from lightning_nndyn.predictor.features import Features, FeatureSet, tabulate
-from lightning_nndyn.signature import Form, Snapshot
+from lightning_nndyn.signature.snapshot import Form, Snapshot
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.compare import BANDS, Row
-from lightning_nndyn.evaluation.paper_classification import MAJORITY
-from lightning_nndyn.evaluation.paper_features import ANALYSED, CURVES, IMPORTANCE
-from lightning_nndyn.evaluation.paper_inputs import SETTINGS
-from lightning_nndyn.evaluation.paper_unseen import is_unseen
-from lightning_nndyn.evaluation.results import epochs_text, save, subplots
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.evaluation.benchmark.compare import BANDS, Row
+from lightning_nndyn.evaluation.benchmark.tables import epochs_text, save, subplots
+from lightning_nndyn.evaluation.paper.classification import MAJORITY
+from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, IMPORTANCE
+from lightning_nndyn.evaluation.paper.features import SETTINGS
+from lightning_nndyn.evaluation.paper.unseen_architectures import is_unseen
+from lightning_nndyn.signature.snapshot import STATISTICS
 
 _COLOURS = {"svm": "tab:blue", "mlp": "tab:red", "low": "tab:red", "high": "tab:blue"}  # the paper's
 _STYLES = {"plain": "-", "linear": "--", "exponential": ":", "mean": "-", "median": ":"}

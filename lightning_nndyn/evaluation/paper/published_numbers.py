@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_nndyn.evaluation.study import Study
+from lightning_nndyn.evaluation.benchmark.study import Study
 from lightning_nndyn.predictor.estimators import Classifier
 from lightning_nndyn.predictor.features import FeatureSet
 

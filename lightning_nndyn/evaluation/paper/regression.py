@@ -9,11 +9,11 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.compare import LEAST_RUNS, Row, banded, folds
-from lightning_nndyn.evaluation.paper_inputs import snapshot_pairs
-from lightning_nndyn.evaluation.paper_printed import PAIRS, Pair
-from lightning_nndyn.evaluation.scores import Outcome, mae, r2, scored
-from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, banded, folds
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, mae, r2, scored
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.paper.features import snapshot_pairs
+from lightning_nndyn.evaluation.paper.published_numbers import PAIRS, Pair
 from lightning_nndyn.predictor.estimators import fit_regressor, predicted_accuracies
 from lightning_nndyn.predictor.features import FeatureSet
 

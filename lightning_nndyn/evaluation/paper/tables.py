@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_nndyn.evaluation import paper_texts as texts
-from lightning_nndyn.evaluation.compare import BANDS, Row
-from lightning_nndyn.evaluation.paper_classification import MAJORITY
-from lightning_nndyn.evaluation.paper_features import ANALYSED, CURVES, IMPORTANCE
-from lightning_nndyn.evaluation.paper_inputs import SETTINGS, Setting
-from lightning_nndyn.evaluation.paper_printed import CLAIMS, PAIRS, Claim, Subject, printed_regression
-from lightning_nndyn.evaluation.paper_regression import REGRESSIONS, Regression
-from lightning_nndyn.evaluation.paper_unseen import is_unseen
-from lightning_nndyn.evaluation.results import Table, by_time, epochs_text
-from lightning_nndyn.signature import STATISTICS
+from lightning_nndyn.evaluation.benchmark.compare import BANDS, Row
+from lightning_nndyn.evaluation.benchmark.tables import Table, by_time, epochs_text
+from lightning_nndyn.evaluation.paper import texts
+from lightning_nndyn.evaluation.paper.classification import MAJORITY
+from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, IMPORTANCE
+from lightning_nndyn.evaluation.paper.features import SETTINGS, Setting
+from lightning_nndyn.evaluation.paper.published_numbers import (
+    CLAIMS,
+    PAIRS,
+    Claim,
+    Subject,
+    printed_regression,
+)
+from lightning_nndyn.evaluation.paper.regression import REGRESSIONS, Regression
+from lightning_nndyn.evaluation.paper.unseen_architectures import is_unseen
+from lightning_nndyn.signature.snapshot import STATISTICS
 
 BESIDE = ("graph-v2", "fused", "curves", "last-accuracy", "hyperparameters")
 """Methods of the comparison that stand in the table of classification."""

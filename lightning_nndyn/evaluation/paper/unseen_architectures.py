@@ -9,12 +9,12 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.compare import LEAST_RUNS, Row
-from lightning_nndyn.evaluation.paper_classification import decisions, fitted, majority_row
-from lightning_nndyn.evaluation.paper_inputs import Setting, epochs_read, signatures
-from lightning_nndyn.evaluation.paper_printed import subject_of
-from lightning_nndyn.evaluation.scores import Outcome, accuracy, auc, scored
-from lightning_nndyn.evaluation.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row
+from lightning_nndyn.evaluation.benchmark.scores import Outcome, accuracy, auc, scored
+from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.paper.classification import decisions, fitted, majority_row
+from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
+from lightning_nndyn.evaluation.paper.published_numbers import subject_of
 
 _REPEATS = 5  # the paper's: each time another balanced sample of the training runs
 _PREFIX = "from "

@@ -8,6 +8,6 @@ through all of it.
 
 from lightning_nndyn.evaluation.replay.outcome import Outcome
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 __all__ = ["Outcome", "Run", "SweepPolicy"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_nndyn.evaluation.replay.learned import Learned
+from lightning_nndyn.evaluation.replay.hyperparameter_forest import Surrogate
 from lightning_nndyn.evaluation.replay.policies import (
     BestShare,
     NoStopping,
@@ -11,7 +11,7 @@ from lightning_nndyn.evaluation.replay.policies import (
     SweepPolicy,
 )
 from lightning_nndyn.evaluation.replay.race import Race
-from lightning_nndyn.evaluation.replay.surrogate import Surrogate
+from lightning_nndyn.evaluation.replay.sweep_predictor import Learned
 from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon
 
 PATIENCES = (3, 10)

@@ -11,14 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.collection import Collection
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import (
+    Course,
+    fitted_without,
+    follow,
+    held_out_folds,
+    joined,
+)
+from lightning_nndyn.evaluation.benchmark.tables import epochs_text
+from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.evaluation.replay.entrants import RACED_SHARES
 from lightning_nndyn.evaluation.replay.policies import BestShare, Decided, SweepPolicy
 from lightning_nndyn.evaluation.replay.race import EARLY, LONG, Race
-from lightning_nndyn.evaluation.results import epochs_text
-from lightning_nndyn.evaluation.trust import Course, fitted_without, follow, held_out_folds, joined
-from lightning_nndyn.policy import Policy
 from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor.policy import Policy
 
 KINDS = {"weights": "weights", "fused": "weights and curve"}
 """What the predictors' kinds of models are called in the tables."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_nndyn.evaluation.compare import table
-from lightning_nndyn.evaluation.inputs import hyperparameters
-from lightning_nndyn.evaluation.replay.runs import Run
-from lightning_nndyn.evaluation.study import Array
+from lightning_nndyn.evaluation.benchmark.compare import table
+from lightning_nndyn.evaluation.benchmark.method_features import hyperparameters
+from lightning_nndyn.evaluation.benchmark.study import Array
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 _TREES = 50
 _GROWTH = 1.1  # times as many finished runs make another fit worthwhile

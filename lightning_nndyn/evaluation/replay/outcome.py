@@ -12,7 +12,7 @@ import numpy as np
 
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy
 from lightning_nndyn.evaluation.replay.race import Race
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 _DIGITS = 5
 _COUNTED = ("epochs_share", "regret", "good_stopped", "best_kept")
@@ -33,7 +33,7 @@ class Outcome:
         best_kept: share of the sweeps whose best run was not stopped.
         family: see `SweepPolicy`.
         ours: whether it is one of this package.
-        part: the key by which it is known as finished, see `lightning_nndyn.evaluation.parts`.
+        part: the key by which it is known as finished, see `lightning_nndyn.evaluation.benchmark.parts`.
         seconds: that it took.
     """
 

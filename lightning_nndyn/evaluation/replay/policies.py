@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lightning_nndyn.corpus.record import patience_epoch
-from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.corpus.storage.record import patience_epoch
+from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 
 class SweepPolicy(Protocol):

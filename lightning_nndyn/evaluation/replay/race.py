@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import rankdata
 
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 EARLY = ((1 / 16, 1 / 4), (1 / 4, 1 / 2), (1.0, 1.0))
 """Rungs of a race by predictions: epochs, and the power of the share kept at last that goes on then."""

@@ -10,11 +10,11 @@ from typing import Any
 import joblib
 
 from lightning_nndyn import __version__
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.compare import BANDS, FOLDS
-from lightning_nndyn.evaluation.parts import Parts, fingerprint, part_key
+from lightning_nndyn.evaluation.benchmark.compare import BANDS, FOLDS
+from lightning_nndyn.evaluation.benchmark.parts import Parts, fingerprint, part_key
+from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.evaluation.replay.entrants import entrants
-from lightning_nndyn.evaluation.replay.held_out import (
+from lightning_nndyn.evaluation.replay.held_out_predictors import (
     RATES,
     TIMES,
     Fold,
@@ -24,9 +24,9 @@ from lightning_nndyn.evaluation.replay.held_out import (
     unknown_policies,
 )
 from lightning_nndyn.evaluation.replay.outcome import Outcome, counted, known_outcomes
-from lightning_nndyn.evaluation.replay.page import Subject, write
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
-from lightning_nndyn.evaluation.replay.runs import Run, corpus_runs, sweeps
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run, corpus_runs, sweeps
+from lightning_nndyn.evaluation.replay.tables import Subject, write
 
 Said = Callable[[str], None]
 

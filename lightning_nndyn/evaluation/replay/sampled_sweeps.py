@@ -10,11 +10,11 @@ from functools import lru_cache
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.corpus.access import corpus_manifest
-from lightning_nndyn.evaluation.collection import Collection
-from lightning_nndyn.evaluation.study import Study
+from lightning_nndyn.corpus.storage.access import corpus_manifest
+from lightning_nndyn.evaluation.benchmark.study import Study
+from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.predictor import Curve
-from lightning_nndyn.signature import Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
 
 FEWEST = 20
 """Runs on one data set that make a sweep."""

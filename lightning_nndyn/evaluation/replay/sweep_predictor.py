@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun
 
 _NO_PARAMETERS = ("seed", "index", "network_options")

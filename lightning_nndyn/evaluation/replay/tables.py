@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.corpus.store import write_atomically
-from lightning_nndyn.evaluation.evaluate import with_tables
+from lightning_nndyn.corpus.storage.folder import write_atomically
+from lightning_nndyn.evaluation.benchmark.evaluate import with_tables
+from lightning_nndyn.evaluation.benchmark.tables import Table, save, subplots
 from lightning_nndyn.evaluation.replay.outcome import Outcome
-from lightning_nndyn.evaluation.replay.runs import Run
-from lightning_nndyn.evaluation.results import Table, save, subplots
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 TARGETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02)
 """Regrets at which the fewest epochs are compared, fractions of accuracy."""

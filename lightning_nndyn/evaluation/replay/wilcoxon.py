@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from lightning_nndyn.evaluation.replay.runs import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
 
 _STARTUP = 2  # epochs before the first test
 _THRESHOLD = 0.1  # of p

@@ -6,6 +6,6 @@
 `words`; `page` puts them together, and `write` leads through all of it.
 """
 
-from lightning_nndyn.report.write import Report, write_report
+from lightning_nndyn.evaluation.report.write import Report, write_report
 
 __all__ = ["Report", "write_report"]

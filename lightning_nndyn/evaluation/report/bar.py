@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.report.run import Run
+from lightning_nndyn.evaluation.report.run import Run
 
 SHARE = 0.5
 """The share of the best accuracy from which on a run is good, where no record tells another bar."""

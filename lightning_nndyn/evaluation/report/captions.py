@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_nndyn.report.payload import MOST_TIMES
+from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES
 
 HINT = "Point at a mark to see which run it is; a click chooses that run."
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.aggregators import LAYER_STATISTICS, QUANTILES
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.forecasts import Forecast
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.run import Run
-from lightning_nndyn.report.words import decided, epochs, fate, outcome, percent
-from lightning_nndyn.signature import LAYER_FIELDS, STATISTICS, Snapshot
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.forecasts import Forecast
+from lightning_nndyn.evaluation.report.formatting import decided, epochs, fate, outcome, percent
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.graph.statistics import LAYER_STATISTICS, QUANTILES
+from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
 
 MOST_TIMES = 24
 """Times of a run whose signature is drawn; of more, those are taken that are farthest apart on the axis."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightning_nndyn.report.html import Html, tag
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.marks import share_bar
-from lightning_nndyn.report.replay import Outcome, Replay
-from lightning_nndyn.report.words import counted, number, percent
+from lightning_nndyn.evaluation.report.formatting import counted, number, percent
+from lightning_nndyn.evaluation.report.html import Html, tag
+from lightning_nndyn.evaluation.report.marks import share_bar
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.replay import Outcome, Replay
 
 _COLUMNS = (
     ("Way", ""),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_nndyn.report import captions
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.forecasts import Forecast
-from lightning_nndyn.report.html import Html, tag
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.marks import line_legend, moment_items, spot_legend
-from lightning_nndyn.report.payload import with_layers
-from lightning_nndyn.report.words import epochs, outcome
+from lightning_nndyn.evaluation.report import captions
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.chart_data import with_layers
+from lightning_nndyn.evaluation.report.forecasts import Forecast
+from lightning_nndyn.evaluation.report.formatting import epochs, outcome
+from lightning_nndyn.evaluation.report.html import Html, tag
+from lightning_nndyn.evaluation.report.marks import line_legend, moment_items, spot_legend
+from lightning_nndyn.evaluation.report.records import Collection
 
 _NUMBERS = {"curves": "Accuracies", "forecast": "Predictions"}
 _LINEAR = (("log", "early epochs wide"), ("linear", "linear"))

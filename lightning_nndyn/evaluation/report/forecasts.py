@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_nndyn.report.run import Run
+from lightning_nndyn.evaluation.report.run import Run
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.run import Run
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.run import Run
 
 GOOD, LOW, UNKNOWN = "good", "low", "unknown"
 """How a run has ended, in the page's data and colours."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.html import Html, tag
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.marks import outcome_tag
-from lightning_nndyn.report.run import Run
-from lightning_nndyn.report.words import GOOD, UNKNOWN, epochs, fate, number, outcome, percent
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.formatting import GOOD, UNKNOWN, epochs, fate, number, outcome, percent
+from lightning_nndyn.evaluation.report.html import Html, tag
+from lightning_nndyn.evaluation.report.marks import outcome_tag
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.run import Run
 
 _COLUMNS = (
     ("Run", ""),

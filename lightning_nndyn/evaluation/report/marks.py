@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_nndyn.report.html import Html, tag
-from lightning_nndyn.report.words import GOOD, LOW, OUTCOMES, UNKNOWN
+from lightning_nndyn.evaluation.report.formatting import GOOD, LOW, OUTCOMES, UNKNOWN
+from lightning_nndyn.evaluation.report.html import Html, tag
 
 _SPOTS = {
     GOOD: tag("circle", class_="dot good", cx=8, cy=8, r=4.5),

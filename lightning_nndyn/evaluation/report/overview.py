@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.html import Html, join, tag
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.run import Run
-from lightning_nndyn.report.summary import Audit, Summary
-from lightning_nndyn.report.unknown import unknowns
-from lightning_nndyn.report.words import number, percent
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.formatting import number, percent
+from lightning_nndyn.evaluation.report.html import Html, join, tag
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.evaluation.report.summary import Audit, Summary
+from lightning_nndyn.evaluation.report.unknown import unknowns
 
 
 def overview(found: Collection, bar: Bar, summary: Summary) -> Html:

@@ -9,18 +9,18 @@ from functools import cache
 from importlib.resources import files
 
 from lightning_nndyn import __version__
-from lightning_nndyn.report import figures
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.comparison import comparison
-from lightning_nndyn.report.forecasts import forecasts
-from lightning_nndyn.report.html import Html, tag
-from lightning_nndyn.report.ledger import ledger
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.overview import overview
-from lightning_nndyn.report.payload import embedded, payload
-from lightning_nndyn.report.replay import Replay
-from lightning_nndyn.report.summary import Summary
-from lightning_nndyn.report.words import counted
+from lightning_nndyn.evaluation.report import figures
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.chart_data import embedded, payload
+from lightning_nndyn.evaluation.report.comparison import comparison
+from lightning_nndyn.evaluation.report.forecasts import forecasts
+from lightning_nndyn.evaluation.report.formatting import counted
+from lightning_nndyn.evaluation.report.html import Html, tag
+from lightning_nndyn.evaluation.report.ledger import ledger
+from lightning_nndyn.evaluation.report.overview import overview
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.replay import Replay
+from lightning_nndyn.evaluation.report.summary import Summary
 
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
 _SECTIONS = {
@@ -118,7 +118,7 @@ def _script() -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("lightning_nndyn.report") / "assets" / name).read_text(encoding="utf-8")
+    return (files("lightning_nndyn.evaluation.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -14,7 +14,7 @@ from lightning_nndyn.callback.audit import LEDGER
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.run_file import find_runs, read_run
 from lightning_nndyn.errors import PredictorError, ReportError
-from lightning_nndyn.report.run import Run, Values, run_of
+from lightning_nndyn.evaluation.report.run import Run, Values, run_of
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_nndyn.corpus.record import patience_epoch
+from lightning_nndyn.corpus.storage.record import patience_epoch
 from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.evaluation.replay.pruners import pruner_epochs
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.run import Run, Values
+from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.run import Run, Values
 
 PATIENCES = (3, 10)
 """Epochs without a better accuracy after which a run is stopped; 10 is the paper's."""

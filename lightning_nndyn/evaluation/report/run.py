@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.callback.keeper import FINISHED, STOPPED
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.policy import Decision
+from lightning_nndyn.callback.record_writer import FINISHED, STOPPED
 from lightning_nndyn.predictor import Training, Verdict
-from lightning_nndyn.signature import Snapshot, statistics_matrix
+from lightning_nndyn.predictor.policy import Decision
+from lightning_nndyn.signature.snapshot import Snapshot, statistics_matrix
 
 Values = Sequence[float | None]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_nndyn.callback.audit import Ended, FieldRate, field_rate, read_ended
-from lightning_nndyn.report.bar import Bar
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.run import Run
+from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.run import Run
 
 
 @dataclass(frozen=True)

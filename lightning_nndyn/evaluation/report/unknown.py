@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lightning_nndyn.callback.keeper import INTERRUPTED, RUNNING
-from lightning_nndyn.report.bar import SHARE, Bar
-from lightning_nndyn.report.load import Collection
-from lightning_nndyn.report.run import Run
-from lightning_nndyn.report.words import counted
+from lightning_nndyn.callback.record_writer import INTERRUPTED, RUNNING
+from lightning_nndyn.evaluation.report.bar import SHARE, Bar
+from lightning_nndyn.evaluation.report.formatting import counted
+from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.run import Run
 
 _NAMED = 3  # runs in a sentence
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_nndyn._files import write_whole
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.files import write_whole
-from lightning_nndyn.report.bar import bar_of
-from lightning_nndyn.report.load import load
-from lightning_nndyn.report.page import page
-from lightning_nndyn.report.replay import Replay, replay
-from lightning_nndyn.report.summary import Summary, summarise
+from lightning_nndyn.evaluation.report.bar import bar_of
+from lightning_nndyn.evaluation.report.page import page
+from lightning_nndyn.evaluation.report.records import load
+from lightning_nndyn.evaluation.report.replay import Replay, replay
+from lightning_nndyn.evaluation.report.summary import Summary, summarise
 
 
 @dataclass(frozen=True)

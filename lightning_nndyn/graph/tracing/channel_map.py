@@ -16,8 +16,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.blocks import Wiring
+from lightning_nndyn.graph.blocks import Wiring
+from lightning_nndyn.graph.tracing import origins as pv
 
 _MASK = (1 << 32) - 1
 _PIECE = 1 << 16  # labels that are looked at in one go

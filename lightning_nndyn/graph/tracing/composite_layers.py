@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_nndyn.calls import Port, Recorder
-from lightning_nndyn.kinds import ATTENTION
-from lightning_nndyn.provenance import Provenance
-from lightning_nndyn.weight_names import Weight
+from lightning_nndyn.graph.tracing.layer_calls import Port, Recorder
+from lightning_nndyn.graph.tracing.layer_kinds import ATTENTION
+from lightning_nndyn.graph.tracing.origins import Provenance
+from lightning_nndyn.graph.tracing.parameters import Weight
 
 RECURRENT = "recurrent: its weights lead from the layer to itself"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lightning_nndyn.computed import readable
+from lightning_nndyn.graph.weights import readable
 
 _REGISTERED: dict[type[nn.Module], LayerKind] = {}
 

@@ -15,21 +15,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.calls import Call, Coordinates, Origin, Port, build_graph, unknown_layout
-from lightning_nndyn.carry import blend, carries, carry, opaque
-from lightning_nndyn.compiled import named_modules
-from lightning_nndyn.composites import COMPOSITES
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.kinds import ATTENTION, EMBEDDING, LINEAR, product_kind
-from lightning_nndyn.left_out import reasons
-from lightning_nndyn.provenance import NOTHING, Provenance
-from lightning_nndyn.reach import Reach, reaches
-from lightning_nndyn.registry import LayerKind, kind_of
-from lightning_nndyn.spread import refuse_parallel
-from lightning_nndyn.stamps import Stamps
-from lightning_nndyn.weight_names import Weight, WeightNames, name_of
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.sharding import refuse_parallel
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.channel_map import Reach, reaches
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules
+from lightning_nndyn.graph.tracing.composite_layers import COMPOSITES
+from lightning_nndyn.graph.tracing.coverage import reasons
+from lightning_nndyn.graph.tracing.custom_layers import LayerKind, kind_of
+from lightning_nndyn.graph.tracing.layer_calls import (
+    Call,
+    Coordinates,
+    Origin,
+    Port,
+    build_graph,
+    unknown_layout,
+)
+from lightning_nndyn.graph.tracing.layer_kinds import ATTENTION, EMBEDDING, LINEAR, product_kind
+from lightning_nndyn.graph.tracing.origins import NOTHING, Provenance
+from lightning_nndyn.graph.tracing.parameters import Weight, WeightNames, name_of
+from lightning_nndyn.graph.tracing.propagation import blend, carries, carry, opaque
+from lightning_nndyn.graph.tracing.tensor_origins import Stamps
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle

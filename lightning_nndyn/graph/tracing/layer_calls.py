@@ -9,13 +9,13 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_nndyn.blocks import LayerWeight
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.provenance import Provenance
-from lightning_nndyn.reach import Reach, everywhere, wirings
-from lightning_nndyn.spread import shapes_only
-from lightning_nndyn.stamps import Stamps
-from lightning_nndyn.weight_names import Weight, WeightNames
+from lightning_nndyn.graph.blocks import LayerWeight
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.sharding import shapes_only
+from lightning_nndyn.graph.tracing.channel_map import Reach, everywhere, wirings
+from lightning_nndyn.graph.tracing.origins import Provenance
+from lightning_nndyn.graph.tracing.parameters import Weight, WeightNames
+from lightning_nndyn.graph.tracing.tensor_origins import Stamps
 
 Origin: TypeAlias = tuple[int, tuple[int, ...]]
 """A tensor from outside, by number, and the axes along which its entries are told apart."""
@@ -53,7 +53,7 @@ class Call:
         module: the name of the module that owns its weight.
         size: number of nodes.
         ports: its products; none for an embedding, whose channels are inputs of the graph.
-        kind: see `lightning_nndyn.kinds`.
+        kind: see `lightning_nndyn.graph.tracing.layer_kinds`.
     """
 
     name: str

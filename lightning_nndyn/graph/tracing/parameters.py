@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.compiled import named_modules, plain_name
-from lightning_nndyn.computed import weight_of
-from lightning_nndyn.spread import Readers, is_flat
+from lightning_nndyn.graph.sharding import Readers, is_flat
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name
+from lightning_nndyn.graph.weights import weight_of
 
 _SAME_VALUES = frozenset("to contiguous clone detach float type type_as requires_grad_ __get__ data".split())
 _VIEWS = pv.MOVEMENTS | {"_unsafe_view"} | _SAME_VALUES

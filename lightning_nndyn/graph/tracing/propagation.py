@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.provenance import NOTHING, Provenance
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.origins import NOTHING, Provenance
 
 Lookup: TypeAlias = Callable[[Tensor], Provenance]
 _Inputs: TypeAlias = Sequence[tuple[Tensor, Provenance]]

@@ -1,6 +1,6 @@
 """The chain of convolutions, poolings and linear layers that a forward pass runs through.
 
-Where `lightning_nndyn.tracing` follows channels, this follows positions: every position of a layer's output
+Where `tracer` follows channels, this follows positions: every position of a layer's output
 is labelled, and the next layer must read all of them in their order. What stands between two layers may do
 anything entry by entry; whatever mixes, drops, reorders or joins positions is no chain, and an error that
 names the layer.
@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.convolution import Axis, Convolution
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.registry import LayerKind
-from lightning_nndyn.tracing import LayerTracer, call_model, undisturbed
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.custom_layers import LayerKind
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, call_model, undisturbed
+from lightning_nndyn.graph.unrolled_layers import Axis, Convolution
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
 _ARGUMENTS = {

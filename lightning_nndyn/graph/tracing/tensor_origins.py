@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.carry import carries
-from lightning_nndyn.provenance import NOTHING, Provenance
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.origins import NOTHING, Provenance
+from lightning_nndyn.graph.tracing.propagation import carries
 
 
 class Stamps:

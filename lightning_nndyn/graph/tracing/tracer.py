@@ -1,10 +1,10 @@
 """Finds out which parametric layer feeds which, by watching one forward pass.
 
 Every operation of the pass goes through a `TorchFunctionMode`: products with a weight are layer calls,
-everything else carries the makers of its inputs on to its outputs (`lightning_nndyn.provenance`). The rolled
+everything else carries the makers of its inputs on to its outputs (`origins`). The rolled
 graph is the chain along the main path, the longest path, in parametric layers, of the true data-flow graph:
 skips and projections beside it add nothing (section 3.1). The whole data-flow graph is the other topology
-(`lightning_nndyn.dataflow`).
+(`lightning_nndyn.graph.tracing.dataflow`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_nndyn import provenance as pv
-from lightning_nndyn.blocks import LayerWeight
-from lightning_nndyn.compiled import named_modules, plain_name, uncompiled
-from lightning_nndyn.computed import weight_of
-from lightning_nndyn.dataflow import DataFlow
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.kinds import EMBEDDING, module_kind, product_kind
-from lightning_nndyn.registry import LayerKind, kind_of
-from lightning_nndyn.spread import Readers, refuse_parallel, shapes_only
-from lightning_nndyn.weight_names import ParameterNames
+from lightning_nndyn.graph.blocks import LayerWeight
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.sharding import Readers, refuse_parallel, shapes_only
+from lightning_nndyn.graph.tracing import origins as pv
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name, uncompiled
+from lightning_nndyn.graph.tracing.custom_layers import LayerKind, kind_of
+from lightning_nndyn.graph.tracing.dataflow import DataFlow
+from lightning_nndyn.graph.tracing.layer_kinds import EMBEDDING, module_kind, product_kind
+from lightning_nndyn.graph.tracing.parameters import ParameterNames
+from lightning_nndyn.graph.weights import weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

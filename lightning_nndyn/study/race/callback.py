@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.fit import Fit
-from lightning_nndyn.policy import Decision, epochs_in_words
 from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 
 
 class LapCallback(GraphDynamicsCallback):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import MissingExtraError, SweepError
-from lightning_nndyn.study.plan import Plan
+from lightning_nndyn.study.config import Plan
 from lightning_nndyn.study.quiet import quiet
 from lightning_nndyn.study.race.run import RUNGS, race
 from lightning_nndyn.study.race.state import Race

@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback.judge import name_of
+from lightning_nndyn.callback.decision import name_of
 from lightning_nndyn.errors import SweepError
-from lightning_nndyn.policy import epochs_in_words
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
-from lightning_nndyn.signature import DEFAULT_TIMES
+from lightning_nndyn.predictor.policy import epochs_in_words
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.study.race.callback import LapCallback
 from lightning_nndyn.study.race.journal import open_journal
 from lightning_nndyn.study.race.standing import Lap, Rung

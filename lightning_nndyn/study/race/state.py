@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_nndyn.policy import epochs_in_words
+from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.study.race.standing import Lap, Rung, order, wanted
 
 

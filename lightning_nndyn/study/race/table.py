@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lightning_nndyn.policy import epochs_in_words
+from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.study.race.state import Race
 from lightning_nndyn.study.table import short
 

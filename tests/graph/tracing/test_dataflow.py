@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.left_out import FACTOR, NEVER_CALLED, UNSEEN
-from lightning_nndyn.products import BlockProducts, CsrProducts
-from lightning_nndyn.registry import _REGISTERED
+from lightning_nndyn.graph.matvec import BlockProducts, CsrProducts
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.tracing.coverage import FACTOR, NEVER_CALLED, UNSEEN
+from lightning_nndyn.graph.tracing.custom_layers import _REGISTERED
 
 
 def traced(model: nn.Module, *example: Tensor) -> RolledGraph:

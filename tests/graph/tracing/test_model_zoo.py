@@ -1,20 +1,20 @@
 """A zoo of networks: the data flow that is traced, held against two oracles that share no code with it."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from autograd_walk import AutogradWalk, float_leaves
 from channel_walk import channel_walk, is_layer
+from paths import ROOT
 from torch import nn
 from zoo_models import ZOO, Entry
 
 import lightning_nndyn as nd
-from lightning_nndyn.graph import RolledGraph
-from lightning_nndyn.left_out import FACTOR
-from lightning_nndyn.tracing import call_model
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.tracing.coverage import FACTOR
+from lightning_nndyn.graph.tracing.tracer import call_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -143,13 +143,15 @@ def check_features(graph: RolledGraph) -> None:
 
 
 def test_the_page_on_models_names_tests_that_exist() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    page = (ROOT / "docs" / "models.md").read_text()
     names = {entry.name for entry in ZOO}
-    assert set(re.findall(r"`(?:test_model_zoo\.py::test_the_zoo)?\[([\w-]+)\]`", page)) <= names
+    assert (
+        set(re.findall(r"`(?:graph/tracing/test_model_zoo\.py::test_the_zoo)?\[([\w-]+)\]`", page)) <= names
+    )
     file = ""
-    for found, test in re.findall(r"`(test_\w+\.py)?::(test_\w+)", page):
+    for found, test in re.findall(r"`([\w/]*test_\w+\.py)?::(test_\w+)", page):
         file = found or file
-        assert f"def {test}(" in (Path(__file__).parent / file).read_text(), (file, test)
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), (file, test)
 
 
 def test_the_zoo_is_large_enough() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from lightning_nndyn.compiled import named_modules
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules
 
 NEVER_CALLED = "never called in the traced forward pass"
 FACTOR = "one factor or summand for each channel: it joins none"

@@ -1,0 +1,1 @@
+"""How records are kept: a folder while runs are trained, one parquet file afterwards."""

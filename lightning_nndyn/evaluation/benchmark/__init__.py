@@ -1,0 +1,1 @@
+"""Ways to predict final accuracy, held against each other on the same held-out runs."""

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+_Renamed = TypeVar("_Renamed", bound=Callable[..., Any])
+
 
 class NNDynError(Exception):
     """Base class of all errors raised on purpose by lightning-nndyn."""
@@ -52,3 +59,41 @@ class MissingExtraError(NNDynError, ImportError):
 
 class NNDynWarning(UserWarning):
     """Something did not work, and training goes on without it."""
+
+
+def renamed_arguments(**new_names: str) -> Callable[[_Renamed], _Renamed]:
+    """Decorator: keyword arguments are also accepted under their old names, for one release.
+
+    Works on functions, methods and classes (dataclasses too)::
+
+        @renamed_arguments(said="on_progress")
+        def fit(*, on_progress=None): ...
+
+    Args:
+        new_names: the old name of each argument, with its new name as the value.
+
+    Returns:
+        The decorator. What it returns warns with a DeprecationWarning when an old name is used, and raises a
+        TypeError when both are.
+    """
+
+    def decorate(target: _Renamed) -> _Renamed:
+        function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            for old in new_names.keys() & kwargs.keys():
+                new = new_names[old]
+                if new in kwargs:
+                    raise TypeError(f"{target.__qualname__}() got both {new!r} and its old name {old!r}")
+                message = f"{target.__qualname__}(): the argument {old!r} is now called {new!r}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        if not isinstance(target, type):
+            return cast(_Renamed, wrapper)
+        target.__init__ = wrapper  # type: ignore[misc]
+        return target
+
+    return decorate

@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from made_up_collection import made_up
 from paths import CORPORA
-from scipy.stats import rankdata, wilcoxon
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
@@ -46,7 +44,6 @@ from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.sampled_sweeps import Run, sweeps
 from lightning_nndyn.evaluation.replay.sweep_predictor import Learned, parameters
 from lightning_nndyn.evaluation.replay.tables import Subject, equal_regret, reached
-from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon, chance
 from lightning_nndyn.predictor import Curve
 from lightning_nndyn.predictor import predictor as predictor_module
 
@@ -81,14 +78,14 @@ SLOW, FAST, BAD, LATE = (
 FOUR = [SLOW, FAST, BAD, LATE]
 
 
-def random_runs(count: int, epochs: int = 8, seed: int = 0, digits: int = 9) -> list[Run]:
+def random_runs(count: int, epochs: int = 8, seed: int = 0) -> list[Run]:
     """Curves that rise to their ends, each at its own speed."""
     random = np.random.default_rng(seed)
     steps = np.arange(1, epochs + 1)
     return [
         run(
             place,
-            (end * (1 - np.exp(-steps / speed)) + 0.02 * random.random(epochs)).round(digits).tolist(),
+            (end * (1 - np.exp(-steps / speed)) + 0.02 * random.random(epochs)).round(9).tolist(),
             rate=float(end),
         )
         for place, (end, speed) in enumerate(
@@ -252,42 +249,6 @@ def by_hand(pruner: Any, order: list[Run]) -> list[float]:
             study.tell(trial, one.accuracy)
         ends.append(float(epoch))
     return ends
-
-
-@pytest.mark.needs("optuna")
-@pytest.mark.parametrize("digits", [9, 2, 1])
-def test_pairs_tell_the_wilcoxon_pruner_all_it_wants_to_know(digits: int) -> None:
-    import optuna
-
-    tied = [0.1, -0.1, -0.3, -0.3]
-    if digits < 9 and wilcoxon(tied, alternative="less", zero_method="zsplit").pvalue != by_all_signs(tied):
-        pytest.skip("this SciPy approximates where values tie")
-    policy = Wilcoxon()
-    for seed in range(3):
-        order = random_runs(25, seed=1, digits=digits)
-        np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
-        whole = by_hand(optuna.pruners.WilcoxonPruner(), order)
-        assert policy.epochs(order) == whole and min(whole) < 8
-
-
-def by_all_signs(differences: list[float]) -> float:
-    """Wilcoxon's p-value by its definition."""
-    ranks = rankdata(np.abs(differences))
-    observed = ranks[np.array(differences) > 0].sum()
-    moved = ranks[np.array(differences) != 0]
-    sums = [sum(signs * moved) for signs in product((0, 1), repeat=len(moved))]
-    return float(np.mean(np.array(sums) <= observed))
-
-
-@pytest.mark.parametrize("digits", [9, 1, 0])
-def test_wilcoxons_chance_is_a_share_of_all_signs(digits: int) -> None:
-    rng = np.random.default_rng(0)
-    for count in range(2, 11):
-        differences = [float(value) for value in rng.normal(-0.5, 1, count).round(digits)]
-        assert chance(differences) == pytest.approx(by_all_signs(differences), abs=1e-12)
-    assert chance([0.0, 0.0]) == 1
-    many = [-value for value in range(1, 21)]
-    assert chance(many) == pytest.approx(2.0**-20)
 
 
 @pytest.mark.needs("optuna")
@@ -458,7 +419,7 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
 ) -> None:
     # What takes its time has tests of its own.
     monkeypatch.setattr(replay_sweeps, "judge_fold", oracle)
-    quick = [policy for policy in entrants() if not isinstance(policy, Surrogate | Wilcoxon)]
+    quick = [policy for policy in entrants() if not isinstance(policy, Surrogate)]
     monkeypatch.setattr(replay_sweeps, "entrants", lambda: quick)
     played: list[str] = []
     count = counted

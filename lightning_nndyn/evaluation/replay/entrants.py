@@ -12,7 +12,6 @@ from lightning_nndyn.evaluation.replay.policies import (
 )
 from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.sweep_predictor import Learned
-from lightning_nndyn.evaluation.replay.wilcoxon import Wilcoxon
 
 PATIENCES = (3, 10)
 """Epochs without a better accuracy; 10 is the paper's."""
@@ -54,7 +53,6 @@ def entrants() -> list[SweepPolicy]:
         *(BestShare(share) for share in TOP_SHARES),
         *(Race(share) for share in RACED_SHARES),
         *(Surrogate(share) for share in BEGUN_SHARES),
-        Wilcoxon(),
         *(Learned(rate) for rate in LEARNED_RATES),
         Learned(LEARNED_RATES[0], reads="weights"),
     ]

@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 1
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
+.PHONY: help demo check test pre-commit test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
 	predictors clean
 
 help:  ## What can be made.
@@ -39,6 +39,12 @@ demo: $(VENV)/demo.installed  ## Sweep LeNet on digits with the shipped predicto
 # Tests wait for servers, clusters and processes a good part of their time: mypy's two minutes fit in between.
 test: lint contract  ## All that CI checks: lint, types, import contract, tests.
 	$(MAKE) -j2 types pytest
+
+check: lint contract  ## The quick answer: lint, types, import contract, and the tests that are not slow.
+	$(MAKE) -j2 types pytest ARGS='-m "not slow"'
+
+pre-commit: $(VENV)/test.installed  ## Check each commit: lint and contract; types at each push.
+	$(BIN)/pre-commit install
 
 lint: $(VENV)/test.installed  ## Style and docstrings.
 	$(BIN)/ruff check .

@@ -1,10 +1,14 @@
-"""Files that appear under their names whole or not at all."""
+"""Files that appear under their names whole or not at all, and locks between processes."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of temporary files: what a killed process leaves behind, and nobody reads."""
@@ -34,3 +38,27 @@ def write_whole(path: Path, content: bytes, *, keep_existing: bool = False) -> N
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Locks a file of no content without waiting, and yields whether this process may go on.
+
+    It may not where another process holds the lock. The system frees the lock of a process that dies. Where
+    the file system has no locks, everybody may go on.
+
+    Args:
+        path: of the lock file, which is made and may be left behind; its folder is made where there is none.
+    """
+    lock, free = FileLock(path), True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        free = False
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield free
+    finally:
+        lock.release()

@@ -10,20 +10,15 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn._files import TEMPORARY, write_whole
+from lightning_nndyn._files import TEMPORARY, try_lock, write_whole
 from lightning_nndyn.corpus.presets.paper import BAND
 from lightning_nndyn.corpus.storage.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
-
-try:
-    import fcntl
-except ImportError:  # Windows: no claims; two processes may then train a run twice and write one record
-    fcntl = None  # type: ignore[assignment]
 
 _STALE_SECONDS = 24 * 3600
 # What may differ on a resume: the threshold has no part in the training, and the precision that is fast on
@@ -141,23 +136,9 @@ class CorpusFolder:
                 warnings.warn(f"left out: {error}", NNDynWarning, stacklevel=3)
         return records
 
-    @contextmanager
-    def claim(self, index: int) -> Iterator[bool]:
+    def claim(self, index: int) -> AbstractContextManager[bool]:
         """Whether this process may train the run; the system drops the claim of a process that dies."""
-        if fcntl is None:
-            yield True
-            return
-        claims = self.folder / "claims"
-        claims.mkdir(parents=True, exist_ok=True)
-        with open(claims / f"run-{index:05d}", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine = True
-            except BlockingIOError:
-                mine = False
-            except OSError:  # a file system without locks
-                mine = True
-            yield mine
+        return try_lock(self.folder / "claims" / f"run-{index:05d}")
 
     def _sweep(self) -> None:
         """Delete what processes killed long ago left behind; younger files may be somebody's work."""

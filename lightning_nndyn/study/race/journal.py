@@ -10,13 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lightning_nndyn._files import try_lock
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study.race.standing import Lap
-
-try:
-    import fcntl
-except ImportError:  # Windows: two races on one file are the user's to avoid there
-    fcntl = None  # type: ignore[assignment]
 
 
 class Journal:
@@ -57,8 +53,10 @@ def open_journal(path: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
         file = path.open("a+b")
     except OSError as error:
         raise SweepError(f"{path} cannot be opened: {error}; name another file") from error
-    with file:
-        _lock(file, path)
+    # The lock is a file of its own: on Windows a locked file cannot be read by another process.
+    with file, try_lock(path.with_name(f"{path.name}.lock")) as free:
+        if not free:
+            raise SweepError(f"{path}: another process runs this race; wait for it, or name another file")
         lines = _whole_lines(file)
         if lines:
             _check(path, lines[0], settings)
@@ -66,20 +64,6 @@ def open_journal(path: Path, settings: Mapping[str, Any]) -> Iterator[Journal]:
             _append(file, settings)
         found = [_lap(path, line) for line in lines[1:]]
         yield Journal(file, {(lap.number, lap.candidate): lap for lap in found})
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """The system lets go of it when the process ends, however it does."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise SweepError(
-            f"{path}: another process runs this race; wait for it, or name another file"
-        ) from error
-    except OSError:  # a file system without locks
-        pass
 
 
 def _whole_lines(file: BinaryIO) -> list[dict[str, Any]]:

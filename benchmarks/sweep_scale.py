@@ -58,14 +58,14 @@ def recorded() -> list[SweepRun]:
 def plain(run: SweepRun) -> dict[str, Any]:
     return {
         "params": run.params,
-        "readings": [one.plain() for one in run.readings],
+        "readings": [one.to_dict() for one in run.readings],
         "value": run.value,
     }
 
 
 def from_plain(content: dict[str, Any]) -> SweepRun:
     return SweepRun(
-        content["params"], [Reading.from_plain(one) for one in content["readings"]], content["value"]
+        content["params"], [Reading.from_dict(one) for one in content["readings"]], content["value"]
     )
 
 
@@ -102,10 +102,10 @@ def train(trial: Any, run: SweepRun, spent: dict[str, list[float]]) -> None:
             said, decision = predictor.forecast(so_far), predictor.decide(so_far)
         between = time.perf_counter()
         facts = {"predicted": said and said.value, "verdict": "go on", "reason": decision.reason}
-        member.note(run.readings[count - 1], facts)
+        member.report(run.readings[count - 1], facts)
         spent["decide"].append(between - start)
         spent["note"].append(time.perf_counter() - between)
-    member.end(False, decision.reason)
+    member.finish(False, decision.reason)
 
 
 def measure(kind: str, at: list[int]) -> None:

@@ -36,10 +36,10 @@ def decisions(run: SweepRun) -> tuple[list[float], float]:
         with lock:
             predictor.fit(member.runs())
             decision = predictor.decide(SweepRun(member.params, run.readings[:count]))
-        member.note(run.readings[count - 1], {"verdict": "go on", "reason": decision.reason})
+        member.report(run.readings[count - 1], {"verdict": "go on", "reason": decision.reason})
         spent.append(time.perf_counter() - start)
     start = time.perf_counter()
-    member.end(False, decision.reason)
+    member.finish(False, decision.reason)
     return spent, time.perf_counter() - start
 
 

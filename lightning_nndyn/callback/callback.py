@@ -267,7 +267,7 @@ class GraphDynamicsCallback(Course):
         Raises:
             BaseException: what the tuner takes for a stop, such as ``optuna.TrialPruned``.
         """
-        raised = None if self._place is None else self._place.member.check()
+        raised = None if self._place is None else self._place.member.pruned()
         if raised is not None:
             raise raised
 
@@ -308,7 +308,7 @@ class GraphDynamicsCallback(Course):
         record, log_folder = self._record, trainer.log_dir  # the latter is a collective call
         if fit.watch.start_due and self.audit_share and self.action == "stop" and trainer.is_global_zero:
             self._attempt(trainer, partial(self._draw, trainer))
-        swept = self._place is not None and self._place.member.present and fit.error is None
+        swept = self._place is not None and self._place.member.reachable and fit.error is None
         record.run, record.spared, fit.swept = trainer.strategy.broadcast((record.run, record.spared, swept))
         if self._place is not None:
             self._place.begin()

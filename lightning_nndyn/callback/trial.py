@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import STATISTICS
-from lightning_nndyn.sweep import Forecast, Reading, SweepMember, SweepPredictor, SweepRun, shared_predictor
+from lightning_nndyn.sweep import (
+    SweepForecast,
+    SweepMember,
+    SweepPredictor,
+    SweepReading,
+    SweepRun,
+    shared_predictor,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -53,11 +60,11 @@ class Place:
                 f"the trial's sweep is to {member.direction}, and sweep= has direction={sweep.direction!r}: "
                 f"SweepPredictor(direction={member.direction!r})"
             )
-        return cls(member, sweep.unlearned(max_false_stop_rate))
+        return cls(member, sweep.unfitted(max_false_stop_rate))
 
     def begin(self) -> None:
         """Begins, or goes on with, a run: what its record holds is noted again."""
-        self._readings: list[Reading] = []
+        self._readings: list[SweepReading] = []
         self._decision: Decision | None = None
         self._ready = False
 
@@ -86,14 +93,14 @@ class Place:
         spared = record.decision.stop and bool(record.spared)
         weight = 1 / audit_share if spared and audit_share else 1.0
         for reading, forecast in zip(new, forecasts, strict=True):
-            self.member.note(reading, _facts(record, forecast, acts) | {"weight": weight})
+            self.member.report(reading, _facts(record, forecast, acts) | {"weight": weight})
         said = forecasts[-1] if forecasts else None
         if said is None:
             return {}
         stop = float(record.decision.stop)
         return {"nndyn/p_good": said.p_good, "nndyn/predicted_value": said.value, "nndyn/stop": stop}
 
-    def _new_readings(self, record: Record) -> list[Reading]:
+    def _new_readings(self, record: Record) -> list[SweepReading]:
         if not record.from_start:
             return []
         since = self._readings[-1].time if self._readings else 0.0
@@ -104,12 +111,12 @@ class Place:
         curve = record.curve_of(values, start=next(filter(math.isfinite, values), math.nan))
         known = {verdict.epoch: verdict.relative_accuracy for verdict in record.verdicts}
         return [
-            Reading.of(record.history[: place + 1], curve, known.get(snapshot.epoch))
+            SweepReading.of(record.history[: place + 1], curve, known.get(snapshot.epoch))
             for place, snapshot in enumerate(record.history)
             if snapshot.epoch > since
         ]
 
-    def _ask(self, new: Sequence[Reading]) -> list[Forecast | None]:
+    def _ask(self, new: Sequence[SweepReading]) -> list[SweepForecast | None]:
         runs, params = self.member.runs(), dict(self.member.params)
         lock, predictor = shared_predictor(self.member.shared, self._settings)
         forecasts = []
@@ -117,8 +124,9 @@ class Place:
             self._ready = predictor.fit(runs).ready
             for reading in new:
                 self._readings.append(reading)
-                forecasts.append(predictor.forecast(SweepRun(params, tuple(self._readings))))
-            self._decision = predictor.decide(SweepRun(params, tuple(self._readings)))
+                run = SweepRun(params, tuple(self._readings))
+                forecasts.append(predictor.forecast(run))
+            self._decision = predictor.decide(run, forecasts[-1])
         return forecasts
 
     def _decided(self, record: Record, before: Decision, held_back: str) -> Decision:
@@ -137,7 +145,7 @@ class Place:
 
     def end(self, record: Record, stopped: bool) -> BaseException | None:
         """Notes how the run has ended; what is to be raised where it was stopped."""
-        return self.member.end(stopped, record.decision.reason)
+        return self.member.finish(stopped, record.decision.reason)
 
 
 def drawn_to_finish(share: float) -> str:
@@ -197,14 +205,14 @@ def _optuna_member(trial: Any) -> SweepMember:
     return OptunaMember(trial)
 
 
-def _facts(record: Record, forecast: Forecast | None, acts: bool) -> dict[str, Any]:
+def _facts(record: Record, forecast: SweepForecast | None, acts: bool) -> dict[str, Any]:
     decision = record.decision
     last = record.history[-1]
     signature = {name: float(f"{value:.5g}") for name, value in zip(STATISTICS, last.statistics, strict=True)}
     return {
         "predicted": None if forecast is None else forecast.value,
         "p_good": None if forecast is None else forecast.p_good,
-        "limit": None if forecast is None else forecast.limit,
+        "limit": None if forecast is None else forecast.threshold,
         "stop": decision.stop,
         "reason": decision.reason,
         "verdict": ("stop" if acts else "would stop") if decision.stop else "go on",

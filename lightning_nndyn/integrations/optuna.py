@@ -25,7 +25,7 @@ from lightning_nndyn.integrations.optuna_storage import (
     step_of,
     text_of,
 )
-from lightning_nndyn.sweep import Reading, SweepMember, SweepRun
+from lightning_nndyn.sweep import SweepMember, SweepReading, SweepRun
 
 __all__ = ["GraphDynamicsPruner", "OptunaMember"]
 
@@ -61,7 +61,7 @@ class OptunaMember(SweepMember):
         self.direction = "maximize" if study is None else direction_of(study)
 
     @property
-    def present(self) -> bool:
+    def reachable(self) -> bool:
         """Whether this process has the trial."""
         return self._live is not None
 
@@ -79,7 +79,7 @@ class OptunaMember(SweepMember):
         """The study's completed and pruned trials."""
         return [] if self._study is None else self._finished(self._study)
 
-    def note(self, reading: Reading, facts: Mapping[str, Any]) -> None:
+    def report(self, reading: SweepReading, facts: Mapping[str, Any]) -> None:
         """Puts a reading and what follows from it into the trial's attributes."""
         self._set(f"{READING}{reading.time:g}", text_of(reading))
         for name in ("verdict", "reason", "signature", "audit"):
@@ -90,7 +90,7 @@ class OptunaMember(SweepMember):
         if facts.get("predicted") is not None and not self._user_reports():
             self._live.report(facts["predicted"], step_of(reading.time))
 
-    def end(self, stopped: bool, reason: str) -> BaseException | None:
+    def finish(self, stopped: bool, reason: str) -> BaseException | None:
         """Notes how training has ended.
 
         Returns:
@@ -103,8 +103,8 @@ class OptunaMember(SweepMember):
             warnings.warn(f"the trial's end is not noted: {error!r}", NNDynWarning, stacklevel=2)
         return optuna.TrialPruned(reason) if stopped else None
 
-    def check(self) -> BaseException | None:
-        """What `end` has returned, in whichever process it was called."""
+    def pruned(self) -> BaseException | None:
+        """What `finish` has returned, in whichever process it was called."""
         if self._study is None:
             return None
         found = self._frozen().user_attrs

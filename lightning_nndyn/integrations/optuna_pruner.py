@@ -16,7 +16,7 @@ from lightning_nndyn.integrations.optuna_storage import (
     readings_in,
     shared_of,
 )
-from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
+from lightning_nndyn.sweep import SweepPredictor, SweepReading, SweepRun, shared_predictor
 
 
 class GraphDynamicsPruner(optuna.pruners.BasePruner):
@@ -79,7 +79,7 @@ class GraphDynamicsPruner(optuna.pruners.BasePruner):
         return random.Random(f"{self._seed}:{number}").random() < self._audit_share
 
 
-def _readings(trial: optuna.trial.FrozenTrial, best: Callable[..., float]) -> list[Reading]:
+def _readings(trial: optuna.trial.FrozenTrial, best: Callable[..., float]) -> list[SweepReading]:
     """One for each step that the objective has reported."""
     noted = {reading.time: reading for reading in readings_in(trial.user_attrs)}
     reported = [
@@ -88,7 +88,9 @@ def _readings(trial: optuna.trial.FrozenTrial, best: Callable[..., float]) -> li
     found, before, top = [], *(reported[0][1:] * 2 if reported else (0.0, 0.0))
     for step, value in reported:
         top = best(top, value)
-        known = noted.get(step + 1.0, Reading(step + 1.0))
-        found.append(Reading(known.time, known.weights, (value, top, value - before), known.known))
+        known = noted.get(step + 1.0, SweepReading(step + 1.0))
+        found.append(
+            SweepReading(known.time, known.weights, (value, top, value - before), known.prior_prediction)
+        )
         before = value
     return found

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from lightning_nndyn.errors import MissingExtraError, SweepError
-from lightning_nndyn.sweep import MOST, Reading, SweepRun
+from lightning_nndyn.sweep import MAX_FITTED_RUNS, SweepReading, SweepRun
 
 try:
     import optuna as optuna  # for the files beside this one, which need not ask whether it is there
@@ -50,15 +50,15 @@ def direction_of(study: optuna.Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.direction == optuna.study.StudyDirection.MAXIMIZE else "minimize"
 
 
-def text_of(reading: Reading) -> str:
+def text_of(reading: SweepReading) -> str:
     """A reading as compact JSON: storages keep it as it is, and processes need no list for each."""
-    return json.dumps(reading.plain(), separators=(",", ":"))
+    return json.dumps(reading.to_dict(), separators=(",", ":"))
 
 
-def readings_in(attributes: Mapping[str, Any]) -> list[Reading]:
+def readings_in(attributes: Mapping[str, Any]) -> list[SweepReading]:
     """The readings that a trial's user attributes hold, by rising time."""
     found = [json.loads(text) for name, text in attributes.items() if name.startswith(READING)]
-    return sorted((Reading.from_plain(one) for one in found), key=lambda reading: reading.time)
+    return sorted((SweepReading.from_dict(one) for one in found), key=lambda reading: reading.time)
 
 
 def step_of(time: float) -> int:
@@ -83,7 +83,7 @@ class FinishedTrials:
         reporting: whether any of them has intermediate values of the user's own.
     """
 
-    def __init__(self, readings: Callable[[optuna.trial.FrozenTrial], Sequence[Reading]]) -> None:
+    def __init__(self, readings: Callable[[optuna.trial.FrozenTrial], Sequence[SweepReading]]) -> None:
         self.reporting = False
         self._readings = readings
         self._bare: dict[int, SweepRun] = {}
@@ -96,7 +96,7 @@ class FinishedTrials:
             trials = study.get_trials(deepcopy=False, states=_ENDED)
             bare = [self._bare.get(trial.number) or self._begin(trial) for trial in trials]
             finished = [place for place, run in enumerate(bare) if run.finished]
-            read = {trials[place].number: self._full(trials[place]) for place in finished[-MOST:]}
+            read = {trials[place].number: self._full(trials[place]) for place in finished[-MAX_FITTED_RUNS:]}
             self._read = read
             return [read.get(trial.number, run) for trial, run in zip(trials, bare, strict=True)]
 

@@ -23,7 +23,7 @@ from lightning_nndyn.integrations.ray_actor import (
     ray,
     run_of,
 )
-from lightning_nndyn.sweep import Reading, SweepMember, SweepPredictor, SweepRun
+from lightning_nndyn.sweep import SweepMember, SweepPredictor, SweepReading, SweepRun
 
 try:
     from ray import train, tune
@@ -95,7 +95,7 @@ class RayMember(SweepMember):
         self._trial = trial or uuid.uuid4().hex
         self._actor: Any = None
         self._metric = metric
-        self._readings: dict[float, Reading] = {}
+        self._readings: dict[float, SweepReading] = {}
         self._weight = 1.0
         unknown = _number(None)  # Tune refuses reports that lack what it ranks by
         self._reported: dict[str, Any] = {
@@ -106,7 +106,7 @@ class RayMember(SweepMember):
         self._warned = False
 
     @property
-    def present(self) -> bool:
+    def reachable(self) -> bool:
         """Whether this process belongs to the cluster."""
         return bool(ray.is_initialized())
 
@@ -118,7 +118,7 @@ class RayMember(SweepMember):
             for name, learned in (self._ask("learned") or {}).items():
                 predictor: SweepPredictor = pickle.loads(learned)
                 _shared[self.sweep][name] = threading.RLock(), predictor
-                _shared[self.sweep][f"told {name}"] = predictor.learned_from
+                _shared[self.sweep][f"told {name}"] = predictor.num_finished
         return _shared[self.sweep]
 
     def runs(self) -> Sequence[SweepRun]:
@@ -127,7 +127,7 @@ class RayMember(SweepMember):
         known += [run_of(plain) for plain in self._ask("since", len(known)) or []]
         return known
 
-    def note(self, reading: Reading, facts: Mapping[str, Any]) -> None:
+    def report(self, reading: SweepReading, facts: Mapping[str, Any]) -> None:
         """Reports what follows from a reading; hands on what was learned for it."""
         self._readings[reading.time] = reading
         self._weight = max(self._weight, facts.get("weight", 1.0))
@@ -143,7 +143,7 @@ class RayMember(SweepMember):
             }
         )
 
-    def end(self, stopped: bool, reason: str) -> None:
+    def finish(self, stopped: bool, reason: str) -> None:
         """Notes how training has ended, for the other trials, and reports it."""
         value = None if stopped else self._metric_at(-2)
         if value is None and not stopped:
@@ -169,9 +169,9 @@ class RayMember(SweepMember):
     def _hand_on(self) -> None:
         learned = [(name, pair[1]) for name, pair in self.shared.items() if name.startswith("predictor ")]
         for name, predictor in learned:
-            if predictor.learned_from > self.shared.get(f"told {name}", 0):
-                self.shared[f"told {name}"] = predictor.learned_from
-                self._ask("learn", name, predictor.learned_from, pickle.dumps(predictor))
+            if predictor.num_finished > self.shared.get(f"told {name}", 0):
+                self.shared[f"told {name}"] = predictor.num_finished
+                self._ask("learn", name, predictor.num_finished, pickle.dumps(predictor))
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         """What the sweep's actor answers; None, and a warning, where it cannot be reached."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.sweep import MOST, Reading, SweepRun
+from lightning_nndyn.sweep import MAX_FITTED_RUNS, SweepReading, SweepRun
 
 try:
     import ray as ray
@@ -80,7 +80,7 @@ class SweepRuns:
             return
         self._finished.append(len(self._runs))
         self._runs.append(run)
-        if len(self._finished) > MOST:
+        if len(self._finished) > MAX_FITTED_RUNS:
             oldest = self._finished.pop(0)
             self._runs[oldest] = {}, (), self._runs[oldest][2], False, 1.0
 
@@ -105,20 +105,22 @@ def actor_of(sweep: str) -> Any:
 
 def plain_of(
     params: Mapping[str, Any],
-    readings: Sequence[Reading],
+    readings: Sequence[SweepReading],
     value: float | None,
     stopped: bool,
     weight: float = 1.0,
 ) -> PlainRun:
     """An ended run as compact tuples."""
-    plain = [(one.time, one.weights, one.curve, one.known) for one in readings]
+    plain = [(one.time, one.weights, one.curve, one.prior_prediction) for one in readings]
     return params, plain, value if value is not None and math.isfinite(value) else None, stopped, weight
 
 
 def run_of(plain: PlainRun) -> SweepRun:
     """The inverse of `plain_of`."""
     params, readings, value, stopped, weight = plain
-    found = [Reading(time, tuple(weights), tuple(curve), known) for time, weights, curve, known in readings]
+    found = [
+        SweepReading(time, tuple(weights), tuple(curve), known) for time, weights, curve, known in readings
+    ]
     return SweepRun(params, found, value, stopped, weight)
 
 

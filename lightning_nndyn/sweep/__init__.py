@@ -1,20 +1,22 @@
-"""What a sweep teaches about itself: its finished runs tell which of the next ones will end among the best.
+"""Learning inside a sweep: its finished runs predict which of the running ones will end among the best.
 
-`SweepPredictor` learns from `SweepRun`s; it knows neither Lightning nor any tuner.
+In: `SweepRun`s, that is hyperparameters, what was read of the weights and the learning curve, and final
+values. Out: a `SweepForecast` and a decision (stop or go on) for a run at one time. The weights' movement is
+that of the signature (section 3.2 of the paper); the sweep's own predictor is not in the paper. This package
+knows neither Lightning nor any tuner: a tuner joins by a `SweepMember`.
 """
 
-from lightning_nndyn.sweep.forecast import Forecast
-from lightning_nndyn.sweep.predictor import MOST, SweepPredictor
-from lightning_nndyn.sweep.run import Reading, SweepRun, movement_since_start
-from lightning_nndyn.sweep.shared import shared_predictor
+from lightning_nndyn.sweep.predictor import MAX_FITTED_RUNS, SweepForecast, SweepPredictor, shared_predictor
+from lightning_nndyn.sweep.run import Reading, SweepReading, SweepRun, movement_since_start
 from lightning_nndyn.sweep.trial import SweepMember
 
 __all__ = [
-    "MOST",
-    "Forecast",
+    "MAX_FITTED_RUNS",
     "Reading",
+    "SweepForecast",
     "SweepMember",
     "SweepPredictor",
+    "SweepReading",
     "SweepRun",
     "movement_since_start",
     "shared_predictor",

@@ -1,12 +1,15 @@
-"""Gaussian-process regression on groups of features, chosen by what it says of runs left out one at a time.
+"""Gaussian-process regression on groups of features, with hyperparameters chosen by leave-one-out.
 
-The leave-one-out predictions of a Gaussian process come in closed form with its fit (Rasmussen and Williams,
-2006, section 5.4.2): a sweep's few finished runs serve both to learn from and to measure by.
+The leave-one-out predictions of a Gaussian process follow in closed form from its fit (Rasmussen and
+Williams, 2006, section 5.4.2). So the few finished runs of a sweep serve for fitting and for model selection
+alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,17 +17,31 @@ import numpy as np
 
 from lightning_nndyn.predictor.features import Array
 
-_SCALES = (0.0, 0.1, 0.3, 1.0, 3.0)  # inverse length scales of a group; 0 leaves it out
+_SCALES = (0.0, 0.1, 0.3, 1.0, 3.0)  # inverse length scales of a group; 0 leaves the group out
+_FIRST_SCALE = 0.3
 _NOISES = (0.03, 0.1, 0.3, 1.0, 3.0)  # variances, in units of the signal's
-_ROUNDS = 2  # over all groups, each time with the others as they are
+_ROUNDS = 2  # of coordinate descent over the groups
 _TINY = 1e-9
 
-CHOSEN = 5
-"""Numbers that are chosen to suit the runs: the spread, the noise, and what the length scales amount to."""
+NUM_HYPERPARAMETERS = 5
+"""Fitted hyperparameters, subtracted from the degrees of freedom: signal, noise, and three for the scales."""
+
+# The number of threads belongs to the process: without a lock, the second of two threads that set it at once
+# would restore the number that the first has set.
+_BLAS_LOCK = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Run linear algebra on one thread: a sweep's matrices are small, and other trials need the cores."""
+    from threadpoolctl import threadpool_limits
+
+    with _BLAS_LOCK, threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @dataclass(frozen=True)
-class Process:
+class GaussianProcess:
     """A fitted Gaussian process with a squared-exponential kernel.
 
     Attributes:
@@ -32,114 +49,101 @@ class Process:
         scales: inverse length scale of each group.
         noise: variance of the noise, in units of the signal's.
         offset: mean of the targets.
-        spread: standard deviation of the signal.
+        signal_std: standard deviation of the signal.
         inverse: of the kernel matrix with its noise, shape [n, n].
-        weights: that matrix times the targets, shape [n].
-        score: mean log density of the left-out targets, nats.
+        weights: that inverse times the centred targets, shape [n].
     """
 
     groups: Sequence[Array]
     scales: tuple[float, ...]
     noise: float
     offset: float
-    spread: float
+    signal_std: float
     inverse: Array
     weights: Array
-    score: float
 
-    def __call__(self, groups: Sequence[Array]) -> tuple[Array, Array]:
-        """Means and standard deviations, noise included, for runs given by their groups; shape [m] each."""
-        near = np.exp(-0.5 * _distances(groups, self.groups, self.scales))
-        mean = self.offset + near @ self.weights
-        variance = 1 + self.noise - np.einsum("ij,jk,ik->i", near, self.inverse, near)
-        return mean, self.spread * np.sqrt(np.maximum(variance, self.noise))
+    @classmethod
+    def fit(
+        cls, groups: Sequence[Array], targets: Array, scales: Sequence[float] | None = None
+    ) -> GaussianProcess:
+        """Choose length scales and noise by the log density of the left-out targets, one group at a time.
 
-    def left_out(self) -> tuple[Array, Array]:
-        """Errors (target less prediction) and standard deviations of runs, each left out; shape [n] each."""
+        Args:
+            groups: features in groups, each of shape [n, columns] and of unit scale.
+            targets: shape [n].
+            scales: inverse length scales to begin with; None for 0.3 each.
+        """
+        first = tuple(scales) if scales is not None else (_FIRST_SCALE,) * len(groups)
+        squares = [_squared_distances(group, group) for group in groups]
+        best = _fit_noise(squares, first, targets)
+        for _ in range(_ROUNDS):
+            before = best.scales
+            for index in range(len(groups)):
+                tried = [(*best.scales[:index], scale, *best.scales[index + 1 :]) for scale in _SCALES]
+                found = [_fit_noise(squares, other, targets) for other in tried if other != best.scales]
+                best = max([best, *found], key=lambda candidate: candidate.score)
+            if best.scales == before:
+                break
+        inverse = (best.vectors * best.shrunk) @ best.vectors.T
+        offset = float(targets.mean())
+        return cls(groups, best.scales, best.noise, offset, best.signal_std, inverse, best.weights)
+
+    def predict(self, groups: Sequence[Array]) -> tuple[Array, Array]:
+        """Means and standard deviations, noise included, for m new runs; shape [m] each.
+
+        Args:
+            groups: their features, as for `fit`.
+        """
+        distances = np.zeros((len(groups[0]), len(self.groups[0])))
+        for new, known, scale in zip(groups, self.groups, self.scales, strict=True):
+            if scale:
+                distances += scale**2 * _squared_distances(new, known)
+        kernel = np.exp(-0.5 * distances)
+        mean = self.offset + kernel @ self.weights
+        variance = 1 + self.noise - np.einsum("ij,jk,ik->i", kernel, self.inverse, kernel)
+        return mean, self.signal_std * np.sqrt(np.maximum(variance, self.noise))
+
+    def leave_one_out(self) -> tuple[Array, Array]:
+        """Errors (target less prediction) and standard deviations of left-out runs; shape [n] each."""
         diagonal = np.diagonal(self.inverse)
-        return self.weights / diagonal, self.spread / np.sqrt(diagonal)
+        return self.weights / diagonal, self.signal_std / np.sqrt(diagonal)
 
 
-def fit_process(groups: Sequence[Array], targets: Array, start: Sequence[float] | None = None) -> Process:
-    """Fit, with length scales and noise chosen one after the other by the left-out runs' log density.
+class _Candidate(NamedTuple):
+    """Length scales with the noise that is best for them.
 
-    Args:
-        groups: features in groups, each [n, columns] and of unit scale.
-        targets: shape [n].
-        start: inverse length scales to begin with; None for 0.3 each.
+    `score` is the mean log density of the left-out targets, in nats and up to a constant; `shrunk` are the
+    inverse eigenvalues of the kernel matrix with noise, `vectors` its eigenvectors.
     """
-    scales = tuple(start) if start is not None else (0.3,) * len(groups)
-    squares = [_squares(group, group) for group in groups]
-    best = _best_noise(squares, scales, targets)
-    for _ in range(_ROUNDS):
-        before = best.scales
-        for place in range(len(groups)):
-            tried = [_changed(best.scales, place, scale) for scale in _SCALES]
-            found = [_best_noise(squares, one, targets) for one in tried if one != best.scales]
-            best = max([best, *found], key=lambda choice: choice.score)
-        if best.scales == before:
-            break
-    return best.process(groups, targets)
-
-
-def _changed(scales: tuple[float, ...], place: int, scale: float) -> tuple[float, ...]:
-    return (*scales[:place], scale, *scales[place + 1 :])
-
-
-class _Choice(NamedTuple):
-    """Length scales with the noise that is best for them."""
 
     score: float
     scales: tuple[float, ...]
     noise: float
-    spread: float
+    signal_std: float
     weights: Array
     shrunk: Array
     vectors: Array
 
-    def process(self, groups: Sequence[Array], targets: Array) -> Process:
-        inverse = (self.vectors * self.shrunk) @ self.vectors.T
-        offset = float(targets.mean())
-        return Process(
-            groups, self.scales, self.noise, offset, self.spread, inverse, self.weights, self.score
-        )
 
-
-def _best_noise(squares: Sequence[Array], scales: tuple[float, ...], targets: Array) -> _Choice:
-    """All noises share one eigendecomposition of the kernel matrix, and are tried at once: [noises, n]."""
+def _fit_noise(squares: Sequence[Array], scales: tuple[float, ...], targets: Array) -> _Candidate:
+    """Try all noises at once: they share one eigendecomposition of the kernel. Arrays are [noises, n]."""
     distances = sum((scale**2 * square for scale, square in zip(scales, squares, strict=True)), 0.0)
     kernel = np.exp(-0.5 * np.broadcast_to(distances, (len(targets), len(targets))))
     values, vectors = np.linalg.eigh(kernel)
     shrunk = 1 / (np.maximum(values, 0) + np.array(_NOISES)[:, None])
     diagonals = shrunk @ (vectors**2).T
     weights = (shrunk * (vectors.T @ (targets - targets.mean()))) @ vectors.T
-    # As for any variance, less the numbers that were chosen to make it small.
-    squared = (weights**2 / diagonals).sum(axis=1) / max(1, len(targets) - CHOSEN)
-    spreads = np.sqrt(squared) + _TINY
-    # With the spread at its best, the log density is this but for a constant.
-    scores = 0.5 * np.log(diagonals).mean(axis=1) - np.log(spreads)
+    variances = (weights**2 / diagonals).sum(axis=1) / max(1, len(targets) - NUM_HYPERPARAMETERS)
+    signal_stds = np.sqrt(variances) + _TINY
+    # The log density, with the signal's variance at its optimum.
+    scores = 0.5 * np.log(diagonals).mean(axis=1) - np.log(signal_stds)
     best = int(scores.argmax())
-    return _Choice(
-        float(scores[best]),
-        scales,
-        float(_NOISES[best]),
-        float(spreads[best]),
-        weights[best],
-        shrunk[best],
-        vectors,
-    )
+    score, std = float(scores[best]), float(signal_stds[best])
+    return _Candidate(score, scales, _NOISES[best], std, weights[best], shrunk[best], vectors)
 
 
-def _distances(one: Sequence[Array], other: Sequence[Array], scales: Sequence[float]) -> Array:
-    total = np.zeros((len(one[0]), len(other[0])))
-    for a, b, scale in zip(one, other, scales, strict=True):
-        if scale:
-            total += scale**2 * _squares(a, b)
-    return total
-
-
-def _squares(one: Array, other: Array) -> Array:
-    """Squared distances between rows, shape [m, n]."""
-    products = one @ other.T
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :] - 2 * products
+def _squared_distances(rows: Array, others: Array) -> Array:
+    """Squared Euclidean distances between rows, shape [m, n]."""
+    products = rows @ others.T
+    squares = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None, :] - 2 * products
     return np.asarray(np.maximum(squares, 0))

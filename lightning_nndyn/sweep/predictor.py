@@ -1,10 +1,11 @@
-"""The predictor that a sweep's own finished runs teach."""
+"""The predictor that learns from a sweep's own finished runs."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtr
@@ -12,53 +13,89 @@ from scipy.special import stdtr
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.features import Array
 from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words
-from lightning_nndyn.sweep.blas import one_blas_thread
-from lightning_nndyn.sweep.false_stop_budget import limit_of, share_of_best
-from lightning_nndyn.sweep.features import GROUPS, Inputs
-from lightning_nndyn.sweep.forecast import Forecast
-from lightning_nndyn.sweep.gaussian_process import CHOSEN, Process, fit_process
-from lightning_nndyn.sweep.rank_transform import NormalScores
+from lightning_nndyn.sweep.false_stop_budget import good_value, stop_threshold
+from lightning_nndyn.sweep.features import GROUPS, RankTransform, RunFeatures
+from lightning_nndyn.sweep.gaussian_process import NUM_HYPERPARAMETERS, GaussianProcess, one_blas_thread
 from lightning_nndyn.sweep.run import SweepRun
 
-FEWEST = 5
-"""Finished runs with which anything can be learned at all."""
+MIN_STARTUP_TRIALS = 5
+"""Finished runs below which no Gaussian process can be fitted."""
 
-MOST = 200
-"""Finished runs that are learned from, the latest: the cost grows with their cube."""
+MAX_FITTED_RUNS = 200
+"""Finished runs that a fit uses, the latest ones: its cost grows with their cube."""
 
 _GROWTH = 0.1  # share of new finished runs that makes another fit worthwhile
-_APART = 1.2  # times as late as the one before is a time that something is learned for
+_TIME_RATIO = 1.2  # between two times that have a Gaussian process of their own, at least
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """What was learned for one time."""
+class SweepForecast:
+    """Prediction of how a run will end, learned from the sweep's finished runs.
 
-    inputs: Inputs
-    process: Process
+    Attributes:
+        value: the metric's predicted final value.
+        p_good: probability that the run ends among the best.
+        time: of the reading that the prediction uses; 0 if it uses hyperparameters alone.
+        threshold: runs with a lower `p_good` are stopped; 0 if no threshold keeps the budget.
+        num_finished: runs that the predictor was fitted to.
+        num_good: how many of them are among the best.
+        good_value: the metric's value that makes a run one of the best.
+        inputs: the groups of features that are used, of `GROUPS`; uninformative ones are left out.
+    """
+
+    value: float
+    p_good: float
+    time: float
+    threshold: float
+    num_finished: int
+    num_good: int
+    good_value: float
+    inputs: tuple[str, ...]
 
     @property
-    def told_by(self) -> tuple[str, ...]:
-        """The groups of inputs that tell anything."""
+    def stop(self) -> bool:
+        """Whether the run may be stopped within the budget."""
+        return self.p_good < self.threshold
+
+
+@dataclass(frozen=True)
+class _TimeModel:
+    """What was fitted for one time."""
+
+    features: RunFeatures
+    process: GaussianProcess
+
+    @classmethod
+    def fit(
+        cls, runs: Sequence[SweepRun], time: float, targets: Array, before: _TimeModel | None
+    ) -> _TimeModel:
+        features = RunFeatures(runs, time)
+        scales = None if before is None else before.process.scales
+        return cls(features, GaussianProcess.fit(features(runs), targets, scales))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The groups of features that are informative."""
         parts = zip(GROUPS, self.process.scales, self.process.groups, strict=True)
         return tuple(name for name, scale, group in parts if scale and group.shape[1])
 
 
 class SweepPredictor:
-    """Learns from the finished runs of a sweep how the next ones will end, and which may be stopped.
+    """Predicts how a sweep's next runs will end, and which may be stopped, from those that have finished.
 
     A Gaussian process for each time at which runs are read, on hyperparameters, the weights' movement, the
-    curve and what a predictor fitted elsewhere says; it finds out by leave-one-out which of these tell
-    anything. It works with any metric, as it compares ranks. The false-stop budget is calibrated on the
-    sweep's own runs, each judged by the others, over all times together. Nothing is promised for runs unlike
-    those that have finished, such as of a sampler that moves on: let some condemned runs finish (audit).
+    learning curve and the predictions of a predictor fitted elsewhere; leave-one-out decides which of these
+    are used. Any metric will do, as runs are compared by ranks. The false-stop budget is calibrated on the
+    sweep's own runs, each predicted from the others, over all times together. There is no guarantee for runs
+    unlike those that have finished, such as those of a sampler that moves on: let some runs finish that would
+    be stopped (``audit_share``).
 
     Args:
-        direction: whether the metric's large or small values are good.
-        n_startup_trials: finished runs before anything is said, 5 at least.
+        direction: whether large or small values of the metric are good.
+        n_startup_trials: runs that must have finished before the first prediction, 5 at least.
         good_share: the best share of all runs, of which none is to be stopped.
-        max_false_stop_rate: of those the share that may be stopped by mistake; None for the callback's, and
-            for 0.05 without one.
+        max_false_stop_rate: share of those that may be stopped by mistake; None for the callback's, and for
+            0.05 without one.
 
     Raises:
         PredictorError: an argument is out of its range.
@@ -74,8 +111,8 @@ class SweepPredictor:
     ) -> None:
         if direction not in ("maximize", "minimize"):
             raise PredictorError(f"direction={direction!r}: it is 'maximize' or 'minimize'")
-        if n_startup_trials < FEWEST:
-            raise PredictorError(f"n_startup_trials={n_startup_trials}: take {FEWEST} or more")
+        if n_startup_trials < MIN_STARTUP_TRIALS:
+            raise PredictorError(f"n_startup_trials={n_startup_trials}: take {MIN_STARTUP_TRIALS} or more")
         if not 0 < good_share < 1:
             raise PredictorError(f"good_share={good_share} is not in (0, 1); give a share such as 0.25")
         self._rate = 0.05 if max_false_stop_rate is None else max_false_stop_rate
@@ -84,11 +121,11 @@ class SweepPredictor:
         self.n_startup_trials = n_startup_trials
         self.good_share = good_share
         self.max_false_stop_rate = max_false_stop_rate
-        self._seen = 0
-        self._moments: dict[float, _Moment] = {}
+        self._num_finished = 0
+        self._models: dict[float, _TimeModel] = {}
 
-    def unlearned(self, max_false_stop_rate: float | None = None) -> SweepPredictor:
-        """Another one with the same settings that has learned nothing.
+    def unfitted(self, max_false_stop_rate: float | None = None) -> SweepPredictor:
+        """An unfitted predictor with the same settings.
 
         Args:
             max_false_stop_rate: taken where this one has none of its own.
@@ -102,7 +139,7 @@ class SweepPredictor:
         )
 
     def fit(self, runs: Sequence[SweepRun]) -> SweepPredictor:
-        """Learns from the runs so far, unless hardly any have finished since the last time.
+        """Learn from the runs so far, unless hardly any have finished since the last fit.
 
         Args:
             runs: all of the sweep, in any state; those that go on are passed over. Of more than 200 finished
@@ -112,125 +149,144 @@ class SweepPredictor:
             Itself.
         """
         finished = [run for run in runs if run.finished]
-        if len(finished) < self.n_startup_trials or len(finished) < self._seen * (1 + _GROWTH) + 1:
+        enough = max(self.n_startup_trials, self._num_finished * (1 + _GROWTH) + 1)
+        if len(finished) < enough:
             return self
-        stopped = sum(run.stopped for run in runs)
-        self._seen = len(finished)
-        begun = (len(finished) + stopped) * min(1.0, MOST / len(finished))
+        num_stopped = sum(run.stopped for run in runs)
+        self._num_finished = len(finished)
+        num_ended = (len(finished) + num_stopped) * min(1.0, MAX_FITTED_RUNS / len(finished))
         with one_blas_thread():
-            self._learn(finished[-MOST:], round(begun))
+            self._fit(finished[-MAX_FITTED_RUNS:], round(num_ended))
         return self
 
     @property
     def ready(self) -> bool:
         """Whether enough runs have finished."""
-        return bool(self._moments)
+        return bool(self._models)
 
     @property
-    def learned_from(self) -> int:
-        """How many runs had finished when it last learned; 0 before that."""
-        return self._seen
+    def num_finished(self) -> int:
+        """How many runs had finished at the last fit; 0 before the first."""
+        return self._num_finished
 
-    def forecast(self, run: SweepRun) -> Forecast | None:
-        """How a run will end, by its latest reading; None before enough runs have finished."""
+    def forecast(self, run: SweepRun) -> SweepForecast | None:
+        """Predict from its latest reading how a run will end; None before enough runs have finished."""
         if not self.ready:
             return None
-        time = max((reading.time for reading in run.readings if reading.time in self._moments), default=0.0)
-        moment = self._moments[time]
-        means, spreads = moment.process(moment.inputs([run]))
-        return Forecast(
-            value=self._sign * float(self._scores.inverse(means)[0]),
-            p_good=float(self._chances((means - self._bar_score) / spreads)[0]),
+        time = max((reading.time for reading in run.readings if reading.time in self._models), default=0.0)
+        model = self._models[time]
+        means, stds = model.process.predict(model.features([run]))
+        return SweepForecast(
+            value=self._sign * float(self._ranks.inverse(means)[0]),
+            p_good=float(self._chances((means - self._boundary) / stds)[0]),
             time=time,
-            limit=self._limit,
-            finished=self._known,
-            good=int(self._good.sum()),
-            bar=self._sign * self._bar,
-            inputs=moment.told_by,
+            threshold=self._threshold,
+            num_finished=len(self._good),
+            num_good=int(self._good.sum()),
+            good_value=self._sign * self._good_value,
+            inputs=model.inputs,
         )
 
-    def decide(self, run: SweepRun) -> Decision:
-        """Whether a run may be stopped, and why."""
-        said = self.forecast(run)
-        if said is None:
+    def decide(self, run: SweepRun, forecast: SweepForecast | None = None) -> Decision:
+        """Decide whether a run may be stopped, with the reason.
+
+        Args:
+            run: the run.
+            forecast: what `forecast` has returned for this run, if it was called already.
+        """
+        forecast = forecast or self.forecast(run)
+        if forecast is None:
             wanted = f"{self.n_startup_trials} runs of this sweep must have finished first"
             return Decision(False, f"goes on: {wanted}", max((r.time for r in run.readings), default=0.0))
-        return Decision(said.hopeless, explain(said, self.good_share, self._rate), said.time)
+        return Decision(forecast.stop, self._reason(forecast), forecast.time)
 
-    # -- learning --------------------------------------------------------------------------------------------
+    # -- fitting ---------------------------------------------------------------------------------------------
 
     @property
     def _sign(self) -> float:
         return 1.0 if self.direction == "maximize" else -1.0
 
-    def _learn(self, runs: Sequence[SweepRun], begun: int) -> None:
+    def _fit(self, runs: Sequence[SweepRun], num_ended: int) -> None:
         values = self._sign * np.array([run.value for run in runs], dtype=np.float64)
-        self._known = len(runs)
-        self._bar = share_of_best(values, self.good_share, begun)
-        self._good = values >= self._bar
-        self._scores = NormalScores(values)
-        targets = self._scores(values)
-        # Between the last run below the bar and the first above it.
-        below = targets[~self._good]
-        lowest = targets[self._good].min()
-        self._bar_score = float((lowest + below.max()) / 2 if len(below) else lowest)
-        moments: dict[float, _Moment] = {}
-        columns = []
+        self._good_value = good_value(values, self.good_share, num_ended)
+        self._good = values >= self._good_value
+        self._ranks = RankTransform(values)
+        targets = self._ranks(values)
+        # The boundary lies between the best run that is not good and the worst good one.
+        not_good, worst_good = targets[~self._good], targets[self._good].min()
+        self._boundary = float((worst_good + not_good.max()) / 2 if len(not_good) else worst_good)
+        models: dict[float, _TimeModel] = {}
+        scores = []
         for time in self._times(runs):
             read = np.array([time == 0 or run.at(time) is not None for run in runs])
-            those = [run for run, there in zip(runs, read, strict=True) if there]
-            moment = _learned(those, time, targets[read], self._moments.get(time))
-            moments[time] = moment
-            errors, spreads = moment.process.left_out()
+            read_runs = [run for run, was_read in zip(runs, read, strict=True) if was_read]
+            models[time] = _TimeModel.fit(read_runs, time, targets[read], self._models.get(time))
+            errors, stds = models[time].process.leave_one_out()
             column = np.full(len(runs), np.nan)
-            column[read] = (targets[read] - errors - self._bar_score) / spreads
-            columns.append(column)
-        self._moments = moments
-        scores = np.stack(columns, axis=1)
-        weights = np.array([run.weight for run in runs])
-        limit = limit_of(scores, self._chances(scores), self._good, self._rate, weights)
-        self._limit = float(self._chances(np.array(limit)))
+            column[read] = (targets[read] - errors - self._boundary) / stds
+            scores.append(column)
+        self._models = models
+        self._threshold = self._calibrate(np.stack(scores, axis=1), np.array([run.weight for run in runs]))
+
+    def _calibrate(self, scores: Array, weights: Array) -> float:
+        """The probability of being good below which runs are stopped."""
+        threshold = stop_threshold(scores, self._chances(scores), self._good, self._rate, weights)
+        return float(self._chances(np.array(threshold)))
 
     def _times(self, runs: Sequence[SweepRun]) -> list[float]:
-        """0, and those at which enough of the finished runs were read, ever farther apart."""
+        """0, and times at which enough of the finished runs were read, at ever larger distances."""
         counts: dict[float, int] = {}
         for run in runs:
             for reading in run.readings:
                 counts[reading.time] = counts.get(reading.time, 0) + 1
-        chosen = [0.0]
+        times = [0.0]
         for time in sorted(counts):
-            if counts[time] >= self.n_startup_trials and time >= _APART * chosen[-1]:
-                chosen.append(time)
-        return chosen
+            if counts[time] >= self.n_startup_trials and time >= _TIME_RATIO * times[-1]:
+                times.append(time)
+        return times
 
     def _chances(self, scores: Array) -> Array:
-        """Probabilities of reaching the bar, with the tails of Student's distribution: runs are few.
+        """Probabilities of being good, by Student's distribution, as runs are few.
 
         Args:
-            scores: how far above the bar runs are expected, in standard deviations.
+            scores: predicted distance above the boundary, in standard deviations.
         """
-        return np.asarray(stdtr(max(2, self._known - CHOSEN), scores))
+        return np.asarray(stdtr(max(2, len(self._good) - NUM_HYPERPARAMETERS), scores))
+
+    # -- in words --------------------------------------------------------------------------------------------
+
+    def _reason(self, forecast: SweepForecast) -> str:
+        """The decision in one sentence, with the numbers behind it."""
+        when = f"after {epochs_in_words(forecast.time)}" if forecast.time else "before training"
+        chance = (
+            f"predicted final value {forecast.value:.4g}, chance {forecast.p_good:.2%} to be among the best "
+            f"{self.good_share:.0%} of this sweep ({forecast.good_value:.4g} or better)"
+        )
+        inputs = ", ".join(forecast.inputs) or "values alone"
+        learned = f"learned from {forecast.num_finished} finished runs by their {inputs}"
+        if not forecast.threshold:
+            return f"goes on {when}: {chance}; no limit keeps the budget of {self._rate:.0%} yet; {learned}"
+        limit = f"{forecast.threshold:.2%}, the limit that costs at most {self._rate:.0%} of them"
+        if forecast.stop:
+            return f"{chance} < {limit}, {when}; {learned}"
+        return f"goes on {when}: {chance} >= {limit}; {learned}"
 
 
-def _learned(runs: Sequence[SweepRun], time: float, targets: Array, before: _Moment | None) -> _Moment:
-    inputs = Inputs(runs, time)
-    start = None if before is None else before.process.scales
-    return _Moment(inputs, fit_process(inputs(runs), targets, start))
+def shared_predictor(
+    shared: dict[str, Any], template: SweepPredictor, name: str = ""
+) -> tuple[threading.RLock, SweepPredictor]:
+    """The predictor that all runs of a sweep in this process share, as fitting takes longer than predicting.
 
+    Args:
+        shared: what the runs of the sweep share in this process.
+        template: has the settings; it is not fitted itself, as another sweep may be given the same one.
+        name: tells apart predictors that read runs in different ways.
 
-def explain(said: Forecast, good_share: float, rate: float) -> str:
-    """A forecast in one sentence, with the numbers behind it."""
-    when = f"after {epochs_in_words(said.time)}" if said.time else "before training"
-    sign = "<" if said.hopeless else ">="
-    chance = (
-        f"predicted final value {said.value:.4g}, chance {said.p_good:.2%} to be among the best "
-        f"{good_share:.0%} of this sweep ({said.bar:.4g} or better)"
-    )
-    told_by = ", ".join(said.inputs) or "values alone"
-    learned = f"learned from {said.finished} finished runs by their {told_by}"
-    if not said.limit:
-        return f"goes on {when}: {chance}; no limit keeps the budget of {rate:.0%} yet; {learned}"
-    limit = f"{sign} {said.limit:.2%}, the limit that costs at most {rate:.0%} of them"
-    if said.hopeless:
-        return f"{chance} {limit}, {when}; {learned}"
-    return f"goes on {when}: {chance} {limit}; {learned}"
+    Returns:
+        A lock to hold while the predictor is used, as runs may be threads; and the predictor.
+    """
+    numbers = (template.n_startup_trials, template.good_share, template.max_false_stop_rate)
+    key = f"predictor {name} {template.direction} {numbers}"
+    fresh = threading.RLock(), template.unfitted()
+    found: tuple[threading.RLock, SweepPredictor] = shared.setdefault(key, fresh)
+    return found

@@ -1,19 +1,22 @@
-"""One run's place in a sweep: how it learns of the other runs, and tells them of itself."""
+"""What a tuner implements so that a run takes part in a sweep."""
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_nndyn.sweep.run import Reading, SweepRun
+from lightning_nndyn.sweep.run import SweepReading, SweepRun
+
+_NEW_NAMES = {"note": "report", "end": "finish", "check": "pruned", "present": "reachable"}
 
 
 class SweepMember(ABC):
-    """What a tuner does for a run that is being trained. Only the first process of a run calls it.
+    """A run's connection to the other runs of its sweep. Only the run's first process calls its methods.
 
     Attributes:
-        direction: whether the metric's large or small values are good.
+        direction: whether large or small values of the metric are good.
         params: the run's hyperparameters.
     """
 
@@ -21,44 +24,67 @@ class SweepMember(ABC):
     params: Mapping[str, Any]
 
     @property
-    def present(self) -> bool:
+    def reachable(self) -> bool:
         """Whether the sweep can be reached from this process."""
         return True
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What the runs of this sweep share in this process; a dict of this one's own unless overridden."""
-        found: dict[str, Any] = self.__dict__.setdefault("_shared", {})
-        return found
+        """What the sweep's runs share in this process; a dict of this run alone unless overridden."""
+        shared: dict[str, Any] = self.__dict__.setdefault("_shared", {})
+        return shared
 
     @abstractmethod
     def runs(self) -> Sequence[SweepRun]:
         """All other runs of the sweep that have ended, in the order in which they began."""
 
     @abstractmethod
-    def note(self, reading: Reading, facts: Mapping[str, Any]) -> None:
-        """Keeps what was read of this run where the other runs find it.
+    def report(self, reading: SweepReading, facts: Mapping[str, Any]) -> None:
+        """Store a reading of this run where the other runs find it.
 
         Args:
             reading: the latest.
-            facts: JSON-able: `predicted`, the metric's predicted final value (None before anything is
-                predicted), `p_good`, `limit`, `stop` and `reason`; `verdict`, which is "stop", "would stop"
+            facts: JSON-able: `predicted`, the metric's predicted final value (None before there is a
+                prediction), `p_good`, `limit`, `stop` and `reason`; `verdict`, which is "stop", "would stop"
                 or "go on"; `signature`, the ten numbers of the latest snapshot by their names; `audit`, why
-                the run is let finish whatever is decided (empty if it is not); `weight`, see `SweepRun`.
+                the run finishes whatever is decided (empty if it does not); `weight`, see `SweepRun`.
         """
 
     @abstractmethod
-    def end(self, stopped: bool, reason: str) -> BaseException | None:
-        """Notes that training has ended.
+    def finish(self, stopped: bool, reason: str) -> BaseException | None:
+        """Store how training has ended.
 
         Args:
-            stopped: whether that was for the prediction.
+            stopped: whether the run was stopped for its prediction.
             reason: of the last decision.
 
         Returns:
-            What is to be raised out of ``trainer.fit`` so that the tuner knows of it; None for nothing.
+            The exception that tells the tuner of a stopped run, to be raised out of ``trainer.fit``; None for
+            nothing.
         """
 
-    def check(self) -> BaseException | None:
-        """What `end` has returned, perhaps in another process that this one has started; None if unknown."""
+    def pruned(self) -> BaseException | None:
+        """What `finish` has returned, in this process or in one that it has started; None if unknown."""
         return None
+
+    # -- names of earlier releases ---------------------------------------------------------------------------
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Accept members that implement the methods under their old names, for one release."""
+        super().__init_subclass__(**arguments)
+        for old, new in _NEW_NAMES.items():
+            if old in cls.__dict__ and new not in cls.__dict__:
+                warnings.warn(_renamed(cls, old), DeprecationWarning, stacklevel=2)
+                setattr(cls, new, cls.__dict__[old])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _NEW_NAMES:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(_renamed(type(self), name), DeprecationWarning, stacklevel=2)
+            return getattr(self, _NEW_NAMES[name])
+
+
+def _renamed(member: type, old: str) -> str:
+    return f"{member.__name__}.{old} is now called {_NEW_NAMES[old]}"

@@ -102,7 +102,7 @@ def test_a_finished_trial_holds_all_its_readings(swept: Any) -> None:
         if trial.state == TrialState.COMPLETE:
             found = {name: text for name, text in trial.user_attrs.items() if name in READINGS}
             assert found.keys() == READINGS and trial.user_attrs["nndyn:verdict"] == "finished"
-            last = Reading.from_plain(json.loads(found["nndyn:reading:3"]))
+            last = Reading.from_dict(json.loads(found["nndyn:reading:3"]))
             assert last.time == 3 and len(last.weights) > 20 and len(last.curve) == 5
             assert last.curve[2] == pytest.approx(trial.value, abs=1e-5)
             assert all(len(text) < 2048 for text in found.values())
@@ -155,11 +155,11 @@ class Told(SweepMember):
     def runs(self) -> list[SweepRun]:
         return [SweepRun({"lr": float(lr)}, (), float(np.log10(lr))) for lr in self._lrs]
 
-    def note(self, reading: Reading, facts: Any) -> None:
+    def report(self, reading: Reading, facts: Any) -> None:
         assert json.loads(json.dumps(facts)) == facts
         self.notes.append((reading.time, dict(facts)))
 
-    def end(self, stopped: bool, reason: str) -> BaseException | None:
+    def finish(self, stopped: bool, reason: str) -> BaseException | None:
         self.ends.append((stopped, reason))
         return Ended(reason) if stopped else None
 
@@ -327,15 +327,15 @@ def test_neither_checkpoint_nor_state_key_nor_copies_hold_the_trial(tmp_path: Pa
     copied = copy.deepcopy(callback)
     assert copied._place.member is callback._place.member  # there is but one trial
     sent = pickle.loads(pickle.dumps(callback))
-    assert sent._place.member.present
-    sent._place.member.note(Reading(1.0), {"verdict": "go on"})
+    assert sent._place.member.reachable
+    sent._place.member.report(Reading(1.0), {"verdict": "go on"})
     assert found.trials[0].user_attrs["nndyn:verdict"] == "go on"
 
 
 def test_a_trial_in_memory_stays_behind_and_says_so() -> None:
     with pytest.warns(NNDynWarning, match=r"trial 0 cannot go along.*give the study a storage"):
         sent = pickle.loads(pickle.dumps(joined(study().ask())))
-    assert not sent._place.member.present and sent._place.member.runs() == []
+    assert not sent._place.member.reachable and sent._place.member.runs() == []
 
 
 def test_a_run_asks_its_member_whether_it_was_pruned_elsewhere(swept: Any) -> None:

@@ -150,8 +150,8 @@ def test_what_is_shared_survives_the_death_of_its_process(swept: Any) -> None:
 def test_training_goes_on_where_nothing_is_shared_any_more(cluster: Nodes) -> None:
     other = RayMember({"lr": 0.1}, sweep="lost")
     for time, curve in [(0.5, (1.0, 1.0)), (1.0, (1.0, 1.0, 0.3, 0.5, -0.2))]:
-        other.note(Reading(time, (1.0,), curve), {})
-    other.end(False, "goes on")
+        other.report(Reading(time, (1.0,), curve), {})
+    other.finish(False, "goes on")
     member = RayMember({"lr": 0.2}, sweep="lost")
     (run,) = member.runs()
     assert (run.params, run.value, run.finished) == ({"lr": 0.1}, 0.5, True)
@@ -159,13 +159,13 @@ def test_training_goes_on_where_nothing_is_shared_any_more(cluster: Nodes) -> No
     ray.kill(ray.get_actor("lost", namespace=NAMESPACE))
     with pytest.warns(NNDynWarning, match=r"the sweep 'lost'.*ActorDied.*training goes on") as warned:
         assert len(member.runs()) == 1
-        member.end(True, "stops")
+        member.finish(True, "stops")
     assert len(warned) == 1
 
 
 def test_an_ended_sweep_begins_anew(cluster: Nodes) -> None:
     first = RayMember({}, sweep="twice")
-    first.end(True, "stops")
+    first.finish(True, "stops")
     assert [run.stopped for run in first.runs()] == [True]
     end_sweep("twice")
     assert RayMember({}, sweep="twice").runs() == []
@@ -175,8 +175,8 @@ def test_an_ended_sweep_begins_anew(cluster: Nodes) -> None:
 
 def test_small_values_may_be_the_good_ones(cluster: Nodes) -> None:
     member = RayMember({}, metric="val_loss", mode="min", sweep="losses")
-    member.note(Reading(1.0, (), (-0.4, -0.3, 0.1)), {})
-    member.end(False, "goes on")
+    member.report(Reading(1.0, (), (-0.4, -0.3, 0.1)), {})
+    member.finish(False, "goes on")
     assert [run.value for run in member.runs()] == [0.3]
     end_sweep("losses")
 

@@ -13,10 +13,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
-from lightning_nndyn.sweep.false_stop_budget import limit_of, share_of_best
-from lightning_nndyn.sweep.features import Parameters
-from lightning_nndyn.sweep.gaussian_process import Process, fit_process
-from lightning_nndyn.sweep.rank_transform import NormalScores
+from lightning_nndyn.sweep.false_stop_budget import good_value, stop_threshold
+from lightning_nndyn.sweep.features import ParameterEncoder, RankTransform
+from lightning_nndyn.sweep.gaussian_process import GaussianProcess
 
 
 def sweep(seed: int, runs: int = 60, noise: float = 0.1, signal: float = 1.0) -> list[SweepRun]:
@@ -46,7 +45,9 @@ def table(seed: int = 0, n: int = 25) -> tuple[list[np.ndarray], np.ndarray]:
     return groups, np.sin(groups[0][:, 0]) + 0.1 * rng.normal(size=n)
 
 
-def again(groups: list[np.ndarray], targets: np.ndarray, fit: Process) -> tuple[np.ndarray, np.ndarray]:
+def again(
+    groups: list[np.ndarray], targets: np.ndarray, fit: GaussianProcess
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each run, by a process that is solved anew without it."""
     n, means, spreads = len(targets), [], []
 
@@ -61,14 +62,14 @@ def again(groups: list[np.ndarray], targets: np.ndarray, fit: Process) -> tuple[
         solved = np.linalg.inv(kernel(others, others) + fit.noise * np.eye(n - 1))
         near = kernel(own, others)
         means.append(fit.offset + (near @ solved @ (targets[rest] - fit.offset))[0])
-        spreads.append(fit.spread * np.sqrt(1 + fit.noise - (near @ solved @ near.T)[0, 0]))
+        spreads.append(fit.signal_std * np.sqrt(1 + fit.noise - (near @ solved @ near.T)[0, 0]))
     return np.array(means), np.array(spreads)
 
 
 def test_leaving_one_out_is_solving_without_it() -> None:
     groups, targets = table()
-    fit = fit_process(groups, targets)
-    errors, spreads = fit.left_out()
+    fit = GaussianProcess.fit(groups, targets)
+    errors, spreads = fit.leave_one_out()
     means, expected = again(groups, targets, fit)
     np.testing.assert_allclose(targets - errors, means, atol=1e-8)
     np.testing.assert_allclose(spreads, expected, rtol=1e-6)
@@ -76,8 +77,8 @@ def test_leaving_one_out_is_solving_without_it() -> None:
 
 def test_the_process_predicts_what_its_formula_says() -> None:
     groups, targets = table()
-    fit = fit_process([group[:-1] for group in groups], targets[:-1])
-    mean, spread = fit([group[-1:] for group in groups])
+    fit = GaussianProcess.fit([group[:-1] for group in groups], targets[:-1])
+    mean, spread = fit.predict([group[-1:] for group in groups])
     full = replace(fit, groups=groups)
     means, spreads = again(groups, targets, full)
     assert mean[0] == pytest.approx(means[-1], abs=1e-8) and spread[0] == pytest.approx(spreads[-1], rel=1e-6)
@@ -85,7 +86,7 @@ def test_the_process_predicts_what_its_formula_says() -> None:
 
 def test_the_group_that_tells_is_found_and_the_other_left_out() -> None:
     groups, targets = table(n=60)
-    fit = fit_process(groups, targets)
+    fit = GaussianProcess.fit(groups, targets)
     assert fit.scales[0] > 0 and fit.scales[1] == 0
 
 
@@ -93,11 +94,11 @@ def test_the_group_that_tells_is_found_and_the_other_left_out() -> None:
 
 
 def test_normal_scores_are_the_quantiles_of_ranks() -> None:
-    scores = NormalScores(np.array([3.0, 1.0, 2.0, 10.0]))
+    scores = RankTransform(np.array([3.0, 1.0, 2.0, 10.0]))
     np.testing.assert_allclose(scores(np.array([1.0, 2, 3, 10])), norm.ppf([0.125, 0.375, 0.625, 0.875]))
     np.testing.assert_allclose(scores(np.array([-9.0, 99.0])), norm.ppf([0.125, 0.875]))
     np.testing.assert_allclose(scores.inverse(scores(np.array([1.5, 7.0]))), [1.5, 7.0])
-    tied = NormalScores(np.array([1.0, 1.0, 5.0, 5.0]))
+    tied = RankTransform(np.array([1.0, 1.0, 5.0, 5.0]))
     np.testing.assert_allclose(tied(np.array([1.0, 5.0])), norm.ppf([0.25, 0.75]))
 
 
@@ -108,7 +109,7 @@ def test_parameters_may_be_conditional_categorical_and_logarithmic() -> None:
             [("sgd", {"momentum": 0.9}), ("adam", {}), (None, {}), ("sgd", {})]
         )
     ]
-    rows = Parameters(known)
+    rows = ParameterEncoder(known)
     found = rows(known)
     assert np.isfinite(found).all() and len(np.unique(found, axis=0)) == 4
     steps = np.diff(found, axis=0)
@@ -119,7 +120,7 @@ def test_parameters_may_be_conditional_categorical_and_logarithmic() -> None:
 
 
 def test_a_choice_of_numbers_and_texts_may_show_its_first_text_late() -> None:
-    rows = Parameters([{"width": 16}, {"width": 32}, {"width": 16}])
+    rows = ParameterEncoder([{"width": 16}, {"width": 32}, {"width": 16}])
     assert np.isfinite(rows([{"width": "auto"}, {"width": True}, {"width": 32}])).all()
 
 
@@ -143,7 +144,9 @@ def test_a_metric_and_what_rises_with_it_are_one(change: Any) -> None:
     for run in runs[40:]:
         one, two = here.forecast(run), there.forecast(run)
         assert one is not None and two is not None
-        assert (two.p_good, two.limit, two.good) == pytest.approx((one.p_good, one.limit, one.good))
+        assert (two.p_good, two.threshold, two.num_good) == pytest.approx(
+            (one.p_good, one.threshold, one.num_good)
+        )
 
 
 def test_to_minimize_is_to_maximize_the_negative() -> None:
@@ -153,7 +156,7 @@ def test_to_minimize_is_to_maximize_the_negative() -> None:
     for run in runs[40:]:
         one, two = here.forecast(run), there.forecast(run)
         assert one.p_good == pytest.approx(two.p_good) and one.value == pytest.approx(-two.value)
-        assert one.bar == pytest.approx(-two.bar)
+        assert one.good_value == pytest.approx(-two.good_value)
 
 
 # -- the budget ----------------------------------------------------------------------------------------------
@@ -197,10 +200,10 @@ def test_the_limit_is_the_highest_that_three_conditions_allow(seed: int, rate: f
     scores[np.isnan(scores).all(axis=1), 0] = 0.0
     chances = norm.cdf(scores)
     ones = np.ones(n)
-    found = limit_of(scores, chances, good, rate)
+    found = stop_threshold(scores, chances, good, rate)
     assert found == pytest.approx(brute(scores, chances, good, rate, ones), abs=1e-9)
     weights = np.where(rng.random(n) < 0.2, 20.0, 1.0)
-    found = limit_of(scores, chances, good, rate, weights)
+    found = stop_threshold(scores, chances, good, rate, weights)
     assert found == pytest.approx(brute(scores, chances, good, rate, weights), abs=1e-9)
 
 
@@ -210,23 +213,23 @@ def test_a_condemned_run_that_was_let_finish_well_speaks_for_those_that_were_sto
     good = np.arange(301) != 250
     good[200:300] = False
     weights = np.ones(301)
-    before = limit_of(scores, norm.cdf(scores), good, 0.05, weights)
+    before = stop_threshold(scores, norm.cdf(scores), good, 0.05, weights)
     weights[300] = 20.0  # let finish with a probability of 5 %
-    after = limit_of(scores, norm.cdf(scores), good, 0.05, weights)
+    after = stop_threshold(scores, norm.cdf(scores), good, 0.05, weights)
     assert before > -1.0 >= after > -4.0
 
 
 def test_without_a_budget_or_good_runs_nothing_is_stopped() -> None:
     scores = np.random.default_rng(0).normal(size=(20, 2))
     chances, good = norm.cdf(scores), np.arange(20) < 5
-    assert limit_of(scores, chances, good, 0.0) == -np.inf
-    assert limit_of(scores, chances, np.arange(20) < 1, 0.3) == -np.inf
+    assert stop_threshold(scores, chances, good, 0.0) == -np.inf
+    assert stop_threshold(scores, chances, np.arange(20) < 1, 0.3) == -np.inf
 
 
 def test_stopped_runs_raise_no_bar() -> None:
     values = np.arange(10.0)
-    assert share_of_best(values, 0.2, 10) == 8 and share_of_best(values, 0.2, 20) == 6
-    assert share_of_best(values, 0.25, 100) == 0 and share_of_best(values, 0.01, 10) == 9
+    assert good_value(values, 0.2, 10) == 8 and good_value(values, 0.2, 20) == 6
+    assert good_value(values, 0.25, 100) == 0 and good_value(values, 0.01, 10) == 9
 
 
 # -- the predictor -------------------------------------------------------------------------------------------
@@ -247,24 +250,24 @@ def test_it_learns_again_only_when_a_tenth_more_have_finished() -> None:
     before = predictor.forecast(runs[50])
     assert predictor.fit(runs[:44]).forecast(runs[50]) == before
     after = predictor.fit(runs[:46]).forecast(runs[50])
-    assert after.finished == 46 and after != before
+    assert after.num_finished == 46 and after != before
 
 
 def test_of_many_runs_the_latest_are_learned_from() -> None:
     runs = sweep(0, 230)
-    assert fitted(runs).forecast(runs[0]).finished == 200
+    assert fitted(runs).forecast(runs[0]).num_finished == 200
     assert fitted(runs).forecast(runs[0]) == fitted(runs[30:]).forecast(runs[0])
 
 
 def test_it_learns_on_one_thread_and_leaves_the_others_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    learn = SweepPredictor._learn
+    learn = SweepPredictor._fit
 
     def watched(*arguments: Any) -> None:
         found.append(blas_threads())
         learn(*arguments)
 
-    monkeypatch.setattr(SweepPredictor, "_learn", watched)
+    monkeypatch.setattr(SweepPredictor, "_fit", watched)
     with threadpool_limits(2, user_api="blas"):
         fitted(sweep(0))
         assert blas_threads() == {2}
@@ -309,7 +312,7 @@ def test_what_is_said_of_a_run_names_its_numbers() -> None:
     predictor = fitted(runs[:40], good_share=0.2, max_false_stop_rate=0.1)
     worst = min(runs[40:], key=lambda run: run.value)
     said, decision = predictor.forecast(worst), predictor.decide(worst)
-    assert decision.stop is said.hopeless is True and decision.epoch == said.time == 2.0
+    assert decision.stop is said.stop is True and decision.epoch == said.time == 2.0
     assert f"predicted final value {said.value:.4g}" in decision.reason
     assert "among the best 20% of this sweep" in decision.reason and "at most 10% of them" in decision.reason
     assert "learned from 40 finished runs" in decision.reason
@@ -329,4 +332,4 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 
 def test_readings_survive_a_storage() -> None:
     for reading in (Reading(0.25, (1.0, 2.5), (0.1,), 0.7), Reading(1.0)):
-        assert Reading.from_plain(reading.plain()) == reading
+        assert Reading.from_dict(reading.to_dict()) == reading

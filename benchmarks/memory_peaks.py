@@ -54,7 +54,7 @@ def weight_bytes(model: nn.Module) -> int:
 def graph_bytes(graph: RolledGraph) -> int:
     """The edges' weights, each once, and the index tensors that say what they join."""
     tensors = [graph.distinct_weights]
-    for weight in (stream.block.weight for stream in graph.streams):
+    for weight in (shared.block.weight for shared in graph.shared_blocks):
         tensors += [] if weight.columns is None else [weight.columns]
         tensors += (
             [] if weight.wiring is None else [getattr(weight.wiring, n) for n in weight.wiring._TENSORS]

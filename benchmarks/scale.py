@@ -34,7 +34,7 @@ from torch.nn import functional as F
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.blocks import Block
-from lightning_nndyn.graph.rolled import RolledGraph, Stream
+from lightning_nndyn.graph.rolled import RolledGraph, SharedBlock
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
 from lightning_nndyn.signature.snapshot import SnapshotTaker
 
@@ -143,14 +143,14 @@ def measure(name: str, topology: Topology) -> Row:
 # -- adding up -----------------------------------------------------------------------------------------------
 
 
-def shape_of(stream: Stream) -> tuple[Any, ...]:
-    """What a stream's cost depends on: which layer of a decoder it leads to, and its block's shape."""
-    return re.sub(r"^layers\.\d+\.|#\d+$", "", stream.block.weight.name), tuple(stream.block.values.shape)
+def shape_of(shared: SharedBlock) -> tuple[Any, ...]:
+    """What a shared block's cost depends on: which layer of a decoder it leads to, and its block's shape."""
+    return re.sub(r"^layers\.\d+\.|#\d+$", "", shared.block.weight.name), tuple(shared.block.values.shape)
 
 
-def cost(stream: Stream) -> tuple[float, float]:
+def cost(shared: SharedBlock) -> tuple[float, float]:
     """Seconds to read a block, and to multiply by it forth and back."""
-    block, values = stream.block, stream.block.values
+    block, values = shared.block, shared.block.values
     forth, back = (
         torch.rand(values.shape[0], values.shape[2], 1),
         torch.rand(values.shape[0], values.shape[1], 1),
@@ -193,10 +193,10 @@ def costs(name: str) -> Costs:
     """Measures a decoder of one layer; its head's table stays what it is."""
     model, x = network(name, depth=1)
     graph = trace(model, x, "dataflow")
-    of = {shape_of(stream): cost(stream) for stream in graph.streams}
+    of = {shape_of(shared): cost(shared) for shared in graph.shared_blocks}
     taker = SnapshotTaker(graph, per_layer=True)
     (snapshot, seconds), extra = timed(lambda: taker.take(0.0)), measured(lambda: taker.take(1.0)).peak
-    streams = [of[shape_of(stream)] for stream in graph.streams]
+    streams = [of[shape_of(shared)] for shared in graph.shared_blocks]
     products = snapshot.iterations * sum(multiply for _, multiply in streams)
     rest = max(0.0, seconds - sum(reading for reading, _ in streams) - products)
     nodes = graph.num_nodes
@@ -210,7 +210,7 @@ def added_up(name: str) -> Row:
     with torch.device("meta"):
         model, x = network(name)
     graph, traced = timed(lambda: trace(model, x, "dataflow"))
-    found = [known.of[shape_of(stream)] for stream in graph.streams]
+    found = [known.of[shape_of(shared)] for shared in graph.shared_blocks]
     reading, multiply = (sum(times) for times in zip(*found, strict=True))
     first, later = (
         reading + count * (multiply + known.per_node * graph.num_nodes) for count in known.iterations

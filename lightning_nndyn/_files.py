@@ -14,7 +14,7 @@ TEMPORARY = ".tmp-"
 """Beginning of the names of temporary files: what a killed process leaves behind, and nobody reads."""
 
 
-def write_whole(path: Path, content: bytes, *, keep_existing: bool = False) -> None:
+def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False) -> None:
     """Writes a file through a temporary one beside it, synced to disk before it takes the name.
 
     Whoever reads meanwhile sees the older file or the new one. Its folder is made where there is none.

@@ -165,9 +165,9 @@ class Watch:
         """Whether any weight has been written to since the first batch began, on any process."""
         moved = _versions(model) != self._versions
         graph = None if self._taker is None else self._taker.graph
-        if graph is None or graph.exchange is None:
+        if graph is None or graph.collective is None:
             return moved
-        return graph.exchange.any(moved, graph.device)
+        return graph.collective.any(moved, graph.device)
 
     def close(self) -> None:
         """Removes the hooks and lets go of the model."""

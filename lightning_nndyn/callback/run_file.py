@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn._files import write_whole
+from lightning_nndyn._files import write_atomically
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -29,7 +29,7 @@ def write_run(path: Path, content: Mapping[str, Any], history: str = "[]") -> No
         OSError: if the disk is full or the folder cannot be written.
     """
     rest = json.dumps({"format": FORMAT, **content})
-    write_whole(path, f'{rest[:-1]}, "history": {history}}}'.encode())
+    write_atomically(path, f'{rest[:-1]}, "history": {history}}}'.encode())
 
 
 class HistoryText:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_nndyn.graph.sharding import rows_here
+from lightning_nndyn.graph.sharding import local_rows
 
 # What must be copied or squared is done so in pieces of this many numbers: 2 MiB in float32 stay in a core's
 # share of the cache. A GPU has more cores and pays for each launch.
@@ -112,7 +112,7 @@ class LayerWeight:
             rows: the outputs that are wanted, of several groups all or none; None for all.
         """
         if rows is not None and not self.transposed:
-            weight = rows_here(self.read, rows)
+            weight = local_rows(self.read, rows)
             if weight is not None:
                 return self._by_group(weight.detach())
         slices = self._by_group(self.read().detach())
@@ -152,7 +152,7 @@ class Block:
 
     def fill(self, slices: Tensor) -> None:
         """Forms the values, of the slices of its rows: [groups, rows, in / groups, kernel positions]."""
-        if self.is_elsewhere:
+        if self.is_remote:
             return
         if self.weight.wiring is not None:
             self._fill_by_class(self.weight.wiring, slices)
@@ -197,7 +197,7 @@ class Block:
             wiring.values(norms, some, self.values[some, rows])
 
     @property
-    def is_elsewhere(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether other processes have all of its edges."""
         return self.rows is not None and not self.rows
 
@@ -206,12 +206,12 @@ class Block:
         return vector if self.rows is None else vector[self.rows.start : self.rows.stop]
 
     @property
-    def source_places(self) -> Tensor | None:
+    def source_nodes(self) -> Tensor | None:
         """The source node of each column, LongTensor[b, k]; None for all in their order."""
         return None if self.weight.wiring is None else self.weight.wiring.sources
 
     @property
-    def target_places(self) -> Tensor | None:
+    def target_nodes(self) -> Tensor | None:
         """The target node of each row, LongTensor[b, m]; None for all in their order."""
         return None if self.weight.wiring is None else self.weight.wiring.targets
 
@@ -242,12 +242,12 @@ def _scratch(work: dict[str, Tensor], key: str, shape: Sequence[int], like: Tens
     return work[key][:wanted].view(tuple(shape))
 
 
-def arranged(vector: Tensor, places: Tensor | None, bundles: int) -> Tensor:
+def take_nodes(vector: Tensor, places: Tensor | None, bundles: int) -> Tensor:
     """A vector over a layer's nodes, arranged as a block's columns or rows: [bundles, k]."""
     return vector.view(bundles, -1) if places is None else vector[places]
 
 
-def add_back(out: Tensor, part: Tensor, places: Tensor | None) -> None:
+def add_to_nodes(out: Tensor, part: Tensor, places: Tensor | None) -> None:
     """Adds numbers arranged as a block's columns or rows to a vector over the layer's nodes, in place."""
     if places is None:
         out += part.reshape(-1)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lightning_nndyn.errors import NonFiniteWeightsError
-from lightning_nndyn.graph.blocks import add_back
-from lightning_nndyn.graph.eigensolver import PrincipalVector
-from lightning_nndyn.graph.matvec import BlockProducts, CsrProducts, Products
+from lightning_nndyn.graph.blocks import add_to_nodes
+from lightning_nndyn.graph.eigensolver import RayleighRitzSolver
+from lightning_nndyn.graph.matvec import AdjacencyOperator, BlockOperator, CsrOperator
 from lightning_nndyn.graph.rolled import RolledGraph
 
 Method = Literal["auto", "blocks", "csr"]
@@ -56,8 +56,8 @@ def weighted_degree(graph: RolledGraph) -> Tensor:
         NonFiniteWeightsError: if a weight, or a norm of weights, is NaN or infinite.
     """
     degree = degrees(graph)
-    if graph.exchange is not None:
-        graph.exchange.settle()
+    if graph.collective is not None:
+        graph.collective.raise_deferred()
     if not bool(degree.isfinite().all()):
         raise NonFiniteWeightsError(_non_finite_message(graph))
     return degree
@@ -66,24 +66,24 @@ def weighted_degree(graph: RolledGraph) -> Tensor:
 def degrees(graph: RolledGraph) -> Tensor:
     """`weighted_degree` without the check, and so without waiting for the device."""
     degree = torch.zeros(graph.num_nodes, dtype=graph.dtype, device=graph.device)
-    if graph.exchange is None:
+    if graph.collective is None:
         _add_degrees(graph, degree)
         return degree
-    graph.exchange.attempt(partial(_add_degrees, graph, degree), degree)
-    return graph.exchange.total(degree)
+    graph.collective.run_guarded(partial(_add_degrees, graph, degree), degree)
+    return graph.collective.all_reduce(degree)
 
 
 def _add_degrees(graph: RolledGraph, degree: Tensor) -> None:
     parts = list(graph.layers(degree))
-    for stream in graph.streams:
-        block, values = stream.block, stream.block.values
-        if block.is_elsewhere:
+    for shared in graph.shared_blocks:
+        block, values = shared.block, shared.block.values
+        if block.is_remote:
             continue
         given = values.sum(1)
-        for source in stream.sources:
-            add_back(parts[source], given, block.source_places)
-        received = values.sum(2) * len(stream.sources)
-        add_back(block.at_target(parts[block.target]), received, block.target_places)
+        for source in shared.sources:
+            add_to_nodes(parts[source], given, block.source_nodes)
+        received = values.sum(2) * len(shared.sources)
+        add_to_nodes(block.at_target(parts[block.target]), received, block.target_nodes)
 
 
 def _non_finite_message(graph: RolledGraph) -> str:
@@ -133,15 +133,15 @@ def eigenvector_centrality(
     if not tol > 0 or max_iter < 1:
         raise ValueError(f"tol and max_iter must be positive, got tol={tol} and max_iter={max_iter}")
     degree = weighted_degree(graph)
-    solver = PrincipalVector(products_for(graph, tol, method), degree, start)
+    solver = RayleighRitzSolver(adjacency_operator(graph, tol, method), degree, start)
     vector, eigenvalue, residual = iterate(solver, tol, max_iter)
     converged = float(residual) <= tol
     return EigenvectorCentrality(vector, float(eigenvalue), float(residual), solver.iterations, converged)
 
 
-def iterate(solver: PrincipalVector, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor]:
+def iterate(solver: RayleighRitzSolver, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor]:
     """Extends the solver until its residual is at most ``tol`` or falls no more; returns its `result`."""
-    rounding = Rounding(solver.dtype)
+    rounding = StagnationTest(solver.dtype)
     while True:
         residual = float(solver.relative_residual())
         exhausted = solver.iterations >= max_iter or rounding.reached(residual, solver.iterations)
@@ -152,7 +152,7 @@ def iterate(solver: PrincipalVector, tol: float, max_iter: int) -> tuple[Tensor,
         solver.extend(1)
 
 
-class Rounding:
+class StagnationTest:
     """Tells when a residual is as small as rounding lets it become, which for large layers is above 1e-6.
 
     Args:
@@ -174,7 +174,7 @@ class Rounding:
         )
 
 
-def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Products:
+def adjacency_operator(graph: RolledGraph, tol: float, method: Method = "auto") -> AdjacencyOperator:
     """The way to multiply by the graph's adjacency that suits its device and the tolerance."""
     dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.dtype
     if method == "auto":
@@ -183,6 +183,6 @@ def products_for(graph: RolledGraph, tol: float, method: Method = "auto") -> Pro
         # a step against one a block. It keeps 40 bytes an edge, which a large network's training may need.
         launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 1_000_000
         # The edges of a signed subgraph change with its weights.
-        whole = graph.exchange is None and isinstance(graph, RolledGraph)
+        whole = graph.collective is None and isinstance(graph, RolledGraph)
         method = "csr" if whole and graph.device.type == "cuda" and launches_dominate else "blocks"
-    return CsrProducts(graph, dtype) if method == "csr" else BlockProducts(graph, dtype)
+    return CsrOperator(graph, dtype) if method == "csr" else BlockOperator(graph, dtype)

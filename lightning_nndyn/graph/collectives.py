@@ -15,14 +15,14 @@ from torch import Tensor, distributed
 
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.blocks import LayerWeight
-from lightning_nndyn.graph.sharding import share_of_rows
+from lightning_nndyn.graph.sharding import shard_rows
 
 
-class Exchange:
+class EdgeShardGroup:
     """All processes of the default group, as those that have a graph's edges between them.
 
     Where one of them fails it keeps meeting the others, with NaN in its hands, and raises at the end: see
-    `settle`.
+    `raise_deferred`.
     """
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class Exchange:
         for weight, (groups, targets, sources) in zip(weights, shapes, strict=True):
             rows = range(groups * targets)
             if groups == 1 and weight.wiring is None:
-                found.append(share_of_rows(len(rows), self._rank, self._size))
+                found.append(shard_rows(len(rows), self._rank, self._size))
                 continue
             owner = load.index(min(load))
             load[owner] += len(rows) * sources
             found.append(rows if owner == self._rank else range(0))
         return found
 
-    def attempt(self, work: Callable[[], None], result: Tensor) -> None:
+    def run_guarded(self, work: Callable[[], None], result: Tensor) -> None:
         """Does this process's part of the work; where that fails, the result becomes NaN."""
         try:
             work()
@@ -58,27 +58,27 @@ class Exchange:
             self._failure = self._failure or error
             result.fill_(math.nan)
 
-    def total(self, part: Tensor) -> Tensor:
+    def all_reduce(self, part: Tensor) -> Tensor:
         """Adds up what the processes have, in place."""
         distributed.all_reduce(part)
         return part
 
-    def agreed(self, values: Tensor) -> Tensor:
+    def broadcast(self, values: Tensor) -> Tensor:
         """The first process's values, in place: what is decided by them is decided alike."""
         distributed.broadcast(values, 0)
         return values
 
     def any(self, value: bool, device: torch.device) -> bool:
         """Whether it is true on any process."""
-        return bool(self.total(torch.tensor([float(value)], device=device)).item())
+        return bool(self.all_reduce(torch.tensor([float(value)], device=device)).item())
 
-    def settle(self) -> None:
+    def raise_deferred(self) -> None:
         """Raises what has failed on this process since the last call."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
-    def check_alike(self, layers: Sequence[str], sizes: Sequence[int], device: torch.device) -> None:
+    def check_same_graph(self, layers: Sequence[str], sizes: Sequence[int], device: torch.device) -> None:
         """Compares the graphs that the processes have found, once.
 
         Raises:
@@ -88,8 +88,8 @@ class Exchange:
             return
         digest = hashlib.sha256(repr((tuple(layers), tuple(sizes))).encode()).digest()
         mine = torch.tensor(list(digest[:8]), dtype=torch.float32, device=device)
-        first = self.agreed(mine.clone())
-        differ = self.total((mine != first).any().float().view(1))
+        first = self.broadcast(mine.clone())
+        differ = self.all_reduce((mine != first).any().float().view(1))
         self._alike = not differ.item()
         if not self._alike:
             raise TracingError(

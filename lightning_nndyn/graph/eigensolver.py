@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_nndyn.graph.matvec import Products
-from lightning_nndyn.graph.statistics import layer_of_each, segment_sum
+from lightning_nndyn.graph.matvec import AdjacencyOperator
+from lightning_nndyn.graph.statistics import segment_index, segment_sum
 
 _MAX_VECTORS = 12  # kept before a restart with the best vector
 _MAX_SMALL = 400  # order of the small matrix at which fewer are kept
@@ -26,7 +26,7 @@ _MANY_NODES = 1 << 13  # from which on vectors are taken one at a time, and node
 _SQUARINGS = 26  # 2 ** 26 powers separate Ritz values that differ by 1e-7
 
 
-class PrincipalVector:
+class RayleighRitzSolver:
     """The search for the principal eigenvector. Nothing here waits for the device: the caller decides.
 
     Args:
@@ -42,7 +42,7 @@ class PrincipalVector:
         ValueError: if ``start`` has another shape than ``degree``.
     """
 
-    def __init__(self, products: Products, degree: Tensor, start: Tensor | None = None) -> None:
+    def __init__(self, products: AdjacencyOperator, degree: Tensor, start: Tensor | None = None) -> None:
         if start is not None and start.shape != degree.shape:
             raise ValueError(
                 f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one each"
@@ -53,7 +53,7 @@ class PrincipalVector:
         self._chain = products.is_chain
         sizes = products.layer_sizes if self._chain else (degree.numel(),)
         self._sizes = torch.tensor(sizes, device=degree.device)
-        self._layer = layer_of_each(self._sizes, degree.numel())
+        self._layer = segment_index(self._sizes, degree.numel())
         even_layers = (len(self._sizes) + 1) // 2
         self._capacity = max(3, min(_MAX_VECTORS, _MAX_SMALL // even_layers))
         usual = self._per_layer_unit(degree.to(products.dtype))
@@ -80,8 +80,8 @@ class PrincipalVector:
         """Adds a vector's pieces to the basis, with what W makes of them."""
         k = self._count
         self._basis[k] = vector
-        self._ahead[k] = self._products.forward(vector)
-        self._behind[k] = self._products.backward(vector)
+        self._ahead[k] = self._products.matvec_forward(vector)
+        self._behind[k] = self._products.matvec_backward(vector)
         self.iterations += 1
         self._count += 1
         n = self._count
@@ -168,7 +168,7 @@ class PrincipalVector:
             matrix = self._small[0, :n, :n]
             # Its bound makes the largest eigenvalue the largest in modulus, too.
             shift = matrix.abs().sum(1).max() * torch.eye(n, dtype=matrix.dtype, device=matrix.device)
-            vector = top_eigenvector(matrix + shift)
+            vector = leading_eigenvector(matrix + shift)
             return vector[None], vector @ matrix @ vector
         even, odd = (layers + 1) // 2, layers // 2
         half = self._small.new_zeros(odd, n, even, n)
@@ -178,7 +178,7 @@ class PrincipalVector:
         inner = torch.arange(even - 1, device=half.device)
         half[inner, :, inner + 1, :] = couplings[2::2].transpose(1, 2)  # and gives to layer 2 i + 2
         matrix = half.reshape(odd * n, even * n)
-        right = top_eigenvector(matrix.T @ matrix)
+        right = leading_eigenvector(matrix.T @ matrix)
         left = matrix @ right
         value = torch.linalg.vector_norm(left)
         left = left / value.clamp_min(_tiny(value))
@@ -210,19 +210,19 @@ class PrincipalVector:
         )
 
 
-def top_eigenvector(gram: Tensor) -> Tensor:
+def leading_eigenvector(gram: Tensor) -> Tensor:
     """Unit eigenvector of the largest eigenvalue of a small positive semi-definite matrix, float64 [n, n]."""
     if _has_lapack_without_waiting(gram.device):
         return torch.linalg.eigh(gram).eigenvectors[:, -1]
-    return by_squaring(gram)
+    return eigenvector_by_squaring(gram)
 
 
 def _has_lapack_without_waiting(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def by_squaring(matrix: Tensor) -> Tensor:
-    """`top_eigenvector` without LAPACK's kin, which wait for the device to look for errors."""
+def eigenvector_by_squaring(matrix: Tensor) -> Tensor:
+    """`leading_eigenvector` without LAPACK's kin, which wait for the device to look for errors."""
     for _ in range(_SQUARINGS):
         matrix = matrix / matrix.diagonal().sum().clamp_min(_tiny(matrix))
         matrix = matrix @ matrix

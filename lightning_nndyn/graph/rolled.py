@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.blocks import Block, LayerWeight, arranged, slice_norms
-from lightning_nndyn.graph.collectives import Exchange
+from lightning_nndyn.errors import TracingError, renamed_arguments
+from lightning_nndyn.graph.blocks import Block, LayerWeight, slice_norms, take_nodes
+from lightning_nndyn.graph.collectives import EdgeShardGroup
 from lightning_nndyn.graph.sharding import shapes_only
 
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Block", "LayerWeight", "RolledGraph", "Stream", "csr_order", "csr_tensor", "slice_norms"]
+__all__ = ["Block", "LayerWeight", "RolledGraph", "SharedBlock", "csr_order", "csr_tensor", "slice_norms"]
 
 
 @dataclass(frozen=True)
-class Stream:
+class SharedBlock:
     """Blocks that share their values: their sources are added up before the target reads the sum.
 
     Attributes:
@@ -50,7 +50,7 @@ class RolledGraph:
         layer_sizes: nodes of each node layer, the input channels first.
         weights: where edges are read from; in a chain ``weights[i]`` joins node layer ``i`` to ``i + 1``.
         left_out: parametric layers that are not in the graph, with the reason.
-        joints: for each weight the node layers that it leads from and the one that it leads to; None for a
+        edges: for each weight the node layers that it leads from and the one that it leads to; None for a
             chain.
         layer_names: the name of each node layer; None takes the weights' names behind ``"input"``.
         kinds: of layers besides those whose weights are read: of embeddings, of attention without weights.
@@ -62,24 +62,25 @@ class RolledGraph:
     Attributes:
         blocks: the edges, in a chain one block for each pair of consecutive node layers, otherwise at least
             one for each node layer and each that feeds it.
-        streams: the same blocks, those that share their values put together.
+        shared_blocks: the same blocks, those that share their values put together.
         layer_sizes: nodes of each node layer.
         layer_names: ``"input"``, then the name of the layer that each node layer stands for; a layer that is
             called again appears as ``"name#2"``.
         is_chain: whether every node layer feeds the next one and no other.
         left_out: parametric layers that are not in the graph, with the reason.
-        exchange: with the processes that have the rest of the edges, where weights are spread over processes
-            (FSDP); `refresh` and all centralities are collective operations then. None if all edges are here.
+        collective: the group of processes that hold the edges where weights are sharded (FSDP); `refresh` and
+            all centralities are collective operations then. None if this process holds all edges.
         kinds: of its layers, sorted, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
     """
 
+    @renamed_arguments(joints="edges")
     def __init__(
         self,
         layer_sizes: Sequence[int],
         weights: Sequence[LayerWeight],
         left_out: Mapping[str, str] | None = None,
         *,
-        joints: Sequence[tuple[Sequence[int], int]] | None = None,
+        edges: Sequence[tuple[Sequence[int], int]] | None = None,
         layer_names: Sequence[str] | None = None,
         kinds: Collection[str] = (),
     ) -> None:
@@ -87,41 +88,41 @@ class RolledGraph:
         self.layer_names = _unique(layer_names or ["input", *(weight.name for weight in weights)])
         self.left_out = dict(left_out or {})
         self.kinds = tuple(sorted({*kinds, *(weight.kind for weight in weights)} - {""}))
-        self.is_chain = joints is None
-        if joints is None:
-            joints = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
+        self.is_chain = edges is None
+        if edges is None:
+            edges = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
         with shapes_only() as spread:
             shapes = [
                 _block_shape(weight, self.layer_sizes[sources[0]], self.layer_sizes[target])
-                for weight, (sources, target) in zip(weights, joints, strict=True)
+                for weight, (sources, target) in zip(weights, edges, strict=True)
             ]
             first = weights[0].read()
             _check_devices(weights, first.device)
         self._num_edges = sum(
-            _numel(shape) * len(sources) for shape, (sources, _) in zip(shapes, joints, strict=True)
+            _numel(shape) * len(sources) for shape, (sources, _) in zip(shapes, edges, strict=True)
         )
-        self.exchange = Exchange() if spread else None
+        self.collective = EdgeShardGroup() if spread else None
         rows: Sequence[range | None] = [None] * len(weights)
-        if self.exchange is not None:
-            rows = self.exchange.shares(weights, shapes)
+        if self.collective is not None:
+            rows = self.collective.shares(weights, shapes)
             shapes = [_cut(shape, len(mine)) for shape, mine in zip(shapes, rows, strict=True)]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
         self._buffer = torch.empty(sum(map(_numel, shapes)), dtype=dtype, device=first.device)
         pieces = self._buffer.split([_numel(shape) for shape in shapes])
         scratch: dict[str, Tensor] = {}  # one for all blocks: they are read one at a time
-        self.streams = tuple(
-            Stream(Block(sources[0], target, piece.view(shape), weight, mine, scratch), tuple(sources))
+        self.shared_blocks = tuple(
+            SharedBlock(Block(sources[0], target, piece.view(shape), weight, mine, scratch), tuple(sources))
             for (sources, target), piece, shape, weight, mine in zip(
-                joints, pieces, shapes, weights, rows, strict=True
+                edges, pieces, shapes, weights, rows, strict=True
             )
         )
         self.blocks = tuple(
-            stream.block if source == stream.block.source else replace(stream.block, source=source)
-            for stream in self.streams
-            for source in stream.sources
+            shared.block if source == shared.block.source else replace(shared.block, source=source)
+            for shared in self.shared_blocks
+            for source in shared.sources
         )
         self._csr: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-        if self.exchange is None:
+        if self.collective is None:
             self.refresh()
         else:
             self._buffer.zero_()
@@ -139,7 +140,7 @@ class RolledGraph:
     @property
     def depth(self) -> int:
         """Number of node layers that weights lead to: all but inputs and embeddings."""
-        return len({stream.block.target for stream in self.streams})
+        return len({shared.block.target for shared in self.shared_blocks})
 
     @property
     def device(self) -> torch.device:
@@ -170,21 +171,21 @@ class RolledGraph:
 
         Layers are read one at a time and in pieces: some MiB of scratch memory do for all of them.
         """
-        if self.exchange is not None:
-            self.exchange.check_alike(self.layer_names, self.layer_sizes, self.device)
-        for stream in self.streams:
-            self._refresh(stream.block)
+        if self.collective is not None:
+            self.collective.check_same_graph(self.layer_names, self.layer_sizes, self.device)
+        for shared in self.shared_blocks:
+            self._refresh(shared.block)
         if self._csr is not None:
             _, _, values, order = self._csr
             torch.index_select(self._buffer, 0, order, out=values)
         return self
 
     def _refresh(self, block: Block) -> None:
-        if self.exchange is None:
+        if self.collective is None:
             block.refresh()
         else:  # all processes read, whatever one of them makes of it
             slices = block.weight.slices(block.rows)
-            self.exchange.attempt(partial(block.fill, slices), block.values)
+            self.collective.run_guarded(partial(block.fill, slices), block.values)
 
     def edge_index(self) -> Tensor:
         """Source and target node of each edge, LongTensor[2, E], in the order of `edge_weight`.
@@ -192,7 +193,7 @@ class RolledGraph:
         Raises:
             TracingError: if other processes have some of the edges.
         """
-        if self.exchange is not None:
+        if self.collective is not None:
             raise TracingError(
                 "the graph's edges are spread over processes, as the weights are: its degrees, eigenvector "
                 "and snapshots can be had, a list of its edges cannot; build it of the whole model instead"
@@ -202,14 +203,15 @@ class RolledGraph:
     @property
     def edge_weight(self) -> Tensor:
         """Weight of each edge, Tensor[E]. In a chain it changes with `refresh`; otherwise it is a copy."""
-        return self._buffer if len(self.blocks) == len(self.streams) else self._buffer[self.edge_place()]
+        unshared = len(self.blocks) == len(self.shared_blocks)
+        return self._buffer if unshared else self._buffer[self.edge_weight_index()]
 
     @property
     def distinct_weights(self) -> Tensor:
         """The edges' weights without repetition, Tensor[<= E]; changes with `refresh`."""
         return self._buffer
 
-    def edge_place(self) -> Tensor:
+    def edge_weight_index(self) -> Tensor:
         """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
         first = [int(block.values.storage_offset()) for block in self.blocks]
         places = [
@@ -221,8 +223,8 @@ class RolledGraph:
     def _block_index(self, block: Block) -> Tensor:
         sizes, offsets = self.layer_sizes, self.offsets
         nodes = torch.arange(max(sizes), device=self.device)
-        source = arranged(nodes[: sizes[block.source]], block.source_places, len(block.values))
-        target = arranged(nodes[: sizes[block.target]], block.target_places, len(block.values))
+        source = take_nodes(nodes[: sizes[block.source]], block.source_nodes, len(block.values))
+        target = take_nodes(nodes[: sizes[block.target]], block.target_nodes, len(block.values))
         return torch.stack(
             (
                 (source.unsqueeze(1) + offsets[block.source]).expand_as(block.values).reshape(-1),
@@ -239,7 +241,7 @@ class RolledGraph:
             source, target = self.edge_index()
             size = (self.num_nodes, self.num_nodes)
             start, columns, order = csr_order(torch.cat((target, source)), torch.cat((source, target)), size)
-            order = self.edge_place()[order % self.num_edges]
+            order = self.edge_weight_index()[order % self.num_edges]
             self._csr = (start, columns, self._buffer[order], order)
         start, columns, values, _ = self._csr
         return csr_tensor(start, columns, values, (self.num_nodes, self.num_nodes))

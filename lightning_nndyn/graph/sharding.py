@@ -19,12 +19,12 @@ from torch import Tensor, distributed, nn
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.weights import current_weight, readable
 
-_found: list[Spread] | None = None
+_found: list[ShardedWeight] | None = None
 
 
 @contextmanager
-def shapes_only() -> Iterator[list[Spread]]:
-    """A `Reader` of a weight that is spread gives a tensor of its shape meanwhile, without communication.
+def shapes_only() -> Iterator[list[ShardedWeight]]:
+    """Within it a `WeightReader` of a sharded weight returns a tensor of its shape, without communication.
 
     Yields:
         The weights that were read and are spread, as they are read.
@@ -37,7 +37,7 @@ def shapes_only() -> Iterator[list[Spread]]:
         _found = before
 
 
-class Spread(Protocol):
+class ShardedWeight(Protocol):
     """One weight that is spread over processes."""
 
     @property
@@ -45,14 +45,14 @@ class Spread(Protocol):
         """Of the whole weight."""
 
     def like(self) -> Tensor:
-        """Any tensor of its dtype, on the device where `whole` puts it."""
+        """Any tensor of its dtype, on the device where `gather` puts it."""
 
-    def whole(self) -> Tensor:
+    def gather(self) -> Tensor:
         """All of it, put together on every process: all of them must call this."""
 
 
 @dataclass(frozen=True)
-class Reader:
+class WeightReader:
     """Reads a module's weight as it is at the moment, and whole, even if it is spread over processes.
 
     Calling it is a collective operation then.
@@ -66,31 +66,31 @@ class Reader:
 
     module: nn.Module
     attribute: str
-    flat: FlatPart | None = None
+    flat: FsdpFlatWeight | None = None
     distributed: Tensor | None = None
 
     def __call__(self) -> Tensor:
         """The weight; under `shapes_only` something of its shape, dtype and device will do."""
-        spread = self.spread()
+        spread = self.sharded()
         if spread is None:
             return readable(current_weight(self.module, self.attribute))
         if _found is None:
-            return spread.whole()
+            return spread.gather()
         _found.append(spread)
         like = spread.like()  # a tensor without memory of its own
         return torch.zeros((), dtype=like.dtype, device=like.device).expand(tuple(spread.shape))
 
-    def spread(self) -> Spread | None:
+    def sharded(self) -> ShardedWeight | None:
         """The weight as one that is spread over processes; None if it is not."""
-        if self.flat is not None and self.flat.is_spread:
+        if self.flat is not None and self.flat.is_sharded:
             return self.flat
         if self.distributed is not None:
-            return DistributedTensor(self.distributed)
+            return DTensorWeight(self.distributed)
         found = self.module._parameters.get(self.attribute)
-        return PartOfZero(found) if hasattr(found, "ds_shape") else None
+        return Zero3Weight(found) if hasattr(found, "ds_shape") else None
 
 
-class Readers:
+class WeightReaders:
     """Makes readers of a model's weights.
 
     Made before a forward pass: FSDP2 leaves the outermost weights whole after a pass without a backward pass,
@@ -104,7 +104,7 @@ class Readers:
         for module in model.modules():
             if hasattr(module, "set_reshard_after_forward"):
                 module.reshard()  # type: ignore[operator]
-        self._units = list(_flat_units(model))
+        self._units = list(_fsdp_units(model))
         self._flat = {(id(module), name): part for unit in self._units for module, name, part in unit.weights}
         self._distributed = {
             (id(module), name): parameter
@@ -113,10 +113,10 @@ class Readers:
             if is_distributed(parameter)
         }
 
-    def of(self, module: nn.Module, attribute: str) -> Reader:
+    def reader(self, module: nn.Module, attribute: str) -> WeightReader:
         """A reader of ``module.attribute``."""
         place = id(module), attribute
-        return Reader(module, attribute, self._flat.get(place), self._distributed.get(place))
+        return WeightReader(module, attribute, self._flat.get(place), self._distributed.get(place))
 
     def on_unflatten(
         self, tell: Callable[[nn.Module, str, Tensor], None]
@@ -132,7 +132,7 @@ class Readers:
         return [unit.module.register_forward_pre_hook(partial(_tell, unit, tell)) for unit in self._units]
 
 
-def _tell(unit: FlatUnit, tell: Callable[[nn.Module, str, Tensor], None], *_: Any) -> None:
+def _tell(unit: FsdpUnit, tell: Callable[[nn.Module, str, Tensor], None], *_: Any) -> None:
     for module, name, _part in unit.weights:
         tell(module, name, getattr(module, name))
 
@@ -147,7 +147,7 @@ def is_distributed(tensor: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class DistributedTensor:
+class DTensorWeight:
     """A weight that is a `DTensor`."""
 
     tensor: Any
@@ -161,20 +161,20 @@ class DistributedTensor:
         """This process's part of it."""
         return self.tensor.detach().to_local()
 
-    def whole(self) -> Tensor:
+    def gather(self) -> Tensor:
         """All of it, on every process."""
         return self.tensor.detach().full_tensor()
 
     @property
-    def is_dealt_by_rows(self) -> bool:
-        """Whether process n of all has the n-th share of its rows, as `share_of_rows` has it."""
+    def is_sharded_by_rows(self) -> bool:
+        """Whether process n of all has the n-th share of its rows, as `shard_rows` has it."""
         mesh, placements = self.tensor.device_mesh, self.tensor.placements
         if len(placements) != 1 or not placements[0].is_shard(0):
             return False
         return bool(mesh.mesh.flatten().tolist() == list(range(distributed.get_world_size())))
 
 
-def refuse_parallel(weight: Tensor, name: str) -> None:
+def refuse_tensor_parallel(weight: Tensor, name: str) -> None:
     """Refuses a product with a weight of tensor parallelism: each process sees some of the channels.
 
     Raises:
@@ -187,16 +187,16 @@ def refuse_parallel(weight: Tensor, name: str) -> None:
         )
 
 
-def rows_here(read: Callable[[], Tensor], rows: range) -> Tensor | None:
+def local_rows(read: Callable[[], Tensor], rows: range) -> Tensor | None:
     """Some rows of a weight, if they lie on this process as they are; else None."""
-    spread = read.spread() if isinstance(read, Reader) else None
-    if not isinstance(spread, DistributedTensor) or not spread.is_dealt_by_rows:
+    spread = read.sharded() if isinstance(read, WeightReader) else None
+    if not isinstance(spread, DTensorWeight) or not spread.is_sharded_by_rows:
         return None
-    mine = share_of_rows(spread.shape[0], distributed.get_rank(), distributed.get_world_size())
+    mine = shard_rows(spread.shape[0], distributed.get_rank(), distributed.get_world_size())
     return spread.like() if rows == mine else None
 
 
-def share_of_rows(count: int, rank: int, size: int) -> range:
+def shard_rows(count: int, rank: int, size: int) -> range:
     """The rows of one of ``size`` processes, as `DTensor` deals them: even shares, the last ones smaller."""
     share = -(-count // size)
     return range(min(count, rank * share), min(count, (rank + 1) * share))
@@ -206,7 +206,7 @@ def share_of_rows(count: int, rank: int, size: int) -> range:
 
 
 @dataclass(frozen=True)
-class FlatPart:
+class FsdpFlatWeight:
     """A weight in one of FSDP's flat parameters, of which this process has a part.
 
     Attributes:
@@ -218,7 +218,7 @@ class FlatPart:
     index: int
 
     @property
-    def is_spread(self) -> bool:
+    def is_sharded(self) -> bool:
         """False where every process has the whole parameter (``NO_SHARD``)."""
         return bool(self.handle.uses_sharded_strategy)
 
@@ -240,7 +240,7 @@ class FlatPart:
         shard: Tensor = getattr(flat, "_local_shard", flat).detach()
         return shard.narrow(0, info.offset_in_shard, info.numel_in_shard) if info.in_shard else shard[:0]
 
-    def whole(self) -> Tensor:
+    def gather(self) -> Tensor:
         """All of it, on every process of the handle's group."""
         flat, here = self.handle.flat_param, self.here()
         entries = self.like().new_zeros(flat._numels[self.index])
@@ -254,7 +254,7 @@ class FlatPart:
 
 
 @dataclass(frozen=True)
-class FlatUnit:
+class FsdpUnit:
     """A module whose weights, and those of modules in it, are in one flat parameter.
 
     Attributes:
@@ -263,27 +263,27 @@ class FlatUnit:
     """
 
     module: nn.Module
-    weights: Sequence[tuple[nn.Module, str, FlatPart]]
+    weights: Sequence[tuple[nn.Module, str, FsdpFlatWeight]]
 
 
-def _flat_units(model: nn.Module) -> Iterator[FlatUnit]:
+def _fsdp_units(model: nn.Module) -> Iterator[FsdpUnit]:
     for wrapper in model.modules():
         handle = getattr(wrapper, "_handle", None)
         flat = getattr(handle, "flat_param", None)
         if flat is None:
             continue
         own = [
-            (owner, name, FlatPart(handle, index)) for index, (name, owner, _) in enumerate(flat._param_infos)
+            (owner, name, FsdpFlatWeight(handle, i)) for i, (name, owner, _) in enumerate(flat._param_infos)
         ]
         parts = {(id(owner), name): part for owner, name, part in own}
         tied = [
             (owner, name, parts[id(first_owner), first])
             for name, owner, _, first, first_owner, _ in flat._shared_param_infos
         ]
-        yield FlatUnit(wrapper.module, own + tied)  # type: ignore[arg-type]
+        yield FsdpUnit(wrapper.module, own + tied)  # type: ignore[arg-type]
 
 
-def is_flat(parameter: str) -> bool:
+def is_flat_parameter(parameter: str) -> bool:
     """Whether a parameter of this name is a flat one, of several weights."""
     return parameter.rpartition(".")[2] == "_flat_param"
 
@@ -292,7 +292,7 @@ def is_flat(parameter: str) -> bool:
 
 
 @dataclass(frozen=True)
-class PartOfZero:
+class Zero3Weight:
     """A parameter that DeepSpeed has partitioned."""
 
     parameter: Any
@@ -306,7 +306,7 @@ class PartOfZero:
         """Nothing, of the weight's dtype and device: a parameter at rest is empty."""
         return self.parameter.detach()
 
-    def whole(self) -> Tensor:
+    def gather(self) -> Tensor:
         """All of it, on every process."""
         import deepspeed
 

@@ -63,7 +63,7 @@ def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
     """
     flat = values.detach().double()
     sizes = torch.tensor(layer_sizes, device=flat.device)
-    layer = layer_of_each(sizes, flat.numel())
+    layer = segment_index(sizes, flat.numel())
     mean = segment_sum(flat, sizes) / sizes
     centred = flat - mean[layer]
     moments = torch.stack([segment_sum(centred**k, sizes) / sizes for k in (2, 3, 4)])
@@ -82,7 +82,7 @@ def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
     return low + (high - low) * (place - below)
 
 
-def layer_of_each(sizes: Tensor, total: int) -> Tensor:
+def segment_index(sizes: Tensor, total: int) -> Tensor:
     """The layer of each node, LongTensor[total], for layers of the given sizes."""
     # Without the total a GPU would have to tell it to the host first.
     return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes, output_size=total)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.graph.rolled import csr_order, csr_tensor
 from lightning_nndyn.graph.tracing.sequential import trace_chain
-from lightning_nndyn.graph.unrolled_layers import Convolution, EdgeMatrix
+from lightning_nndyn.graph.unrolled_layers import EdgeMatrix, UnrolledLayer
 
 Form = Literal["parameter", "activation"]
 
@@ -47,7 +47,7 @@ class UnrolledGraph:
         layer_sizes: nodes of each node layer.
     """
 
-    def __init__(self, layers: Sequence[Convolution], values: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, layers: Sequence[UnrolledLayer], values: Sequence[Tensor] | None = None) -> None:
         self.layers = tuple(layers)
         self.layer_names = ("input", *(layer.name for layer in layers))
         self.layer_sizes = (layers[0].sources, *(layer.targets for layer in layers))
@@ -130,17 +130,17 @@ class SignedBlock(NamedTuple):
     source: int
     target: int
     values: EdgeMatrix
-    weight: Convolution
-    source_places: Tensor | None = None
-    target_places: Tensor | None = None
-    is_elsewhere: bool = False
+    weight: UnrolledLayer
+    source_nodes: Tensor | None = None
+    target_nodes: Tensor | None = None
+    is_remote: bool = False
 
     def at_target(self, vector: Tensor) -> Tensor:
         """All of a vector over the target layer's nodes."""
         return vector
 
 
-class SignedStream(NamedTuple):
+class SignedSharedBlock(NamedTuple):
     """A block and the one node layer that it comes from."""
 
     block: SignedBlock
@@ -155,13 +155,13 @@ class SignedSubgraph:
 
     Attributes:
         blocks: the edges, one block for each pair of consecutive node layers.
-        streams: the same blocks, each with its source.
+        shared_blocks: the same blocks, each with its source.
         layer_names, layer_sizes, num_nodes: the unrolled graph's; nodes without an edge of this sign stay.
     """
 
     dtype = torch.float64
     is_chain = True
-    exchange = None
+    collective = None
     kinds: tuple[str, ...] = ()  # unknown: they are no rolled graph's
 
     def __init__(self, graph: UnrolledGraph, sign: int) -> None:
@@ -170,7 +170,7 @@ class SignedSubgraph:
         self.num_nodes, self.depth = graph.num_nodes, len(graph.layers)
         blocks = enumerate(zip(graph.matrices(sign), graph.layers, strict=True))
         self.blocks = tuple(SignedBlock(i, i + 1, values, layer) for i, (values, layer) in blocks)
-        self.streams = tuple(SignedStream(block, (block.source,)) for block in self.blocks)
+        self.shared_blocks = tuple(SignedSharedBlock(block, (block.source,)) for block in self.blocks)
 
     @property
     def num_edges(self) -> int:
@@ -211,7 +211,7 @@ class SignedSubgraph:
         """The same as `edge_weight`: no two edges share a weight's place."""
         return self.edge_weight
 
-    def edge_place(self) -> Tensor:
+    def edge_weight_index(self) -> Tensor:
         """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
         return torch.arange(self.num_edges, device=self.device)
 

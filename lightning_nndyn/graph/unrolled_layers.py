@@ -60,7 +60,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Convolution:
+class UnrolledLayer:
     """The edges from every position of one feature map to every position of the next.
 
     Attributes:
@@ -143,7 +143,7 @@ class Convolution:
         target = filters * (self.rows.outputs * self.columns.outputs) + target
         return source, target.expand_as(weight), weight
 
-    def forward(self, kernel: Tensor, vector: Tensor) -> Tensor:
+    def matvec_forward(self, kernel: Tensor, vector: Tensor) -> Tensor:
         """Carries a vector along the edges, from the input's positions [sources] to the output's [targets].
 
         Args:
@@ -155,8 +155,8 @@ class Convolution:
         stride, dilation = self._steps
         return F.conv2d(image, kernel, None, stride, 0, dilation, self.groups).view(-1)
 
-    def backward(self, kernel: Tensor, vector: Tensor) -> Tensor:
-        """Carries a vector back along the edges, from [targets] to [sources]: the transpose of `forward`."""
+    def matvec_backward(self, kernel: Tensor, vector: Tensor) -> Tensor:
+        """The transpose of `matvec_forward`: from a vector [targets] to one [sources]."""
         image = vector.view(1, self.filters, self.rows.outputs, self.columns.outputs)
         stride, dilation = self._steps
         image = F.conv_transpose2d(image, kernel, None, stride, 0, 0, self.groups, dilation)
@@ -189,7 +189,7 @@ class EdgeMatrix:
         turned: whether it stands transposed.
     """
 
-    layer: Convolution
+    layer: UnrolledLayer
     terms: Sequence[tuple[Tensor, Tensor]]
     turned: bool = False
 
@@ -228,8 +228,8 @@ class EdgeMatrix:
     def __matmul__(self, vector: Tensor) -> Tensor:
         layer = self.layer
         if self.turned:
-            return torch.stack([scale * layer.backward(k, vector) for k, scale in self.terms]).sum(0)
-        return torch.stack([layer.forward(k, scale * vector) for k, scale in self.terms]).sum(0)
+            return torch.stack([scale * layer.matvec_backward(k, vector) for k, scale in self.terms]).sum(0)
+        return torch.stack([layer.matvec_forward(k, scale * vector) for k, scale in self.terms]).sum(0)
 
     @classmethod
     def __torch_function__(

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn._files import write_whole
+from lightning_nndyn._files import write_atomically
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
 from lightning_nndyn.predictor.skops_archive import dumps, unknown_types
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
@@ -49,8 +49,8 @@ def write(path: str | os.PathLike[str], card: dict[str, Any], models: list[dict[
         "size": len(content),
         "versions": _versions(),
     }
-    write_whole(archive, content)
-    write_whole(card_file, (json.dumps(full, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(archive, content)
+    write_atomically(card_file, (json.dumps(full, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_nndyn.graph.centrality import Rounding, degrees, iterate, products_for
-from lightning_nndyn.graph.eigensolver import PrincipalVector
+from lightning_nndyn.graph.centrality import StagnationTest, adjacency_operator, degrees, iterate
+from lightning_nndyn.graph.eigensolver import RayleighRitzSolver
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.statistics import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
 from lightning_nndyn.signature.weight_distance import WeightDistances
@@ -126,10 +126,10 @@ class SnapshotTaker:
         self.graph = graph
         self._tol = tol
         self._per_layer = per_layer
-        self._products = products_for(graph, tol)
+        self._products = adjacency_operator(graph, tol)
         self._vector: Tensor | None = None
         self._steps = _COLD_STEPS
-        self._exchange = graph.exchange
+        self._collective = graph.collective
         self._distances = _distances(graph, first_weights) if per_layer else None
 
     @property
@@ -146,28 +146,28 @@ class SnapshotTaker:
         try:
             return self._take(epoch)
         finally:
-            if self._exchange is not None:
-                self._exchange.settle()
+            if self._collective is not None:
+                self._collective.raise_deferred()
 
     def _take(self, epoch: float) -> Snapshot:
         graph = self.graph.refresh()
         self._products.refresh()
         degree = degrees(graph)
         finite = degree.isfinite().all()
-        if self._exchange is not None:  # processes that share the work must decide alike when to end it
-            finite = self._exchange.agreed(finite.float())
+        if self._collective is not None:  # processes that share the work must decide alike when to end it
+            finite = self._collective.broadcast(finite.float())
         look = _waits_cheaply(graph.device)
-        if (look or self._exchange is not None) and not bool(finite):
+        if (look or self._collective is not None) and not bool(finite):
             return self._diverged(epoch)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read()
-        solver = PrincipalVector(self._products, degree, self._vector)
-        alone = look and self._exchange is None
+        solver = RayleighRitzSolver(self._products, degree, self._vector)
+        alone = look and self._collective is None
         if alone:
             iterate(solver, self._tol, _MAX_ITERATIONS)
         else:
             solver.extend(self._steps)
         vector, numbers = self._read(solver, degree, distances)
-        rounding = Rounding(solver.dtype)
+        rounding = StagnationTest(solver.dtype)
         while not alone and numbers[0] and not numbers[2] <= self._tol:
             if rounding.reached(numbers[2], solver.iterations) or solver.iterations >= _MAX_ITERATIONS:
                 break
@@ -179,7 +179,9 @@ class SnapshotTaker:
         self._vector = vector
         return self._snapshot(epoch, numbers, solver.iterations)
 
-    def _read(self, solver: PrincipalVector, degree: Tensor, distances: Tensor) -> tuple[Tensor, list[float]]:
+    def _read(
+        self, solver: RayleighRitzSolver, degree: Tensor, distances: Tensor
+    ) -> tuple[Tensor, list[float]]:
         """All numbers of a snapshot in one copy to the host."""
         vector, eigenvalue, residual = solver.result()
         features = (degree, vector)
@@ -191,7 +193,7 @@ class SnapshotTaker:
             parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
             parts += [self._norms(), distances]
         numbers = torch.cat(parts)
-        return vector, _to_host(numbers if self._exchange is None else self._exchange.agreed(numbers))
+        return vector, _to_host(numbers if self._collective is None else self._collective.broadcast(numbers))
 
     def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
         _, eigenvalue, residual = numbers[:3]
@@ -199,16 +201,16 @@ class SnapshotTaker:
         snapshot = self._make(epoch, tuple(numbers[3:end]), eigenvalue, residual, iterations)
         if not self._per_layer:
             return snapshot
-        streams = len(self.graph.streams)
+        streams = len(self.graph.shared_blocks)
         rest, far = numbers[end:-streams], numbers[-streams:]
         return replace(snapshot, layers=self._layers(rest), distances=tuple(far))
 
     def _norms(self) -> Tensor:
         """Of the weights that lead to each node layer; 0 for layers that nothing leads to."""
         norms = torch.zeros(len(self.graph.layer_sizes), dtype=torch.float64, device=self.graph.device)
-        for stream in self.graph.streams:
-            norms[stream.block.target] += torch.linalg.vector_norm(stream.block.values).double() ** 2
-        return (norms if self._exchange is None else self._exchange.total(norms)).sqrt()
+        for shared in self.graph.shared_blocks:
+            norms[shared.block.target] += torch.linalg.vector_norm(shared.block.values).double() ** 2
+        return (norms if self._collective is None else self._collective.all_reduce(norms)).sqrt()
 
     def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
         names, width = self.graph.layer_names, len(LAYER_STATISTICS)
@@ -233,9 +235,9 @@ class SnapshotTaker:
 
 
 def _distances(graph: RolledGraph, first: Sequence[Tensor] | None) -> WeightDistances:
-    blocks = [stream.block for stream in graph.streams]
+    blocks = [shared.block for shared in graph.shared_blocks]
     rows = [block.rows for block in blocks]
-    return WeightDistances([b.weight for b in blocks], first, rows=rows, exchange=graph.exchange)
+    return WeightDistances([b.weight for b in blocks], first, rows=rows, collective=graph.collective)
 
 
 def _waits_cheaply(device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_nndyn.graph.collectives import Exchange
+from lightning_nndyn.graph.collectives import EdgeShardGroup
 from lightning_nndyn.graph.rolled import LayerWeight
 from lightning_nndyn.graph.sharding import shapes_only
 
@@ -28,7 +28,7 @@ class WeightDistances:
         first: what an earlier object for the same layers had as its `first`; None to begin with the next
             call of `read`. Samples of other sizes than today's are forgotten.
         rows: the outputs of each weight that are on this process, where other processes have the others.
-        exchange: with those processes; `read` is a collective operation then.
+        collective: with those processes; `read` is a collective operation then.
 
     Attributes:
         first: the sample of each layer's first weights, on their device; empty before the first call.
@@ -40,9 +40,9 @@ class WeightDistances:
         first: Sequence[Tensor] | None = None,
         *,
         rows: Sequence[range | None] = (),
-        exchange: Exchange | None = None,
+        collective: EdgeShardGroup | None = None,
     ) -> None:
-        self._weights, self._rows, self._exchange = weights, rows, exchange
+        self._weights, self._rows, self._collective = weights, rows, collective
         self.first: list[Tensor] = []
         self._norms: list[Tensor] = []
         if first:
@@ -67,7 +67,7 @@ class WeightDistances:
 
     def _samples(self) -> Iterator[Tensor]:
         """One at a time: it may be a view of a weight that was computed to be read."""
-        if self._exchange is None:
+        if self._collective is None:
             return (_sample(weight.read().detach()) for weight in self._weights)
         with shapes_only():
             whole = [weight.read() for weight in self._weights]
@@ -77,8 +77,8 @@ class WeightDistances:
             assert rows is not None
             slices = weight.slices(rows)
             work = partial(_fill, sample, slices, rows.start, _step(all_of_it.numel()))
-            self._exchange.attempt(work, sample)
-        return map(self._exchange.total, samples)
+            self._collective.run_guarded(work, sample)
+        return map(self._collective.all_reduce, samples)
 
     def _resume(self, first: Sequence[Tensor]) -> None:
         with shapes_only():

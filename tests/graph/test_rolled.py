@@ -185,3 +185,12 @@ def test_the_rolled_graph_does_not_depend_on_the_image_size(network: str, least:
     assert len(counts) == 1
     with pytest.raises(ValueError, match=rf"image_size={least - 1} .*at least {least}"):
         build(image_size=least - 1)
+
+
+def test_the_old_name_of_the_edges_argument() -> None:
+    weights = [LayerWeight(name, lambda: torch.ones(2, 2)) for name in ("a", "b")]
+    edges = [((0,), 1), ((0, 1), 2)]
+    graph = RolledGraph([2, 2, 2], weights, edges=edges)
+    with pytest.warns(DeprecationWarning, match="'joints' is now called 'edges'"):
+        former = RolledGraph([2, 2, 2], weights, joints=edges)  # type: ignore[call-arg]
+    assert torch.equal(former.edge_index(), graph.edge_index())

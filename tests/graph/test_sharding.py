@@ -9,7 +9,7 @@ import pytest
 import torch
 from processes import needs_gloo, run_script
 
-from lightning_nndyn.graph.sharding import share_of_rows
+from lightning_nndyn.graph.sharding import shard_rows
 
 NETWORKS = ["lenet", "lenet, dataflow", "block", "perceptron"]
 WAYS = ["fsdp2", "hybrid", "flat", "flat, original", "flat, one unit", "flat, gradients", "flat, not cut"]
@@ -21,7 +21,7 @@ pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two bus
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process has read, by network and way."""
     folder, processes = tmp_path_factory.mktemp("spread"), request.param
-    run_script("spread_script.py", folder, processes, copies=processes)
+    run_script("sharding_script.py", folder, processes, copies=processes)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
@@ -78,6 +78,6 @@ def test_processes_that_have_seen_different_ways_are_refused(found: list[dict[st
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_shares_are_those_of_a_distributed_tensor(count: int, size: int) -> None:
     chunks = torch.arange(count).chunk(size)
-    rows = [list(share_of_rows(count, rank, size)) for rank in range(size)]
+    rows = [list(shard_rows(count, rank, size)) for rank in range(size)]
     assert rows[: len(chunks)] == [chunk.tolist() for chunk in chunks]
     assert rows[len(chunks) :] == [[]] * (size - len(chunks))

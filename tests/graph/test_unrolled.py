@@ -266,12 +266,12 @@ def test_a_gpu_takes_no_fixed_matrix_for_edges_that_change_with_the_weights(
 
     signed = nd.unrolled_graph(deep(9), torch.zeros(1, 9)).positive()
     small, large = (nd.rolled_graph(deep(width), torch.zeros(1, width)) for width in (9, 400))
-    for name in ("CsrProducts", "BlockProducts"):
+    for name in ("CsrOperator", "BlockOperator"):
         monkeypatch.setattr(centrality, name, lambda *_, name=name: name)
     for graph in (small, signed):
         monkeypatch.setattr(type(graph), "device", torch.device("cuda"))
-    chosen = [centrality.products_for(graph, 1e-6) for graph in (small, large, signed)]
-    assert chosen == ["CsrProducts", "BlockProducts", "BlockProducts"]
+    chosen = [centrality.adjacency_operator(graph, 1e-6) for graph in (small, large, signed)]
+    assert chosen == ["CsrOperator", "BlockOperator", "BlockOperator"]
 
 
 @pytest.mark.parametrize("form", ["parameter", "activation"])

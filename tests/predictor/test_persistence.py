@@ -317,14 +317,14 @@ def test_save_that_fails_half_way_leaves_no_predictor_that_loads(
 ) -> None:
     """Killed between the two files: the old card does not fit the new archive."""
     other = paper(low_threshold=0.6, max_epoch=1).fit(*corpus(40))
-    write = persistence.write_whole
+    write = persistence.write_atomically
 
     def only_the_archive(path: Path, content: bytes) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(persistence, "write_whole", only_the_archive)
+    monkeypatch.setattr(persistence, "write_atomically", only_the_archive)
     with pytest.raises(KeyboardInterrupt):
         other.save(saved)
     with pytest.raises(ArtefactError, match="not the file its card describes"):

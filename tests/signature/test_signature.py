@@ -303,6 +303,8 @@ def test_layers_of_a_graph_that_is_no_chain_have_all_their_weights() -> None:
     snapshot = SnapshotTaker(graph, per_layer=True).take(0.0)
     assert list(snapshot.layers) == list(graph.layer_names)
     for place, row in enumerate(snapshot.layers.values()):
-        squares = sum(float(s.block.values.norm()) ** 2 for s in graph.streams if s.block.target == place)
+        squares = sum(
+            float(s.block.values.norm()) ** 2 for s in graph.shared_blocks if s.block.target == place
+        )
         assert row[LAYER_FIELDS.index("frobenius")] == pytest.approx(squares**0.5, rel=1e-5)
-    assert len(snapshot.distances) == len(graph.streams)
+    assert len(snapshot.distances) == len(graph.shared_blocks)

@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn._files import TEMPORARY, try_lock, write_whole
+from lightning_nndyn import _files
+from lightning_nndyn._files import TEMPORARY, try_lock
 from lightning_nndyn.corpus.presets.paper import BAND
 from lightning_nndyn.corpus.storage.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
@@ -185,13 +186,13 @@ def read_record(file: Path) -> RunRecord:
 
 
 def write_atomically(target: Path, content: bytes, *, keep_existing: bool = False) -> None:
-    """Write a file as `write_whole` does.
+    """Write a file as `_files.write_atomically` does.
 
     Raises:
         CorpusError: The disk is full or the folder cannot be written.
     """
     try:
-        write_whole(target, content, keep_existing=keep_existing)
+        _files.write_atomically(target, content, keep_existing=keep_existing)
     except OSError as error:
         raise CorpusError(
             f"cannot write {str(target)!r}: {error}; free some space or choose another folder"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_nndyn._files import write_whole
+from lightning_nndyn._files import write_atomically
 from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.report.bar import bar_of
 from lightning_nndyn.evaluation.report.page import page
@@ -71,6 +71,6 @@ def write_report(
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        write_whole(path, content)
+        write_atomically(path, content)
     except OSError as error:
         raise ReportError(f"cannot write the page to {str(path)!r} ({error}): give another place") from error

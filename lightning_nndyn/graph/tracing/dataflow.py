@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.sharding import refuse_parallel
+from lightning_nndyn.graph.sharding import refuse_tensor_parallel
 from lightning_nndyn.graph.tracing import origins as pv
 from lightning_nndyn.graph.tracing.channel_map import Reach, reaches
 from lightning_nndyn.graph.tracing.compiled_modules import named_modules
@@ -227,7 +227,7 @@ class DataFlow:
         weight = self.weights.find(tensor) or self.weights.computed(tensor)
         if weight is None:
             return [opaque([(t, self.stamps[t]) for t in (x, tensor)])]
-        refuse_parallel(tensor, weight.layer)
+        refuse_tensor_parallel(tensor, weight.layer)
         port = self.port(weight, x, axis, groups=groups, transposed=name.startswith("conv_transpose"))
         kind = product_kind(name, groups, x.shape[axis])
         made = self.call(weight.layer, weight.module, out.shape[axis], [port], axis, out, kind)

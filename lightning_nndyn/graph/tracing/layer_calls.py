@@ -96,7 +96,7 @@ def build_graph(
     """
     inputs = _Inputs(calls)
     place = {number: len(inputs.sizes) + index for index, number in enumerate(calls)}
-    weights, joints = [], []
+    weights, edges = [], []
     for number, call in calls.items():
         for port in call.ports:
             feeding = {place[source]: reach for source, reach in port.reaches.items()} | inputs.feeding(port)
@@ -104,11 +104,11 @@ def build_graph(
                 call, port, feeding, [*inputs.sizes, *(c.size for c in calls.values())]
             ):
                 weights.append(weight)
-                joints.append((sources, place[number]))
+                edges.append((sources, place[number]))
     names = [*inputs.names, *(call.name for call in calls.values())]
     sizes = [*inputs.sizes, *(call.size for call in calls.values())]
     found = {*kinds, *(call.kind for call in calls.values())}
-    return RolledGraph(sizes, weights, left_out, joints=joints, layer_names=names, kinds=found)
+    return RolledGraph(sizes, weights, left_out, edges=edges, layer_names=names, kinds=found)
 
 
 def _weights(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_nndyn.graph.sharding import Readers, is_flat
+from lightning_nndyn.graph.sharding import WeightReaders, is_flat_parameter
 from lightning_nndyn.graph.tracing import origins as pv
 from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name
 from lightning_nndyn.graph.weights import weight_of
@@ -54,7 +54,7 @@ class ParameterNames:
 
     def _now(self) -> dict[int, str]:
         named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
-        return {id(p): plain_name(name) for name, p in named if not is_flat(name)}
+        return {id(p): plain_name(name) for name, p in named if not is_flat_parameter(name)}
 
     def __contains__(self, tensor: Tensor) -> bool:
         return id(tensor) in self._names
@@ -100,7 +100,7 @@ class WeightNames:
     def __init__(self, model: nn.Module, stack: Sequence[tuple[str, nn.Module]]) -> None:
         self._stack = stack
         self._modules = dict(named_modules(model))
-        self.readers = Readers(model)
+        self.readers = WeightReaders(model)
         self.names = ParameterNames(model, stack)
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -112,7 +112,7 @@ class WeightNames:
         if name is None:
             return self._views.get(tensor)
         owner, _, attribute = name.rpartition(".")
-        return Weight(name, self.readers.of(self._modules[owner], attribute))
+        return Weight(name, self.readers.reader(self._modules[owner], attribute))
 
     def computed(self, weight: Tensor) -> Weight | None:
         """A weight that is no parameter (parametrised, standardised, sharded): that of its module, if any."""
@@ -122,7 +122,7 @@ class WeightNames:
         now = weight_of(module)
         if now is None or now.shape != weight.shape:
             return None
-        return Weight(name_of(name, "weight"), self.readers.of(module, "weight"))
+        return Weight(name_of(name, "weight"), self.readers.reader(module, "weight"))
 
     def follow(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any

@@ -18,7 +18,7 @@ from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.tracing import origins as pv
 from lightning_nndyn.graph.tracing.custom_layers import LayerKind
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, call_model, undisturbed
-from lightning_nndyn.graph.unrolled_layers import Axis, Convolution
+from lightning_nndyn.graph.unrolled_layers import Axis, UnrolledLayer
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
 _ARGUMENTS = {
@@ -39,7 +39,7 @@ _Arguments: TypeAlias = Mapping[str, Any]
 
 def trace_chain(
     model: nn.Module, example_input: Any, *, keep_values: bool = False
-) -> tuple[list[Convolution], list[Tensor]]:
+) -> tuple[list[UnrolledLayer], list[Tensor]]:
     """Runs the model once, in evaluation mode and without side effects, and notes its layers.
 
     Args:
@@ -86,7 +86,7 @@ class _ChainTracer(LayerTracer):
 
     def __init__(self, model: nn.Module, x: Tensor, keep_values: bool) -> None:
         super().__init__(model)
-        self.chain: list[Convolution] = []
+        self.chain: list[UnrolledLayer] = []
         self.values: list[Tensor] = []
         self._keep_values = keep_values
         self._nodes = x[0].numel()
@@ -164,11 +164,11 @@ class _ChainTracer(LayerTracer):
             raise TracingError(f"{operation} with a weight that is no parameter of a layer: {_WAY_OUT}")
         return name, read
 
-    def _linear(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+    def _linear(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:
         name, read = self._weight(given["weight"], operation)
-        return Convolution(name, x.shape[1], out.shape[1], Axis(), Axis(), lambda: read()[:, :, None, None])
+        return UnrolledLayer(name, x.shape[1], out.shape[1], Axis(), Axis(), lambda: read()[:, :, None, None])
 
-    def _convolution(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+    def _convolution(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:
         name, read = self._weight(given["weight"], operation)
         stride, dilation = _pair(given.get("stride", 1)), _pair(given.get("dilation", 1))
         kernel = given["weight"].shape[2:]
@@ -178,9 +178,9 @@ class _ChainTracer(LayerTracer):
         elif padding == "same":  # the odd one goes behind
             padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
         rows, columns = _axes(x, out, kernel, stride, dilation, _pair(padding))
-        return Convolution(name, x.shape[1], out.shape[1], rows, columns, read, given.get("groups", 1))
+        return UnrolledLayer(name, x.shape[1], out.shape[1], rows, columns, read, given.get("groups", 1))
 
-    def _pooling(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> Convolution:
+    def _pooling(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:
         name = f"{self.chain[-1].name if self.chain else 'input'}/{operation}"
         padding, dilation = _pair(given.get("padding", 0)), _pair(given.get("dilation", 1))
         if "output_size" in given:
@@ -191,7 +191,7 @@ class _ChainTracer(LayerTracer):
         channels = x.shape[1]
         rows, columns = _axes(x, out, kernel, stride, dilation, padding)
         ones = torch.ones(channels, 1, *kernel, device=x.device)
-        return Convolution(name, channels, channels, rows, columns, lambda: ones, channels, pooling=True)
+        return UnrolledLayer(name, channels, channels, rows, columns, lambda: ones, channels, pooling=True)
 
 
 def _adaptive(name: str, x: Tensor, out: Tensor) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.sharding import Readers, refuse_parallel, shapes_only
+from lightning_nndyn.graph.sharding import WeightReaders, refuse_tensor_parallel, shapes_only
 from lightning_nndyn.graph.tracing import origins as pv
 from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name, uncompiled
 from lightning_nndyn.graph.tracing.custom_layers import LayerKind, kind_of
@@ -105,7 +105,7 @@ class LayerTracer(TorchFunctionMode):
         self._handles: list[RemovableHandle] = []
         self._embeddings: dict[str, str] = {}
         self._uncompiled = ExitStack()
-        self._readers = Readers(model)
+        self._readers = WeightReaders(model)
         self._kept: list[Tensor] = []  # in the place of weights that FSDP keeps flat: their identity counts
 
     def __enter__(self) -> LayerTracer:
@@ -287,16 +287,16 @@ class LayerTracer(TorchFunctionMode):
         """The layer's name, how to read its weight again, and whether the operation saw it transposed."""
         parameter = self._weight_name(weight)
         if parameter is not None:
-            refuse_parallel(weight, parameter)
+            refuse_tensor_parallel(weight, parameter)
             owner, _, attribute = parameter.rpartition(".")
             module = self._modules[owner]
             name = owner if attribute == "weight" and owner else parameter
-            return name, self._readers.of(module, attribute), weight not in self._names
+            return name, self._readers.reader(module, attribute), weight not in self._names
         if self._stack:  # a weight computed on the fly (parametrisation, sharding): ask its module for it
             name, module = self._stack[-1]
             now = weight_of(module)
             if now is not None and now.shape == weight.shape:
-                return name, self._readers.of(module, "weight"), False
+                return name, self._readers.reader(module, "weight"), False
         return "", None, False
 
     def _computed_weight(self, x: Tensor) -> list[pv.Provenance]:
@@ -431,7 +431,7 @@ def rolled_graph(
     """
     check_topology(topology, layers)
     if layers is not None:
-        return _chain_by_name(model, layers, Readers(model))
+        return _chain_by_name(model, layers, WeightReaders(model))
     candidates = [example_input] if example_input is not None else _candidate_inputs(model)
     failure: Exception | None = None
     for candidate in candidates:
@@ -516,7 +516,7 @@ def _traced_modules(model: nn.Module) -> list[tuple[str, Any]]:
     return [(n, m) for n, m in named_modules(model) if n in layers or kind_of(m) is not None]
 
 
-def _chain_by_name(model: nn.Module, layers: Sequence[str], readers: Readers) -> RolledGraph:
+def _chain_by_name(model: nn.Module, layers: Sequence[str], readers: WeightReaders) -> RolledGraph:
     """The chain of the named layers, joined by their sizes alone."""
     modules = dict(_layer_modules(model))
     layers = [plain_name(name) for name in layers]
@@ -532,7 +532,7 @@ def _chain_by_name(model: nn.Module, layers: Sequence[str], readers: Readers) ->
     for name in layers:
         module = modules[name]
         transposed = isinstance(module, _ConvTransposeNd)
-        read = readers.of(module, "weight")
+        read = readers.reader(module, "weight")
         groups, kind = getattr(module, "groups", 1), module_kind(module)
         weights.append(LayerWeight(name, read, groups, transposed, kind=kind))
     first = modules[layers[0]]

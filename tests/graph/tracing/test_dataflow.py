@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.matvec import BlockProducts, CsrProducts
+from lightning_nndyn.graph.matvec import BlockOperator, CsrOperator
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.tracing.coverage import FACTOR, NEVER_CALLED, UNSEEN
 from lightning_nndyn.graph.tracing.custom_layers import _REGISTERED
@@ -64,7 +64,7 @@ def test_a_residual_stream_joins_all_that_adds_to_it() -> None:
 
 def test_what_reads_the_same_slices_shares_their_memory() -> None:
     graph = traced(custom.Residual(), torch.randn(2, 3))
-    assert len(graph.blocks) == 7 and len(graph.streams) == 4
+    assert len(graph.blocks) == 7 and len(graph.shared_blocks) == 4
     assert graph.num_edges == 3 * 4 + 4 * 4 + 2 * 4 * 4 + 3 * 4 * 2
     assert graph.distinct_weights.numel() == 3 * 4 + 4 * 4 + 4 * 4 + 4 * 2
 
@@ -505,8 +505,10 @@ def test_adjacency_products_and_centralities_agree(build: type[nn.Module]) -> No
     np.testing.assert_array_equal(networkx.to_numpy_array(graph.to_networkx(), range(graph.num_nodes)), dense)
     torch.testing.assert_close(nd.weighted_degree(graph), dense.sum(0))
     vector = torch.rand(graph.num_nodes)
-    for products in (BlockProducts(graph, graph.dtype), CsrProducts(graph, graph.dtype)):
-        torch.testing.assert_close(products.forward(vector) + products.backward(vector), dense @ vector)
+    for products in (BlockOperator(graph, graph.dtype), CsrOperator(graph, graph.dtype)):
+        torch.testing.assert_close(
+            products.matvec_forward(vector) + products.matvec_backward(vector), dense @ vector
+        )
     values, vectors = np.linalg.eigh(dense.double().numpy())
     found = nd.eigenvector_centrality(graph)
     assert found.converged and found.eigenvalue == pytest.approx(values[-1], rel=1e-6)
@@ -517,7 +519,7 @@ def test_refresh_reads_new_weights_everywhere() -> None:
     model = custom.Groups()
     graph = traced(model, torch.randn(2, 3, 5, 5))
     adjacency, before = graph.adjacency().to_dense(), graph.edge_weight.clone()
-    products = CsrProducts(graph, graph.dtype)
+    products = CsrOperator(graph, graph.dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -526,7 +528,9 @@ def test_refresh_reads_new_weights_everywhere() -> None:
     torch.testing.assert_close(graph.edge_weight, 2 * before)
     torch.testing.assert_close(graph.adjacency().to_dense(), 2 * adjacency)
     vector = torch.rand(graph.num_nodes)
-    torch.testing.assert_close(products.forward(vector) + products.backward(vector), 2 * adjacency @ vector)
+    torch.testing.assert_close(
+        products.matvec_forward(vector) + products.matvec_backward(vector), 2 * adjacency @ vector
+    )
 
 
 def test_snapshots_can_be_taken_of_a_data_flow() -> None:

@@ -130,7 +130,7 @@ def watch(network: str, way: str) -> dict[str, Any]:
         "snapshots": [snapshot.to_dict() for snapshot in found],
         "left_out": graph.left_out,
         "edges_here": graph.distinct_weights.numel(),
-        "spread": graph.exchange is not None,
+        "spread": graph.collective is not None,
     }
 
 

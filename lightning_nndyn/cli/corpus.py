@@ -25,7 +25,9 @@ _Download = Annotated[bool, typer.Option(help="Let torchvision download CIFAR-10
 def corpus_train(
     preset: Annotated[str, typer.Argument(help="What to train, for example lenet5-digits.")],
     folder: Annotated[Path, typer.Argument(help="Where the records go; an existing corpus is continued.")],
-    jobs: Annotated[int | None, typer.Option(help="Processes; one a core unless given.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs side by side, each in a process: one a core, or one on a card.")
+    ] = None,
     runs: Annotated[
         int | None, typer.Option(help="So many runs of the corpus, in a fixed random order.")
     ] = None,
@@ -51,24 +53,22 @@ def corpus_train(
         float | None, typer.Option(help="Start no run that would not have ended after so many minutes.")
     ] = None,
     redo_failed: Annotated[bool, typer.Option(help="Train the runs that failed once more.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, or cuda to train packs of runs on a card.")] = "cpu",
-    pack: Annotated[int | None, typer.Option(help="Runs that a process trains at a time.")] = None,
-    pack_mode: Annotated[
-        str | None, typer.Option(help="stacked, stacked-bmm or side-by-side; by network unless given.")
-    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda to train on a card, which --jobs share.")] = "cpu",
 ) -> None:
     """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
 
     Example: `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs
         25`, or `nndyn corpus train zoo corpora/zoo --runs 400 --data cifar10=C10 --data imagenet100=IN100`
     """
-    from lightning_nndyn.corpus import run_corpus
+    from lightning_nndyn.corpus import RunOptions, run_corpus
 
+    options = RunOptions(
+        jobs=jobs, runs=runs, data=_folders(data), download=download, backend=backend, minutes=minutes,
+        band_share=band_share, redo_failed=redo_failed, device=device,
+    )  # fmt: skip
     run_corpus(
-        preset, folder, jobs=jobs, runs=runs, images=images, test_images=test_images, epochs=epochs,
-        size=size, precision=precision, init_scale=init_scale, low_threshold=low_threshold, seed=seed,
-        data=_folders(data), download=download, minutes=minutes, band_share=band_share, backend=backend,
-        redo_failed=redo_failed, device=device, pack=pack, pack_mode=pack_mode,
+        preset, folder, options, images=images, test_images=test_images, epochs=epochs, size=size,
+        precision=precision, init_scale=init_scale, low_threshold=low_threshold, seed=seed,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from lightning_nndyn.corpus.presets.paper import GridPreset
 from lightning_nndyn.corpus.presets.registry import PRESETS, get_preset
 from lightning_nndyn.corpus.presets.zoo_preset import ZooPreset
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.runner import run_corpus
+from lightning_nndyn.corpus.runner import RunOptions, run_corpus
 from lightning_nndyn.corpus.status import corpus_status
 from lightning_nndyn.corpus.storage.access import export_parquet, import_parquet, load_corpus
 from lightning_nndyn.corpus.storage.record import RunRecord
@@ -33,6 +33,7 @@ __all__ = [
     "ImageData",
     "Preset",
     "RunConfig",
+    "RunOptions",
     "RunRecord",
     "ZooPreset",
     "corpus_status",

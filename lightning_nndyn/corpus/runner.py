@@ -1,24 +1,21 @@
-"""Trains a corpus: all cores, progress with remaining time, and on from where it was stopped or killed."""
+"""Trains a corpus: in parallel, with the remaining time shown, and on from where it was stopped or killed."""
 
 import math
 import time
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_nndyn.corpus.backends import check_backend, outcomes
-from lightning_nndyn.corpus.packing import check_size, checked_device, packs, train_pack
 from lightning_nndyn.corpus.presets.base import Preset
 from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.corpus.progress import Progress
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
-from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.data import ImageData, load_data
-from lightning_nndyn.corpus.training.precision import SLOW_BF16, slow_bf16
+from lightning_nndyn.corpus.training.environment import SLOW_BF16, checked_device, slow_bf16
 from lightning_nndyn.corpus.training.sources import DataFolders, load_all
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
@@ -26,20 +23,50 @@ from lightning_nndyn.errors import CorpusError
 TRAINED, FAILED, DONE_ALREADY = "trained", "failed", "done already"
 ELSEWHERE, OUT_OF_TIME = "elsewhere", "out of time"
 _RECORDED = (TRAINED, FAILED, DONE_ALREADY)
-_HOPELESS = 5  # failures in a row, from the start, after which it is not the runs that are at fault
+_TOO_MANY_FAILURES = 5  # from the start, without a success: then the runs are not the cause
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a corpus is trained. Settings of the runs themselves belong to the preset.
+
+    Attributes:
+        jobs: Processes; None for one a core, of the cluster's where there is one, and for a single one on a
+            CUDA device, which several processes can share.
+        runs: Have the first `runs` of the order (a later call may ask for more); None for all.
+        data: Folder of the images, see `load_data`; for a preset with several data sets a mapping from their
+            names. Not needed once they are in the corpus folder's cache.
+        download: Let torchvision download CIFAR-10 into its folder.
+        backend: "loky" for this machine's cores, "ray" or "dask" for a cluster, see `corpus.backends`.
+        progress: Show progress.
+        minutes: Start no run that, at the pace of the longest so far, would not have ended by then.
+        band_share: Draw that share of the runs from the learning rates at which training moves.
+        redo_failed: Train runs once more that are recorded as failed.
+        device: "cpu", or "cuda" for a card, on which `jobs` runs are trained side by side.
+    """
+
+    jobs: int | None = None
+    runs: int | None = None
+    data: DataFolders = None
+    download: bool = False
+    backend: str = "loky"
+    progress: bool = True
+    minutes: float | None = None
+    band_share: float = 0.7
+    redo_failed: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Runs that a worker trains at a time: small to send, the worker loads the images itself, once."""
+    """A run for a worker: small to send, as the worker loads the images itself, once."""
 
     folder: str
-    configs: tuple[RunConfig, ...]
+    config: RunConfig
     departures: tuple[str, ...]
-    redo: frozenset[int]
-    deadline: float | None
+    redo: bool
+    deadline: float
     device: str
-    mode: str | None
 
 
 class _Outcome(NamedTuple):
@@ -49,51 +76,22 @@ class _Outcome(NamedTuple):
 
 
 def run_corpus(
-    preset: Preset | str,
-    folder: Path | str,
-    *,
-    jobs: int | None = None,
-    runs: int | None = None,
-    data: DataFolders = None,
-    download: bool = False,
-    backend: str = "loky",
-    progress: bool = True,
-    minutes: float | None = None,
-    band_share: float = 0.7,
-    redo_failed: bool = False,
-    device: str = "cpu",
-    pack: int | None = None,
-    pack_mode: str | None = None,
-    **settings: Any,
+    preset: Preset | str, folder: Path | str, options: RunOptions | None = None, **changes: Any
 ) -> None:
     """Train the runs of a preset that a folder does not hold yet, one thread each, and record them there.
 
-    Runs come in a fixed random order, so that a corpus stopped half-way stands for the whole one. Stopping at
-    any moment, by Ctrl-C or kill, loses only the runs in training; the same call goes on. A run that diverges
-    or raises is recorded with its reason.
+    Runs come in a fixed random order, so that the first part of a corpus represents the whole one. Stopping
+    at any moment, by Ctrl-C or kill, loses only the runs in training; the same call goes on. A run that
+    diverges or raises is recorded with its reason.
 
     Args:
         preset: A preset or its name.
         folder: Where the corpus lies, or will lie; on a cluster, a place that all its machines see.
-        jobs: Processes; None for one a core, of the cluster's where there is one, and for a single one on a
-            CUDA device.
-        runs: Have the first `runs` of the order (a later call may ask for more); None for all.
-        data: Folder of the images, see `load_data`; for a preset with several data sets a mapping from their
-            names. Not needed once they are in the corpus folder's cache.
-        download: Let torchvision download CIFAR-10 into its folder.
-        backend: "loky" for this machine's cores, "ray" or "dask" for a cluster, see `corpus.backends`.
-        progress: Show progress.
-        minutes: Start no run that, at the pace of the longest so far, would not have ended by then. A pack
-            that turns out to be slower is given up.
-        band_share: Draw that share of the runs from the learning rates at which training moves.
-        redo_failed: Train runs once more that are recorded as failed.
-        device: "cpu", or "cuda" to train packs of runs on a card.
-        pack: Runs trained at a time by one process; None for one on the CPU, and on a card for as many as
-            should fill it. Runs of the zoo rarely have the same network: train them by several `jobs`.
-        pack_mode: How, see `train_pack`.
-        settings: Changes to the preset, see `Preset.scaled`: `images`, `test_images`, `epochs`, `size`,
-            `precision` ("float32" or "bf16", which may differ from that of the runs there are),
-            `low_threshold` (which holds for the runs there are as well), `seed`, ...
+        options: How to train it.
+        changes: To the options, by the names of `RunOptions`; and to the preset, see `Preset.scaled`:
+            `images`, `test_images`, `epochs`, `size`, `precision` ("float32" or "bf16", which may differ from
+            that of the runs there are), `low_threshold` (which holds for the runs there are as well), `seed`,
+            ...
 
     Raises:
         CorpusError: The folder has other settings or data, the images cannot be read, the disk is full, no
@@ -101,68 +99,74 @@ def run_corpus(
         MissingExtraError: torchvision or the backend's package is needed and not installed.
         KeyboardInterrupt: Stopped by the user, after saying how to go on.
     """
+    options, settings = _separated(options or RunOptions(), changes)
     preset = (get_preset(preset) if isinstance(preset, str) else preset).scaled(**settings)
-    check_backend(backend)
-    check_size(pack)
-    if backend == "loky":  # a cluster's workers may have what this machine lacks
-        checked_device(device)
-    order = preset.order(band_share)[:runs]
-    deadline = None if minutes is None else time.time() + 60 * minutes
+    check_backend(options.backend)
+    if options.backend == "loky":  # a cluster's workers may have what this machine lacks
+        checked_device(options.device)
+    deadline = math.inf if options.minutes is None else time.time() + 60 * options.minutes
+    order = preset.order(options.band_share)[: options.runs]
     corpus = CorpusFolder(folder)
-    corpus.open(preset.settings(), load_all(preset, data, corpus.cache, download))
+    corpus.open(preset.settings(), load_all(preset, options.data, corpus.cache, options.download))
     if settings.get("low_threshold") is not None:
         corpus.set_low_threshold(preset.low_threshold)
     whole, damaged = corpus.complete()
-    if redo_failed:
+    if options.redo_failed:
         whole -= corpus.failed(whole)
     configs = [preset.config(index, sampling) for index, sampling in order if index not in whole]
-    common = _Task(
-        folder=str(corpus.folder.absolute()),
-        configs=(),
-        departures=tuple(preset.departures()),
-        redo=frozenset(config.index for config in configs if corpus.record_file(config.index).exists()),
-        deadline=deadline,
-        device=device,
-        mode=pack_mode,
-    )
-    tasks = [replace(common, configs=tuple(group)) for group in packs(configs, device, pack)]
-    if device != "cpu":
-        jobs = jobs or 1
-    wanted = [index for index, _ in order]
-    with Progress(preset.name, wanted, corpus.indices, common.redo, show=progress) as shown:
+    tasks = [
+        _Task(
+            folder=str(corpus.folder.absolute()),
+            config=config,
+            departures=tuple(preset.departures()),
+            redo=corpus.record_file(config.index).exists(),
+            deadline=deadline,
+            device=options.device,
+        )
+        for config in configs
+    ]
+    redo = {task.config.index for task in tasks if task.redo}
+    with Progress(
+        preset.name, [index for index, _ in order], corpus.indices, redo, show=options.progress
+    ) as progress:
         for message in damaged:
-            shown.say(f"{message}: trained once more")
-        if configs and device == "cpu" and preset.precision == "bf16" and slow_bf16():
-            shown.say(SLOW_BF16)
-        _work_through(tasks, jobs, backend, shown)
+            progress.say(f"{message}: trained once more")
+        if tasks and options.device == "cpu" and preset.precision == "bf16" and slow_bf16():
+            progress.say(SLOW_BF16)
+        _work_through(tasks, options, progress)
         # What another process had in training when it was its turn here is recorded by now, or soon.
-        shown.redo.clear()
+        progress.redo.clear()
 
 
-def _work_through(tasks: list[_Task], jobs: int | None, backend: str, shown: Progress) -> None:
-    hopeful = False
-    failures = 0
+def _separated(options: RunOptions, changes: dict[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+    """The options with the changes that are theirs, and the other changes, which are the preset's."""
+    names = {field.name for field in fields(RunOptions)}
+    own = {name: value for name, value in changes.items() if name in names}
+    return replace(options, **own), {name: value for name, value in changes.items() if name not in names}
+
+
+def _work_through(tasks: list[_Task], options: RunOptions, progress: Progress) -> None:
+    jobs = options.jobs if options.device == "cpu" else options.jobs or 1
+    trained = failures = 0
     try:
         # Closed at once when interrupted here: later, at exit, Ray's head is gone and its agents are orphans.
-        with closing(outcomes(_train, tasks, jobs, backend)) as ended:
-            for outcome in chain.from_iterable(ended):
-                shown.advance(outcome.run, outcome.kind, outcome.kind in _RECORDED)
-                hopeful = hopeful or outcome.kind == TRAINED
-                if outcome.kind == OUT_OF_TIME and outcome.reason:
-                    shown.say(outcome.reason)
+        with closing(outcomes(_train, tasks, jobs, options.backend)) as ended:
+            for outcome in ended:
+                progress.advance(outcome.run, outcome.kind, outcome.kind in _RECORDED)
+                trained += outcome.kind == TRAINED
                 if outcome.kind == FAILED:
                     failures += 1
-                    shown.say(f"run {outcome.run} {outcome.reason}")
-                if failures >= _HOPELESS and not hopeful:
+                    progress.say(f"run {outcome.run} {outcome.reason}")
+                if failures >= _TOO_MANY_FAILURES and not trained:
                     raise CorpusError(
                         f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. "
                         "Once that is mended, train them again with redo_failed"
                     )
     except KeyboardInterrupt:
-        shown.say("stopped; the runs recorded so far are complete: give the same command again to go on")
+        progress.say("stopped; the runs recorded so far are complete: give the same command again to go on")
         raise
     except BaseException:
-        shown.say("stopped by an error; the runs recorded so far are complete")
+        progress.say("stopped by an error; the runs recorded so far are complete")
         raise
 
 
@@ -170,52 +174,22 @@ _longest: dict[tuple[str, float], float] = {}
 """Seconds of this worker's longest run in a call of `run_corpus`, by its folder and deadline."""
 
 
-def _train(task: _Task) -> list[_Outcome]:
-    """What a worker does with a task; returns what became of its runs."""
-    started, deadline = time.time(), math.inf if task.deadline is None else task.deadline
-    longest = _longest.get((task.folder, deadline), 0.0)
-    if started + longest > deadline:
-        return [_Outcome(OUT_OF_TIME, config.index) for config in task.configs]
+def _train(task: _Task) -> _Outcome:
+    """What a worker does with a task; returns what became of its run."""
+    started, call, index = time.time(), (task.folder, task.deadline), task.config.index
+    if started + _longest.get(call, 0.0) > task.deadline:
+        return _Outcome(OUT_OF_TIME, index)
     corpus = CorpusFolder(task.folder)
-    done: list[_Outcome] = []
-    mine: list[RunConfig] = []
-    with ExitStack() as claims:
-        for config in task.configs:
-            if not claims.enter_context(corpus.claim(config.index)):
-                done.append(_Outcome(ELSEWHERE, config.index))
-            elif corpus.record_file(config.index).exists() and config.index not in task.redo:
-                done.append(_Outcome(DONE_ALREADY, config.index))
-            else:
-                mine.append(config)
-        for record in _records(task, mine):
-            corpus.write(record)
-            done.append(_Outcome(FAILED if record.failed else TRAINED, record.index, record.reason))
-    told = {outcome.run for outcome in done}
-    given_up = [config.index for config in mine if config.index not in told]
-    spent = time.time() - started
-    # What was given up would have taken longer than there was time for: so would the next.
-    _longest[task.folder, deadline] = max(longest, deadline - started if given_up else spent)
-    return done + _given_up(given_up, spent)
-
-
-def _given_up(runs: list[int], seconds: float) -> list[_Outcome]:
-    """The outcomes of a pack that was given up; the first tells of it."""
-    reason = (
-        f"{len(runs)} runs were given up after {seconds:.0f} s, as they would not have ended in time: give "
-        "more minutes, fewer epochs or a smaller pack"
-    )
-    return [_Outcome(OUT_OF_TIME, run, reason if run == runs[0] else "") for run in runs]
-
-
-def _records(task: _Task, configs: list[RunConfig]) -> list[RunRecord]:
-    if not configs:
-        return []
-    data = _loaded(task.folder, configs[0].dataset, configs[0].size)
-    if task.device == "cpu" and len(task.configs) == 1:
-        return [train_run(configs[0], data, task.departures)]
-    return train_pack(
-        configs, data, task.departures, device=task.device, mode=task.mode, deadline=task.deadline
-    )
+    with corpus.claim(index) as mine:
+        if not mine:
+            return _Outcome(ELSEWHERE, index)
+        if corpus.record_file(index).exists() and not task.redo:
+            return _Outcome(DONE_ALREADY, index)
+        data = _loaded(task.folder, task.config.dataset, task.config.size)
+        record = train_run(task.config, data, task.departures, device=task.device)
+        corpus.write(record)
+    _longest[call] = max(_longest.get(call, 0.0), time.time() - started)
+    return _Outcome(FAILED if record.failed else TRAINED, index, record.reason)
 
 
 @lru_cache(maxsize=3)

@@ -81,7 +81,6 @@ def test_a_mistake_ends_the_real_command_in_words_too() -> None:
         (["corpus", "train", "lenet5-digits", "somewhere", "--band-share", "7"], "band_share=7.0"),
         (["corpus", "train", "lenet5-digits", "somewhere", "--backend", "slurm"], "loky, ray, dask"),
         (["corpus", "train", "lenet5-digits", "somewhere", "--device", "abacus"], "'abacus'"),
-        (["corpus", "train", "lenet5-digits", "somewhere", "--pack", "0"], "pack=0"),
         (["corpus", "status", "nowhere"], "nowhere"),
         (["corpus", "verify", "nowhere"], "nowhere"),
         (["corpus", "import", "nowhere", "somewhere"], "nowhere"),

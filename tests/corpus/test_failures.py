@@ -117,7 +117,14 @@ def test_where_nothing_works_the_corpus_stops_and_says_why(broken: Any, tmp_path
         run(tmp_path)
 
 
-@pytest.mark.parametrize("error", [MemoryError("no memory"), torch.OutOfMemoryError("no memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no memory"),
+        torch.OutOfMemoryError("no memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED: no memory"),
+    ],
+)
 def test_running_out_of_memory_is_not_the_runs_fault(broken: Any, tmp_path: Path, error: Exception) -> None:
     broken(2, (0.5,), error)
     with pytest.raises(CorpusError, match=r"no memory.*fewer runs at a time"):

@@ -131,6 +131,24 @@ def test_colour_images_train(data: ImageData) -> None:
     }  # fmt: skip
 
 
+def test_images_stay_bytes_on_the_device_and_are_normalised_batch_by_batch(data: ImageData) -> None:
+    """To the same bits as if all of them were normalised at once."""
+    config = replace(PRESET.config(402), flip=True, crop_padding=2)
+    loader = BatchLoader(config, data.to(torch.device("cpu")))
+    assert loader.windows.dtype == torch.uint8 and loader.data.test_images.dtype == torch.uint8
+    plan = BatchLoader(config, data).planner.draw()
+    padded = data.normalise(torch.nn.functional.pad(data.train_images, (2, 2, 2, 2)))
+    batches = list(loader)
+    expected = torch.stack(
+        [
+            padded[image, :, row : row + 8, column : column + 8].flip(2 if mirrored else ())
+            for image, row, column, mirrored in zip(*(part.tolist() for part in plan), strict=True)
+        ]
+    )
+    assert torch.equal(torch.cat([images for images, _ in batches]), expected)
+    assert torch.equal(torch.cat([labels for _, labels in batches]), data.train_labels[plan.order])
+
+
 def test_networks_get_only_the_options_they_take(data: ImageData) -> None:
     config = get_preset("resnet32-cifar10").config(3)
     assert "image_size" not in network_options(config, data)

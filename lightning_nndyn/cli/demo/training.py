@@ -23,7 +23,7 @@ from lightning_nndyn.corpus.models import lenet5
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.data import ImageData
-from lightning_nndyn.corpus.training.seeding import seeded
+from lightning_nndyn.corpus.training.environment import seeded
 
 
 class DigitsLeNet(LightningModule):

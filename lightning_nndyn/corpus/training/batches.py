@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,7 +52,10 @@ class EpochPlanner:
 
 
 class BatchLoader:
-    """The batches of one epoch after the other, on the CPU."""
+    """The batches of one epoch after the other, on the device that the images are on.
+
+    The images stay uint8 there; each batch is cut out, mirrored and normalised on the device.
+    """
 
     def __init__(self, config: RunConfig, data: ImageData) -> None:
         """Pad all images once, with black, and lay the channels last, so that a crop is a copy of rows."""
@@ -61,7 +63,7 @@ class BatchLoader:
         self.channels, self.height, self.width = data.shape
         self.planner = EpochPlanner(config, len(data.train_labels))
         padded = F.pad(data.train_images, (config.crop_padding,) * 4)
-        self.windows = self._windows(padded.permute(0, 2, 3, 1).contiguous().numpy())
+        self.windows = self._windows(padded.permute(0, 2, 3, 1).contiguous())
 
     def __len__(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
@@ -70,18 +72,21 @@ class BatchLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of images, float [batch, channels, height, width] in -1..1, and labels."""
         for batch in self.planner.draw().split(self.config.batch_size):
-            yield self.data.normalise(self._crop(batch)), self.data.train_labels[batch.order]
+            order, rows, columns = (part.to(self.windows.device) for part in batch[:3])
+            # Indices, not a mask: a mask on a CUDA device makes each step wait for the device.
+            mirrored = batch.flipped.nonzero().squeeze(1).to(self.windows.device)
+            pixels = self._crop(order, rows, columns, mirrored)
+            yield self.data.normalise(pixels), self.data.train_labels[order]
 
-    def _windows(self, pixels: np.ndarray) -> np.ndarray:
+    def _windows(self, pixels: Tensor) -> Tensor:
         """A view [image, row, column, height, width * channels] of all crops of all images."""
-        image, row, column, _ = pixels.strides  # the last means nothing where there is one channel
+        image, row, column, _ = pixels.stride()
         span = 2 * self.config.crop_padding + 1
         shape = (len(pixels), span, span, self.height, self.width * self.channels)
-        return np.lib.stride_tricks.as_strided(pixels, shape, (image, row, column, row, pixels.itemsize))
+        return pixels.as_strided(shape, (image, row, column, row, 1))
 
-    def _crop(self, batch: EpochPlan) -> Tensor:
-        """The uint8 images of a batch [batch, channels, height, width], cut out, some mirrored."""
-        order, rows, columns, flipped = (part.numpy() for part in batch)
-        images = self.windows[order, rows, columns].reshape(-1, self.height, self.width, self.channels)
-        images[flipped] = images[flipped, :, ::-1]
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    def _crop(self, order: Tensor, rows: Tensor, columns: Tensor, mirrored: Tensor) -> Tensor:
+        """The uint8 images of a batch [batch, channels, height, width]; those at `mirrored` are flipped."""
+        images = self.windows[order, rows, columns].view(-1, self.height, self.width, self.channels)
+        images[mirrored] = images[mirrored].flip(2)
+        return images.permute(0, 3, 1, 2)

@@ -40,6 +40,15 @@ class ImageData:
         """Channels, height and width of one image."""
         return self.train_images.shape[1], self.train_images.shape[2], self.train_images.shape[3]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.train_images.device
+
+    def to(self, device: torch.device) -> "ImageData":
+        """The same images on a device, still as uint8: a quarter of the memory of floats."""
+        return replace(self, **{part: getattr(self, part).to(device) for part in _PARTS})
+
     def normalise(self, images: Tensor) -> Tensor:
         """Float images with 0..max_value mapped to -1..1: normalised by mean 0.5 and deviation 0.5."""
         return images.float().mul_(2 / self.max_value).sub_(1)

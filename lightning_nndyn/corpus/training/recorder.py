@@ -1,4 +1,4 @@
-"""One training run's network and what is recorded of it; who trains it, and how, is no matter here."""
+"""Records one training run: builds its network, reads its weights at the agreed times, keeps its curves."""
 
 import time
 from collections.abc import Sequence
@@ -45,15 +45,16 @@ class EpochRow:
     seconds: float
 
 
-class Run:
-    """A network in training, read at the agreed times. Its weights may be moved by whoever trains it."""
+class RunRecorder:
+    """The network of a run, and what is recorded of it. It trains nothing: see `training.train`."""
 
     def __init__(self, config: RunConfig, data: ImageData, batches: int) -> None:
         """Build the network from torch's global random state, and trace its graph.
 
         Args:
             config: The run's settings.
-            data: The images it is trained on, already as few as the settings say.
+            data: The images it is trained on, already as few as the settings say; the network goes to
+                their device.
             batches: Batches in an epoch.
 
         Raises:
@@ -61,7 +62,7 @@ class Run:
         """
         self.config, self.data, self.batches = config, data, batches
         self.started = time.perf_counter()
-        self.model: nn.Module = build_network(config, data)
+        self.model: nn.Module = build_network(config, data).to(data.device)
         example = data.normalise(data.test_images[:2])
         self.taker = SnapshotTaker(rolled_graph(self.model, example), per_layer=True)
         self.weights = WeightStatistics(self.model)
@@ -141,18 +142,20 @@ def empty_record(
         seconds=0.0,
         failed=True,
         departures=list(departures),
-        versions=_versions(),
+        versions=_versions(data.device),
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(device: torch.device) -> dict[str, str]:
     try:
         package = metadata.version("lightning-nndyn")
     except metadata.PackageNotFoundError:  # a source tree that was never installed
         package = "source"
+    card = {"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "record": str(RECORD_VERSION),
         "signature": str(SIGNATURE_VERSION),
         "lightning-nndyn": package,
         "torch": torch.__version__,
+        **card,
     }

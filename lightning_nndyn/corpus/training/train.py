@@ -1,4 +1,4 @@
-"""Trains one run on one thread: a plain loop, the whole data set in memory."""
+"""Trains one run: a plain loop, the whole data set in memory, one thread."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,56 +7,70 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.convolutions import replace_convolutions
 from lightning_nndyn.corpus.presets.zoo import schedule_factor
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.small_maps import SmallMapConv2d
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.environment import checked_device, full_precision, one_thread, seeded
 from lightning_nndyn.corpus.training.network import layout
-from lightning_nndyn.corpus.training.recorder import EpochRow, Run, empty_record
-from lightning_nndyn.corpus.training.seeding import seeded
-from lightning_nndyn.corpus.training.threads import one_thread
+from lightning_nndyn.corpus.training.recorder import EpochRow, RunRecorder, empty_record
 from lightning_nndyn.errors import CorpusError
 
 _TEST_BATCH = 500
 
 
-def train_run(config: RunConfig, data: ImageData, departures: Sequence[str] = ()) -> RunRecord:
+def train_run(
+    config: RunConfig, data: ImageData, departures: Sequence[str] = (), *, device: str = "cpu"
+) -> RunRecord:
     """Train one run on one thread and return its record; the same arguments give the same record.
 
     A run that raises gives a record too, with the error as its reason. The caller's random state and number
     of threads are left as they were.
 
+    Args:
+        config: The run.
+        data: The images, on the CPU. On another device they are kept as uint8 and normalised batch by batch.
+        departures: From the paper's protocol, for the record.
+        device: "cpu", "cuda", "cuda:1", ... Weights, batches, crops and flips are drawn on the CPU and are
+            the same on each device; dropout is drawn on the device.
+
     Raises:
         CorpusError: A setting of the run, or the machine, lets no run be trained.
     """
-    data = data.subset(config.images, config.test_images)
-    with one_thread(), seeded(config.seed):
-        batches = BatchLoader(config, data)
+    place = checked_device(device)
+    with one_thread(), seeded(config.seed, place), full_precision(place):
+        data = data.subset(config.images, config.test_images)
         try:
-            run = Run(config, data, len(batches))
+            data = data.to(place)
+            batches = BatchLoader(config, data)
+            recorder = RunRecorder(config, data, len(batches))
         except Exception as error:
-            return empty_record(config, data, departures, told(error))
+            return empty_record(config, data, departures, failure_message(error))
         try:
-            _Trainer(run, batches).train()
+            _Trainer(recorder, batches).train()
         except Exception as error:
-            return run.record(departures, told(error))
-        return run.record(departures)
+            return recorder.record(departures, failure_message(error))
+        return recorder.record(departures)
 
 
-def told(error: Exception) -> str:
-    """An error that ends a run, in words; one that ends the corpus is raised on.
+def failure_message(error: Exception) -> str:
+    """The reason in the record of a run that raised an error.
 
     Raises:
-        CorpusError: The error is no matter of the run: it is a CorpusError, or memory has run out.
+        CorpusError: The error is not the run's fault and stops the corpus: a CorpusError, or memory has run
+            out.
     """
     if isinstance(error, CorpusError):
         raise error
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if _out_of_memory(error):
         raise CorpusError(f"memory has run out ({error}): train fewer runs at a time") from error
     return f"{type(error).__name__}: {error}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # cuDNN and cuBLAS raise a plain RuntimeError such as CUBLAS_STATUS_ALLOC_FAILED.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "_ALLOC_FAILED" in str(error)
 
 
 def make_optimizer(config: RunConfig, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
@@ -69,37 +83,35 @@ def make_optimizer(config: RunConfig, parameters: Iterator[nn.Parameter]) -> tor
 
 
 class _Trainer:
-    def __init__(self, run: Run, batches: BatchLoader) -> None:
-        self.run, self.batches = run, batches
-        self.config, self.data, self.model = run.config, run.data, run.model
-        if self.config.precision == "float32":
-            replace_convolutions(self.model, SmallMapConv2d)
+    def __init__(self, recorder: RunRecorder, batches: BatchLoader) -> None:
+        self.recorder, self.batches = recorder, batches
+        self.config, self.data, self.model = recorder.config, recorder.data, recorder.model
         self.optimizer = make_optimizer(self.config, self.model.parameters())
-        self.test_images = self.data.normalise(self.data.test_images).contiguous(
-            memory_format=layout(self.data)
-        )
+        self.test_images = self.data.test_images.contiguous(memory_format=layout(self.data))
         self.steps = 0
 
     def train(self) -> None:
         """Train to the last epoch, or until the run diverges."""
-        self.run.snapshot(0.0, torch.empty(0))
+        self.recorder.snapshot(0.0, torch.empty(0))
         for epoch in range(1, self.config.epochs + 1):
             self._epoch(epoch)
-            if self.run.diverged is not None:
+            if self.recorder.diverged is not None:
                 return
 
     def _epoch(self, epoch: int) -> None:
         started = time.perf_counter()
-        times = self.run.snapshot_times(epoch)
-        losses, hits = torch.zeros(len(self.batches)), torch.zeros(len(self.batches), dtype=torch.long)
+        times = self.recorder.snapshot_times(epoch)
+        # On the device: a step need not wait until its loss has come to the host.
+        losses = torch.zeros(len(self.batches), device=self.data.device)
+        hits = torch.zeros_like(losses, dtype=torch.long)
         self.model.train()
         for batch, (images, labels) in enumerate(self.batches, start=1):
             losses[batch - 1], hits[batch - 1] = self._step(images, labels)
-            if not all([self.run.snapshot(moment, losses[:batch]) for moment in times.get(batch, [])]):
+            if not all([self.recorder.snapshot(moment, losses[:batch]) for moment in times.get(batch, [])]):
                 break
         seen = min(batch * self.config.batch_size, len(self.data.train_labels))
         test_loss, test_accuracy = self._test()
-        self.run.end_epoch(
+        self.recorder.end_epoch(
             EpochRow(
                 train_loss=float(losses[:batch].mean()),
                 train_accuracy=int(hits.sum()) / seen,
@@ -137,9 +149,11 @@ class _Trainer:
         """Mean loss and accuracy on the test split."""
         self.model.eval()
         with self._autocast():
-            logits = torch.cat([self.model(images) for images in self.test_images.split(_TEST_BATCH)]).float()
+            parts = map(self.data.normalise, self.test_images.split(_TEST_BATCH))
+            logits = torch.cat([self.model(images) for images in parts]).float()
         labels = self.data.test_labels
         return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).double().mean())
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+        bf16 = self.config.precision == "bf16"
+        return torch.autocast(self.data.device.type, torch.bfloat16, enabled=bf16)

@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", ".*does not have many workers.*")
 
 
 def seeded(params: dict[str, Any], callback: nd.GraphDynamicsCallback) -> float:
-    """Each lap begins anew: the same seed makes it the same run."""
+    """Training begins anew at each rung: the same seed makes it the same run."""
     L.seed_everything(0, verbose=False)
     return train(params, callback)
 
@@ -28,12 +28,12 @@ def main() -> None:
         {"learning_rate": 10 ** draw.uniform(-5, 0), "dropout": draw.uniform(0, 0.8), "batch_size": 128}
         for _ in range(40)
     ]
-    # A second call with this file would train nothing again: `race.jsonl` holds all laps.
+    # A second call with this file would train nothing again: `race.jsonl` holds all results.
     found = race(seeded, candidates, file="race.jsonl", predictor="lenet5-digits")
-    for place, params in enumerate(candidates):
-        print(f"{place:2} learning rate {params['learning_rate']:.2g}: {found.reason(place)}")
-    laps = [*(rung.epochs for rung in found.rungs), EPOCHS]
-    spent = sum(laps[number] for number, _ in found.laps)
+    for index, params in enumerate(candidates):
+        print(f"{index:2} learning rate {params['learning_rate']:.2g}: {found.reason(index)}")
+    epochs = [*(rung.epochs for rung in found.rungs), EPOCHS]
+    spent = sum(epochs[rung] for rung, _ in found.results)
     print(f"best: {found.value:.3f} with {found.params}")
     print(f"epochs: {spent:.1f} of {len(candidates) * EPOCHS}")
 

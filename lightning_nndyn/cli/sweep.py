@@ -29,7 +29,7 @@ def sweep(
 
     from lightning_nndyn.study import load_plan
     from lightning_nndyn.study import sweep as run_sweep
-    from lightning_nndyn.study.table import mean_seconds, trials_table
+    from lightning_nndyn.study.live_table import sweep_table
 
     found = load_plan(plan)
     wanted = replace(found, trials=trials or found.trials)
@@ -39,7 +39,7 @@ def sweep(
 
     def shown(study: Any) -> Any:
         known = study.get_trials(deepcopy=False)
-        return trials_table(known, wanted.trials, wanted.direction, mean_seconds(known))
+        return sweep_table(known, wanted.trials, wanted.direction)
 
     console = new_console()
     if not console.is_terminal:  # a live table in a file would be printed over and over
@@ -52,12 +52,12 @@ def sweep(
 def _race(plan: Any) -> None:
     from rich.live import Live
 
-    from lightning_nndyn.study.race import race_of
-    from lightning_nndyn.study.race.table import race_table
+    from lightning_nndyn.study.live_table import race_table
+    from lightning_nndyn.study.run import run_race
 
     console = new_console()
     if not console.is_terminal:
-        console.print(race_table(race_of(plan)))
+        console.print(race_table(run_race(plan)))
         return
     with Live(console=console, auto_refresh=False) as live:
-        live.update(race_table(race_of(plan, lambda race: live.update(race_table(race), refresh=True))))
+        live.update(race_table(run_race(plan, lambda race: live.update(race_table(race), refresh=True))))

@@ -1,7 +1,22 @@
-"""Sweeps of our own: ``nndyn sweep``, described in a YAML file and run by Optuna, and races."""
+"""Sweeps that this package runs itself: ``nndyn sweep``, from a YAML file and by Optuna, and races.
 
-from lightning_nndyn.study.config import Plan, load_plan
-from lightning_nndyn.study.race import RUNGS, Race, race
+In: a function that trains one run, and a search space (`SweepConfig`) or a list of candidates. Out: an Optuna
+study, or a `RaceResult`. A sweep stops runs by what its own finished runs teach (`lightning_nndyn.sweep`), a
+race is successive halving over the final accuracy that a predictor of section 3.2 predicts.
+"""
+
+from lightning_nndyn.study.config import Plan, SweepConfig, load_config, load_plan
+from lightning_nndyn.study.race import RUNGS, Race, RaceResult, race
 from lightning_nndyn.study.run import sweep
 
-__all__ = ["RUNGS", "Plan", "Race", "load_plan", "race", "sweep"]
+__all__ = [
+    "RUNGS",
+    "Plan",
+    "Race",
+    "RaceResult",
+    "SweepConfig",
+    "load_config",
+    "load_plan",
+    "race",
+    "sweep",
+]

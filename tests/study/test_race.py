@@ -20,9 +20,8 @@ from typer.testing import CliRunner
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study import race
-from lightning_nndyn.study.race.journal import open_journal
-from lightning_nndyn.study.race.standing import Lap, Rung, order, wanted
-from lightning_nndyn.study.race.state import Race
+from lightning_nndyn.study.race import RaceResult, Rung
+from lightning_nndyn.study.race_journal import RungResult, open_journal
 
 SEEN = ((1.0, 0.5), (2.0, 0.2))
 """Rungs of a race without a predictor."""
@@ -35,41 +34,52 @@ def rates(*values: float) -> list[dict[str, Any]]:
 # -- ranks ---------------------------------------------------------------------------------------------------
 
 
+def ranking(epochs: float, *results: RungResult) -> list[int]:
+    """The candidates of a race with one rung, best first."""
+    known = {(0, result.candidate): result for result in results}
+    state = RaceResult([{}] * len(results), [Rung(epochs, 0.5)], known)
+    return [result.candidate for result in state.ranking(0)]
+
+
 def test_within_the_first_epoch_predictions_alone_rank() -> None:
-    laps = [Lap(0, 0, 0.3, 0.9), Lap(1, 0, 0.5, 0.1), Lap(2, 0, 0.4, 0.5), Lap(3, 0, 0.5, 0.2)]
-    assert [lap.candidate for lap in order(laps, 0.25)] == [1, 3, 2, 0]
+    pairs = (0.3, 0.9), (0.5, 0.1), (0.4, 0.5), (0.5, 0.2)
+    assert ranking(0.25, *(RungResult(index, 0, *pair) for index, pair in enumerate(pairs))) == [1, 3, 2, 0]
 
 
 def test_from_one_epoch_on_two_ranks_count_alike() -> None:
-    """Ranks of predicted: 1, 4, 2, 3; of seen: 4, 3, 2, 1; sums: 5, 7, 4, 4."""
-    laps = [Lap(0, 2, 0.3, 0.9), Lap(1, 2, 0.9, 0.8), Lap(2, 2, 0.5, 0.7), Lap(3, 2, 0.6, 0.6)]
-    assert [lap.candidate for lap in order(laps, 1.0)] == [1, 0, 2, 3]
+    """Ranks of predicted: 1, 4, 2, 3; of measured: 4, 3, 2, 1; sums: 5, 7, 4, 4."""
+    pairs = (0.3, 0.9), (0.9, 0.8), (0.5, 0.7), (0.6, 0.6)
+    assert ranking(1.0, *(RungResult(index, 0, *pair) for index, pair in enumerate(pairs))) == [1, 0, 2, 3]
 
 
-def test_the_unknown_goes_first_and_what_is_out_goes_last() -> None:
-    laps = [Lap(0, 0, 0.3), Lap(1, 0, 0.9, out="has diverged"), Lap(2, 0, None), Lap(3, 0, 0.2)]
-    assert [lap.candidate for lap in order(laps, 0.25)] == [2, 0, 3, 1]
+def test_without_a_prediction_comes_first_and_failed_comes_last() -> None:
+    failed, unknown = RungResult(1, 0, 0.9, failure="has diverged"), RungResult(2, 0, None)
+    assert ranking(0.25, RungResult(0, 0, 0.3), failed, unknown, RungResult(3, 0, 0.2)) == [2, 0, 3, 1]
 
 
 def test_one_at_least_goes_on() -> None:
-    assert [wanted(50, share) for share in (0.5, 0.25, 0.06, 0.001)] == [25, 12, 3, 1]
+    races = [RaceResult([{}] * 50, [Rung(1, share)]) for share in (0.5, 0.25, 0.06, 0.001)]
+    assert [state.keep_count(0) for state in races] == [25, 12, 3, 1]
 
 
-def test_what_is_out_does_not_go_on_even_where_there_is_room() -> None:
-    laps = {(0, 0): Lap(0, 0, 0.5), (0, 1): Lap(1, 0, out="failed"), (0, 2): Lap(2, 0, out="failed")}
-    found = Race([{}, {}, {}], [Rung(0.25, 0.7), Rung(1, 0.5)], laps)
-    assert found.kept(0) == 2 and found.running(1) == [0] and found.running(2) == []
+def test_failed_candidates_do_not_go_on_even_where_there_is_room() -> None:
+    results = {(0, one): RungResult(one, 0, 0.5, failure="failed" if one else "") for one in range(3)}
+    found = RaceResult([{}, {}, {}], [Rung(0.25, 0.7), Rung(1, 0.5)], results)
+    assert found.keep_count(0) == 2 and found.running(1) == [0] and found.running(2) == []
     assert found.best is None and found.params is None and found.value is None
+    assert found.laps is found.results  # its name in earlier releases
 
 
 def test_reasons_say_how_far_a_candidate_has_come() -> None:
-    laps = {(0, 0): Lap(0, 0, 0.5), (0, 1): Lap(1, 0, 0.25, seen=0.1), (0, 2): Lap(2, 0, out="IOError: x")}
-    part = Race([{}, {}, {}, {}], [Rung(0.25, 0.3)], laps)
+    three = RungResult(0, 0, 0.5), RungResult(1, 0, 0.25, 0.1), RungResult(2, 0, failure="IOError: x")
+    results = {(0, result.candidate): result for result in three}
+    part = RaceResult([{}, {}, {}, {}], [Rung(0.25, 0.3)], results)
     assert [part.reason(one) for one in range(4)] == [
         "waits for the others after 0.25 epochs", "waits for the others after 0.25 epochs", "IOError: x",
         "not begun",
     ]  # fmt: skip
-    whole = Race(part.candidates, part.rungs, {**laps, (0, 3): Lap(3, 0, 0.1), (1, 0): Lap(0, 1, value=0.7)})
+    more = {(0, 3): RungResult(3, 0, 0.1), (1, 0): RungResult(0, 1, value=0.7)}
+    whole = RaceResult(part.candidates, part.rungs, {**results, **more})
     assert whole.reason(1) == "2nd of 4 after 0.25 epochs, predicted 0.250 and seen 0.100; 1 went on"
     assert whole.reason(0) == "trained to its end" and (whole.best, whole.value) == (0, 0.7)
 
@@ -82,7 +92,7 @@ def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
     watched: list[int] = []
     four = rates(1e-6, 1.0, 0.1, 1e-5)
 
-    def raced() -> Race:
+    def raced() -> RaceResult:
         file = tmp_path / "new" / "race.jsonl"
         return race(
             train,
@@ -90,15 +100,15 @@ def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
             file=file,
             predictor=None,
             rungs=SEEN,
-            watch=lambda race: watched.append(len(race.laps)),
+            on_update=lambda state: watched.append(len(state.results)),
         )
 
     found = raced()
     assert [count for _, count in steps] == [4] * 4 + [8] * 2 + [16]  # four steps are an epoch
     assert watched == [1, 2, 3, 4, 5, 6, 7]
-    seen = [found.laps[0, candidate].seen or 0.0 for candidate in range(4)]
+    seen = [found.results[0, candidate].best_accuracy or 0.0 for candidate in range(4)]
     assert found.running(1) == sorted(sorted(range(4), key=lambda one: (-seen[one], one))[:2])
-    assert found.best == 1 and found.params == {"rate": 1.0} and found.value == found.laps[2, 1].value
+    assert found.best == 1 and found.params == {"rate": 1.0} and found.value == found.results[2, 1].value
     last = next(one for one in found.running(1) if one != 1)
     assert found.reason(last).startswith("2nd of 2 after 2 epochs, seen 0.")
     assert raced() == found and len(steps) == 7  # all is done: called again, it trains nothing
@@ -182,7 +192,9 @@ def test_candidates_longer_than_all_that_the_predictor_knows_are_ranked(tmp_path
         monitor="val_accuracy",
         rungs=((0.25, 0.5),),
     )
-    assert found.params == {"rate": GOOD} and not any(lap.strange for lap in found.laps.values())
+    assert found.params == {"rate": GOOD} and not any(
+        result.out_of_domain for result in found.results.values()
+    )
 
 
 def test_a_trainer_that_does_not_end_with_the_lap_is_refused(tmp_path: Path) -> None:
@@ -229,7 +241,7 @@ def test_bad_arguments_are_named(tmp_path: Path, changed: dict[str, Any], messag
 def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "r"
     with open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}) as journal:
-        journal.add(Lap(0, 0, 0.5))
+        journal.add(RungResult(0, 0, 0.5))
         with (
             pytest.raises(SweepError, match="another process runs this race"),
             open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
@@ -247,7 +259,7 @@ def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
     assert file.read_bytes() == before + b"not JSON\n"
     file.write_bytes(before + b'{"epoch": 1}\n')
     with (
-        pytest.raises(SweepError, match=r'holds {"epoch": 1}, which is no lap of a race'),
+        pytest.raises(SweepError, match=r'holds {"epoch": 1}, which is no result of a race'),
         open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
     ):
         pass

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
-from lightning_nndyn.study.abandoned import own, take_up
 from lightning_nndyn.study.config import load_plan
+from lightning_nndyn.study.killed_trials import retry_killed_trials, store_process
 from lightning_nndyn.study.run import open_study
 
 PLAN = """
@@ -144,7 +144,7 @@ def test_a_wrong_plan_is_refused_with_what_is_wrong(
 ) -> None:
     plan = written(tmp_path, PLAN.replace(*change))
     with pytest.raises(SweepError, match=message.replace("[", r"\[")):
-        load_plan(plan).function()
+        load_plan(plan).train_function()
 
 
 def test_the_values_of_the_function_become_the_studys(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_what_kills_its_process_is_tried_twice(tmp_path: Path) -> None:
 
 def test_what_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
     study = open_study(load_plan(written(tmp_path, PLAN)))
-    own(study.ask())
+    store_process(study.ask())
     study.ask()  # of a process that notes nothing
     elsewhere = study.ask()
     elsewhere.set_user_attr("nndyn:process", ["another-machine", 1, ""])
@@ -242,14 +242,14 @@ def test_what_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
     alive.set_user_attr("nndyn:process", [socket.gethostname(), os.getppid(), ""])
     restarted = study.ask()
     restarted.set_user_attr("nndyn:process", [socket.gethostname(), os.getpid(), "of an earlier life"])
-    take_up(study)
+    retry_killed_trials(study)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"] * 4 + ["FAIL"]
 
 
 def test_the_table_shows_the_best_run_and_how_long_it_takes() -> None:
     from datetime import datetime, timedelta
 
-    from lightning_nndyn.study.table import mean_seconds, trials_table
+    from lightning_nndyn.study.live_table import sweep_table
 
     def trial(number: int, state: str, value: float | None) -> Any:
         start = datetime(2026, 1, 1) + timedelta(seconds=10 * number)
@@ -270,7 +270,7 @@ def test_the_table_shows_the_best_run_and_how_long_it_takes() -> None:
         trial(14, "RUNNING", None),
     ]
     console = Console(width=120, file=io.StringIO())
-    console.print(trials_table(trials, 20, "maximize", mean_seconds(trials)))
+    console.print(sweep_table(trials, 20, "maximize"))
     text = console.file.getvalue()
     assert "* 0" in text and "lr 0.0123" in text and "0.25" in text
     assert "14 of 20 runs: 1 finished, 13 stopped; best 0.9 (run 0); about 0:01:00 left" in text

@@ -1,0 +1,411 @@
+"""A race: successive halving over predicted accuracy.
+
+All candidates are trained for a fraction of an epoch, those with the best predicted final accuracy for
+longer, and the best of these to their end. Training begins anew at each rung.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scipy.stats import rankdata
+
+from lightning_nndyn.callback import GraphDynamicsCallback
+from lightning_nndyn.callback.decision import name_of
+from lightning_nndyn.callback.fit import Fit
+from lightning_nndyn.errors import SweepError, renamed_arguments
+from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
+from lightning_nndyn.predictor.policy import Decision, epochs_in_words
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
+from lightning_nndyn.study.race_journal import RungResult, open_journal
+
+_MAX_FAILURES = 3  # if that many runs fail and none succeeds, the race ends
+_MAX_OUT_OF_DOMAIN = 0.5  # share of a rung's runs outside of the predictor's domain: beyond, ranks are random
+_MAX_ERROR_LENGTH = 500  # characters that are kept
+_RESERVED = ("action", "audit_share", "monitor", "predictor", "sweep", "trial")  # arguments that a race sets
+
+
+class Rung(NamedTuple):
+    """A time at which candidates are ranked.
+
+    Attributes:
+        epochs: of training.
+        keep: share of all candidates that goes on; one candidate at least.
+    """
+
+    epochs: float
+    keep: float
+
+
+RUNGS = (Rung(1 / 16, 0.5), Rung(1 / 4, 0.25), Rung(1.0, 0.06))
+"""Half of all go on after a sixteenth of the first epoch, a quarter after a quarter of it, 6 % after it."""
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """The state of a race, also while it is running.
+
+    Attributes:
+        candidates: their hyperparameters.
+        rungs: at which they are ranked.
+        results: by rung and candidate; the rung after the last one stands for training to the end.
+    """
+
+    candidates: Sequence[Mapping[str, Any]]
+    rungs: Sequence[Rung]
+    results: Mapping[tuple[int, int], RungResult] = field(default_factory=dict)
+
+    @property
+    def laps(self) -> Mapping[tuple[int, int], RungResult]:
+        """The name of `results` in earlier releases."""
+        return self.results
+
+    def running(self, rung: int) -> list[int]:
+        """The candidates that are trained to a rung; empty as long as the rung before is not complete."""
+        if rung == 0:
+            return list(range(len(self.candidates)))
+        kept = self.ranking(rung - 1)[: self.keep_count(rung - 1)]
+        return sorted(result.candidate for result in kept if not result.failure)
+
+    def ranking(self, rung: int) -> list[RungResult]:
+        """The results of a rung, best first; empty as long as it is not complete.
+
+        Within the first epoch the predicted accuracy ranks: the accuracy that is measured there depends on
+        little but the learning rate. From then on the mean of two ranks does, of the predicted and of the
+        best measured accuracy; after the last rung the final value. Candidates without a prediction come
+        first, failed ones last, equal ones in their given order.
+        """
+        known = [self.results.get((rung, candidate)) for candidate in self.running(rung)]
+        results = [result for result in known if result is not None]
+        if len(results) < len(known):
+            return []
+        if rung == len(self.rungs):
+            scores = [_final_value(result) for result in results]
+        else:
+            scores = _ranks([result.predicted for result in results], math.inf)
+            if self.rungs[rung].epochs >= 1:
+                measured = _ranks([result.best_accuracy for result in results], -math.inf)
+                scores = [one + other for one, other in zip(scores, measured, strict=True)]
+
+        def key(index: int) -> tuple[bool, float, int]:
+            return bool(results[index].failure), -scores[index], results[index].candidate
+
+        return [results[index] for index in sorted(range(len(results)), key=key)]
+
+    def keep_count(self, rung: int) -> int:
+        """How many of all candidates go on after a rung."""
+        return max(1, round(self.rungs[rung].keep * len(self.candidates)))
+
+    @property
+    def best(self) -> int | None:
+        """The candidate with the best final value; None before one has been trained to its end."""
+        end = len(self.rungs)
+        finished = [found for (rung, _), found in self.results.items() if rung == end and not found.failure]
+        if not finished:
+            return None
+        return min(finished, key=lambda result: (-_final_value(result), result.candidate)).candidate
+
+    @property
+    def params(self) -> Mapping[str, Any] | None:
+        """Hyperparameters of the best candidate."""
+        return None if self.best is None else self.candidates[self.best]
+
+    @property
+    def value(self) -> float | None:
+        """What training the best candidate returned."""
+        return None if self.best is None else self.results[len(self.rungs), self.best].value
+
+    def last(self, candidate: int) -> RungResult | None:
+        """A candidate's result at the last rung that it has reached; None before the first."""
+        reached = [result for (_, other), result in self.results.items() if other == candidate]
+        return max(reached, key=lambda result: result.rung, default=None)
+
+    def reason(self, candidate: int) -> str:
+        """How far a candidate has come, and why not farther, in one sentence."""
+        last = self.last(candidate)
+        if last is None:
+            return "not begun"
+        if last.failure:
+            return last.failure
+        if last.rung == len(self.rungs):
+            return "trained to its end"
+        when = f"after {epochs_in_words(self.rungs[last.rung].epochs)}"
+        ranking = [result.candidate for result in self.ranking(last.rung)]
+        if not ranking:
+            return f"waits for the others {when}"
+        rank = _ordinal(ranking.index(candidate) + 1)
+        num_kept = len(self.running(last.rung + 1))
+        return f"{rank} of {len(ranking)} {when}{_accuracies(last)}; {num_kept} went on"
+
+
+Race = RaceResult
+
+
+def _final_value(result: RungResult) -> float:
+    return -math.inf if result.value is None or math.isnan(result.value) else result.value
+
+
+def _ranks(values: Sequence[float | None], missing: float) -> list[float]:
+    """Ties share their mean rank; larger is better."""
+    return [float(rank) for rank in rankdata([missing if value is None else value for value in values])]
+
+
+def _accuracies(result: RungResult) -> str:
+    parts = [] if result.predicted is None else [f"predicted {result.predicted:.3f}"]
+    parts += [] if result.best_accuracy is None else [f"seen {result.best_accuracy:.3f}"]
+    return f", {' and '.join(parts)}" if parts else ""
+
+
+def _ordinal(rank: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th") if rank % 100 not in (11, 12, 13) else "th"
+    return f"{rank}{ending}"
+
+
+# -- the race ------------------------------------------------------------------------------------------------
+
+
+@renamed_arguments(watch="on_update")
+def race(
+    train: Callable[[dict[str, Any], Any], float],
+    candidates: Sequence[Mapping[str, Any]],
+    *,
+    file: str | Path,
+    predictor: str | Path | Predictor | None,
+    monitor: str = "val_acc",
+    rungs: Sequence[tuple[float, float]] = RUNGS,
+    callback: Mapping[str, Any] | None = None,
+    on_update: Callable[[RaceResult], None] = lambda result: None,
+) -> RaceResult:
+    """Find the best of many configurations by training nearly all of them for less than an epoch.
+
+    All are trained for 1/16 epoch, the half with the best predicted final accuracy for 1/4, a quarter for one
+    epoch, and the best 6 % to their end (`docs/replay.md` says what that costs and misses). Training begins
+    anew at each rung: `train` must train the same run for the same hyperparameters, so set the seed in it.
+    There is no promise about good runs, unlike where the callback stops by risk.
+
+    Args:
+        train: called with hyperparameters and a callback for its Trainer; trains one run and returns its
+            final accuracy. The callback ends the run at its rung.
+        candidates: hyperparameters of each, JSON-able; two at least.
+        file: keeps the result of each candidate at each rung, a JSON line each. Called again with the same
+            file, the race goes on.
+        predictor: one that was fitted to such networks and data, as for the callback; None to rank by
+            `monitor` alone, at rungs after whole epochs.
+        monitor: name of the logged metric that is the validation accuracy, a fraction.
+        rungs: pairs of epochs, rising, and the share of all candidates that goes on then, falling.
+        callback: further arguments of `GraphDynamicsCallback`.
+        on_update: called with the state of the race after each result.
+
+    Returns:
+        The result: the best candidate, and how far each has come.
+
+    Raises:
+        ValueError: candidates (not JSON-able, fewer than two), rungs or `callback` cannot be used.
+        PredictorError: the predictor cannot be loaded.
+        SweepError: the file is of another race or cannot be used, the first three runs all fail, no candidate
+            is left, most of the runs are outside of the predictor's domain, or the Trainer does not end them
+            (`min_epochs`).
+    """
+    further = dict(callback or {})
+    state = RaceResult([dict(params) for params in candidates], [Rung(*rung) for rung in rungs])
+    _check_arguments(state, predictor, further)
+    settings = {
+        "candidates": state.candidates,
+        "rungs": state.rungs,
+        "predictor": name_of(predictor),
+        "monitor": monitor,
+    }
+    loaded = load_predictor(predictor) if isinstance(predictor, (str, Path)) else predictor
+    arguments = {"verbose": False, "audit_share": 0.0, **further, "predictor": loaded, "monitor": monitor}
+    with open_journal(Path(file), settings) as journal:
+        state = replace(state, results=journal.results)
+        for rung, candidate in _pending(state):
+            journal.add(_train(train, state, rung, candidate, arguments))
+            on_update(state)
+            _check_failures(state, file)
+    if state.best is None:
+        raise SweepError(f"no candidate has come to its end: {state.reason(0)}")
+    return state
+
+
+def _pending(state: RaceResult) -> Iterator[tuple[int, int]]:
+    """Rungs and candidates that are still to be trained, one after the other.
+
+    Raises:
+        SweepError: see `_check_domain`.
+    """
+    for rung in range(len(state.rungs) + 1):
+        for candidate in state.running(rung):
+            if (rung, candidate) not in state.results:
+                yield rung, candidate
+        if rung < len(state.rungs):
+            _check_domain(state.ranking(rung))
+
+
+def _train(
+    train: Callable[[dict[str, Any], Any], float],
+    state: RaceResult,
+    rung: int,
+    candidate: int,
+    arguments: Mapping[str, Any],
+) -> RungResult:
+    end = state.rungs[rung].epochs if rung < len(state.rungs) else None
+    callback = RungCallback(end, **arguments)
+    begin = time.perf_counter()
+    try:
+        value = float(train(dict(state.candidates[candidate]), callback))
+    except Exception as error:  # the others go on
+        return RungResult(candidate, rung, failure=f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH])
+    _check_end(callback, end)
+    verdict = None if callback.diverged else callback.verdict
+    return RungResult(
+        candidate,
+        rung,
+        predicted=_predicted_accuracy(verdict),
+        best_accuracy=callback.best_accuracy,
+        value=value if end is None else None,
+        failure="has diverged: weights are not finite" if callback.diverged else "",
+        out_of_domain=verdict.note if verdict is not None and not verdict.in_domain else "",
+        seconds=round(time.perf_counter() - begin, 3),
+    )
+
+
+def _predicted_accuracy(verdict: Verdict | None) -> float | None:
+    if verdict is None:
+        return None
+    relative = verdict.relative_accuracy
+    return verdict.predicted_accuracy if relative is None else relative
+
+
+class RungCallback(GraphDynamicsCallback):
+    """Ends a run once its weights were read at a rung, whatever is predicted; or when it diverges.
+
+    Args:
+        end: time of the rung in epochs; None for the run's own end.
+        arguments: of `GraphDynamicsCallback`.
+    """
+
+    def __init__(self, end: float | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._end_time = end
+
+    @property
+    def time(self) -> float:
+        """Of the latest reading, in epochs."""
+        return self._record.time
+
+    @property
+    def diverged(self) -> bool:
+        """Whether weights are no longer finite."""
+        return bool(self.history) and not self.history[-1].finite
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The predictor's latest verdict up to the rung."""
+        limit = math.inf if self._end_time is None else self._end_time
+        return next((verdict for verdict in self.verdicts[::-1] if verdict.epoch <= limit), None)
+
+    @property
+    def best_accuracy(self) -> float | None:
+        """The best validation accuracy up to the rung; None before the first."""
+        epochs = None if self._end_time is None else int(self._end_time)
+        return max(filter(math.isfinite, self._record.accuracies[:epochs]), default=None)
+
+    def _begin(self, trainer: Any, fit: Fit) -> None:
+        super()._begin(trainer, fit)
+        # The predictor's limit on the length of runs does not matter: candidates of equal length are ranked.
+        self._record.training = replace(self._record.training, planned_epochs=None)
+
+    def _judge(self, held_back: str, fit: Fit) -> None:
+        """In place of the predictor's own decision, on each process alike."""
+        if self.decision.stop:
+            return
+        if self.diverged:
+            self._record.decision = Decision(True, "weights are not finite", self.time)
+        elif self._end_time is not None and self.time >= self._end_time:
+            reason = f"the rung of {epochs_in_words(self._end_time)} is reached"
+            self._record.decision = Decision(not held_back, held_back or reason, self.time)
+
+
+# -- checks --------------------------------------------------------------------------------------------------
+
+
+def _check_arguments(state: RaceResult, predictor: Any, further: Mapping[str, Any]) -> None:
+    if len(state.candidates) < 2:
+        raise ValueError(f"candidates holds {len(state.candidates)}: a race needs two at least")
+    epochs, shares = [rung.epochs for rung in state.rungs], [rung.keep for rung in state.rungs]
+    falling = all(share > later for share, later in pairwise(shares))
+    rising = all(end < later for end, later in pairwise(epochs))
+    if not (epochs and rising and falling and all(0 < share < 1 for share in shares)):
+        raise ValueError(
+            f"rungs={[tuple(rung) for rung in state.rungs]}: give pairs of epochs, rising, and of the share "
+            "that goes on, falling and between 0 and 1, such as [(0.0625, 0.5), (0.25, 0.25), (1, 0.06)]"
+        )
+    for name in _RESERVED:
+        if name in further:
+            raise ValueError(f"callback holds {name}={further[name]!r}: that is the race's own")
+    _check_times(epochs, further.get("snapshots"))
+    if predictor is None and epochs[0] < 1:
+        raise ValueError(
+            f"rungs begin after {epochs[0]:g} epochs, when there is nothing to rank by without a predictor: "
+            "give one, or rungs after whole epochs"
+        )
+
+
+def _check_times(epochs: Sequence[float], snapshots: Sequence[float] | None) -> None:
+    """Refuse rungs at times at which the weights are not read."""
+    for end in epochs:
+        whole = end >= 1 and end == int(end)
+        if end not in snapshots if snapshots is not None else not (whole or end in DEFAULT_TIMES):
+            times = snapshots if snapshots is not None else [*DEFAULT_TIMES, "each epoch's end"]
+            raise ValueError(
+                f"rungs: weights are not read after {end:g} epochs, but at {', '.join(map(str, times))}; "
+                "take one of these, or give callback={'snapshots': [...]}"
+            )
+
+
+def _check_end(callback: RungCallback, end: float | None) -> None:
+    """Refuse a `train` that a race cannot use.
+
+    Raises:
+        SweepError: it did not use its callback, or its Trainer did not end the run at the rung.
+    """
+    if not callback.history:
+        raise SweepError(
+            "nothing was read of a run: `train` must give its callback to the Trainer, and train"
+        )
+    if end is not None and callback.time > end:
+        raise SweepError(
+            f"a rung of {epochs_in_words(end)} went on to {epochs_in_words(callback.time)} "
+            f"({callback.decision.reason}): let `train` set no min_epochs or min_steps"
+        )
+
+
+def _check_failures(state: RaceResult, file: str | Path) -> None:
+    results = list(state.results.values())
+    if len(results) == _MAX_FAILURES and all(result.rung == 0 and result.failure for result in results):
+        raise SweepError(
+            f"all of the first {_MAX_FAILURES} runs failed, the last with {results[-1].failure}; mend that, "
+            f"and delete {file} to begin anew"
+        )
+
+
+def _check_domain(results: Sequence[RungResult]) -> None:
+    """Refuse to rank by a predictor that does not apply.
+
+    Raises:
+        SweepError: more than half of a rung's runs are outside of its domain.
+    """
+    outside = [result for result in results if result.out_of_domain]
+    if outside and len(outside) > _MAX_OUT_OF_DOMAIN * len(results):
+        raise SweepError(
+            f"the predictor does not know {len(outside)} of {len(results)} runs ({outside[0].out_of_domain}) "
+            "and would rank them at random: give predictor= one that was fitted to such runs, or None and "
+            "rungs after whole epochs"
+        )

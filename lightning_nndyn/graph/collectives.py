@@ -30,7 +30,7 @@ class EdgeShardGroup:
         self._failure: Exception | None = None
         self._alike = False
 
-    def shares(self, weights: Sequence[LayerWeight], shapes: Sequence[Sequence[int]]) -> list[range]:
+    def shards(self, weights: Sequence[LayerWeight], shapes: Sequence[Sequence[int]]) -> list[range]:
         """The rows of each block that are this process's.
 
         A block of groups, or with a wiring, is not cut: it goes to the process that has the fewest edges.

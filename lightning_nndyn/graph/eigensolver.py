@@ -1,18 +1,20 @@
-"""Principal eigenvector of a chain of layers, by a Rayleigh-Ritz method with one subspace for each layer.
+"""Principal eigenvector of a graph's adjacency W, by a Rayleigh-Ritz method with one subspace per node layer.
 
-Two things make a rolled graph hard for the usual iterations. It is bipartite, so that plain power iteration
-oscillates; and in a deep network the share of each layer settles slowly, as weight wanders along the chain
-one layer a step. Within a layer, though, kernel norms are close to rank one and settle at once. So the vector
-is not searched in a Krylov space but in one that is cut at the layers' bounds: with the pieces ``q[j] | layer
-l`` of a few vectors as a basis, the small matrix that W becomes on them is block tridiagonal, and its
-principal eigenvector gives every layer its own share at every step. The residual, cut in the same way, is the
-next vector. Each step costs one product with W, and contains the step of a Lanczos iteration.
+Two properties of a rolled graph slow down the usual iterations. It is bipartite, so plain power iteration
+oscillates. And in a deep network the share of each layer converges slowly, because weight moves along the
+chain one layer per step. Within a layer, however, kernel norms are close to rank one and converge at once.
+The method therefore does not search a Krylov space, but the larger space spanned by the pieces ``q[j] | layer
+l`` of a few vectors ``q[j]``. Projected onto these pieces W is a small block tridiagonal matrix, and its
+principal eigenvector gives every layer its own share at every step. The pieces of the residual extend the
+space. Each step costs one product with W and contains the step of a Lanczos iteration.
 
-A graph whose layers feed others than the next is neither bipartite nor a chain. There the subspace is not
-cut, and the method is a restarted Lanczos iteration.
+A graph in which layers feed others than the next is neither bipartite nor a chain. There vectors are not cut
+into pieces, and the method is a restarted Lanczos iteration.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -20,81 +22,84 @@ from torch import Tensor
 from lightning_nndyn.graph.matvec import AdjacencyOperator
 from lightning_nndyn.graph.statistics import segment_index, segment_sum
 
-_MAX_VECTORS = 12  # kept before a restart with the best vector
-_MAX_SMALL = 400  # order of the small matrix at which fewer are kept
-_MANY_NODES = 1 << 13  # from which on vectors are taken one at a time, and nodes so many at a time
-_SQUARINGS = 26  # 2 ** 26 powers separate Ritz values that differ by 1e-7
+_MAX_VECTORS = 12  # in the basis, before a restart from the best vector
+_MAX_PROJECTED = 400  # order of the projected matrix; deep networks get fewer vectors to stay below it
+_MANY_NODES = 1 << 13  # from here on work on one vector, and on this many nodes, at a time to save memory
+_SQUARINGS = 26  # the power 2 ** 26 separates Ritz values that differ by 1e-7
+# A residual of at most so many rounding errors that has not fallen for so many iterations falls no more.
+_STAGNATION_ERRORS = 128
+_STAGNATION_ITERATIONS = 12
+# A residual of at most so many that no longer changes ends the search: the subspace is exhausted.
+_EXHAUSTED_ERRORS = 32
 
 
 class RayleighRitzSolver:
-    """The search for the principal eigenvector. Nothing here waits for the device: the caller decides.
+    """Approximates the principal eigenvector. Nothing here waits for the device: the caller decides when.
 
     Args:
-        products: how to multiply by W.
-        degree: Tensor[V], the weighted degrees: the default start, and what is mixed into ``start``.
-        start: Tensor[V] to begin from.
+        operator: the products with W.
+        degree: Tensor[V], the weighted degrees: the default start, and part of every start.
+        start: Tensor[V] to begin from; None for the degrees.
 
     Attributes:
-        iterations: products with W so far.
-        dtype: of the products.
+        iterations: number of products with W so far.
+        dtype: dtype of the products.
 
     Raises:
         ValueError: if ``start`` has another shape than ``degree``.
     """
 
-    def __init__(self, products: AdjacencyOperator, degree: Tensor, start: Tensor | None = None) -> None:
+    def __init__(self, operator: AdjacencyOperator, degree: Tensor, start: Tensor | None = None) -> None:
         if start is not None and start.shape != degree.shape:
             raise ValueError(
                 f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one each"
             )
         self.iterations = 0
-        self.dtype = products.dtype
-        self._products = products
-        self._chain = products.is_chain
-        sizes = products.layer_sizes if self._chain else (degree.numel(),)
+        self.dtype = operator.dtype
+        self._operator = operator
+        self._chain = operator.is_chain
+        sizes = operator.layer_sizes if self._chain else (degree.numel(),)
         self._sizes = torch.tensor(sizes, device=degree.device)
         self._layer = segment_index(self._sizes, degree.numel())
         even_layers = (len(self._sizes) + 1) // 2
-        self._capacity = max(3, min(_MAX_VECTORS, _MAX_SMALL // even_layers))
-        usual = self._per_layer_unit(degree.to(products.dtype))
+        self._capacity = max(3, min(_MAX_VECTORS, _MAX_PROJECTED // even_layers))
+        first = self._per_layer_unit(degree.to(operator.dtype))
         if start is not None:
-            # A little of the degrees, so that no part of the graph is left out.
-            usual = self._per_layer_unit(start.to(products.dtype)) + 1e-5 * usual
-        shape = (self._capacity, usual.numel())
-        self._basis, self._ahead, self._behind = (usual.new_zeros(shape) for _ in range(3))
-        # _small[l, i, j]: basis piece i of layer l against what it receives from piece j of layer l - 1.
-        self._small = torch.zeros(
-            len(self._sizes), self._capacity, self._capacity, dtype=torch.float64, device=usual.device
+            # Mix in a little of the degrees: a start that is zero on a part of the graph would stay so.
+            first = self._per_layer_unit(start.to(operator.dtype)) + 1e-5 * first
+        shape = (self._capacity, first.numel())
+        # L and its transpose applied to each basis vector. In a graph that is no chain _forward holds W's.
+        self._basis, self._forward, self._backward = (first.new_zeros(shape) for _ in range(3))
+        # _projected[l, i, j] = <piece i of layer l, what it receives from piece j of layer l - 1>.
+        self._projected = torch.zeros(
+            len(self._sizes), self._capacity, self._capacity, dtype=torch.float64, device=first.device
         )
-        self._begin(usual)
+        self._restart(first)
 
-    def _begin(self, vector: Tensor) -> None:
-        """Starts a new subspace from the pieces of one vector, in the memory of the one before."""
-        for memory in (self._basis, self._ahead, self._behind, self._small):
+    def _restart(self, vector: Tensor) -> None:
+        """Starts a new subspace from the pieces of one vector, in the same memory."""
+        for memory in (self._basis, self._forward, self._backward, self._projected):
             memory.zero_()
         self._count = 0
         self._append(self._per_layer_unit(vector))
         self._solve()
 
     def _append(self, vector: Tensor) -> None:
-        """Adds a vector's pieces to the basis, with what W makes of them."""
+        """Adds a vector's pieces to the basis, and their row and column to the projected matrix."""
         k = self._count
         self._basis[k] = vector
-        self._ahead[k] = self._products.matvec_forward(vector)
-        self._behind[k] = self._products.matvec_backward(vector)
+        self._forward[k] = self._operator.matvec_forward(vector)
+        self._backward[k] = self._operator.matvec_backward(vector)
         self.iterations += 1
         self._count += 1
-        n = self._count
-        # The new row and column of every layer's small matrix; behind[k] is what forward's transpose makes of
-        # it.
-        if not self._chain:  # W is symmetric, and all of it is in one place
-            self._ahead[k] += self._behind[k]
-            self._small[0, :n, k] = self._small[0, k, :n] = self._layer_dots(self._basis[:n], self._ahead[k])[
-                0
-            ]
+        basis = self._basis[: self._count]
+        if not self._chain:
+            self._forward[k] += self._backward[k]
+            column = self._layer_dots(basis, self._forward[k])[0]
+            self._projected[0, : k + 1, k] = self._projected[0, k, : k + 1] = column
             return
-        self._small[:, :n, k] = self._layer_dots(self._basis[:n], self._ahead[k])
-        self._small[1:, k, :n] = self._layer_dots(self._basis[:n], self._behind[k])[:-1]
+        self._projected[:, : k + 1, k] = self._layer_dots(basis, self._forward[k])
+        self._projected[1:, k, : k + 1] = self._layer_dots(basis, self._backward[k])[:-1]
 
     def _layer_dots(self, vectors: Tensor, other: Tensor) -> Tensor:
         """Inner products of [n, V] vectors with another, layer by layer: float64 [layers, n]."""
@@ -103,20 +108,27 @@ class RayleighRitzSolver:
             return segment_sum((vectors.double() * other).T.contiguous(), self._sizes)
         return torch.stack([segment_sum(vector.double() * other, self._sizes) for vector in vectors], dim=1)
 
-    def _combined(self, *weighed: tuple[Tensor, Tensor]) -> Tensor:
-        """Sums of vectors [n, V] whose pieces are weighed layer by layer [layers, n]: Tensor[V]."""
+    def _combine(self, *terms: tuple[Tensor, Tensor]) -> Tensor:
+        """Linear combination with coefficients per layer.
+
+        Args:
+            terms: pairs of coefficients [layers, n] and vectors [n, V].
+
+        Returns:
+            The sum of all terms, Tensor[V].
+        """
         parts = []
-        for first in range(0, self._layer.numel(), _MANY_NODES):
-            nodes = slice(first, first + _MANY_NODES)
-            products = [share[self._layer[nodes]] * vectors[:, nodes].T for share, vectors in weighed]
+        for start in range(0, self._layer.numel(), _MANY_NODES):
+            nodes = slice(start, start + _MANY_NODES)
+            products = [weights[self._layer[nodes]] * vectors[:, nodes].T for weights, vectors in terms]
             parts.append(sum(products[1:], products[0]).sum(1))
         return torch.cat(parts)
 
     def _per_layer_unit(self, vector: Tensor, floor: Tensor | float = 0.0) -> Tensor:
-        """Scales each layer's piece to unit length; pieces not longer than ``floor`` become zero.
+        """Scales each layer's piece to unit length. Pieces not longer than ``floor`` become zero.
 
-        So do those that are too short to be scaled in the vector's dtype: where a network's weight gathers in
-        its first layers, shares fall by powers of ten from one layer to the next.
+        So do pieces that are too short to be scaled in the vector's dtype: where a network's weight is
+        concentrated in its first layers, shares fall by powers of ten from one layer to the next.
         """
         length = self._layer_dots(vector[None], vector)[:, 0].sqrt()
         shortest = _tiny(vector)
@@ -124,59 +136,62 @@ class RayleighRitzSolver:
         return vector * scale.to(vector.dtype)[self._layer]
 
     def extend(self, steps: int) -> None:
-        """Adds ``steps`` vectors to the subspace, restarting from the best one when it is full."""
+        """Adds ``steps`` vectors to the subspace; a full one is restarted from the best vector."""
         for _ in range(steps):
             if self._count == self._capacity:
-                self._begin(self._vector)
+                self._restart(self._vector)
             else:
                 self._append(self._next())
                 self._solve()
 
     def _next(self) -> Tensor:
-        """The residual's pieces, orthonormal to the basis layer by layer."""
+        """The residual's pieces, made orthonormal to the basis layer by layer."""
         basis = self._basis[: self._count]
         vector = self._residual
         before = self._layer_dots(vector[None], vector)[:, 0].sqrt()
-        for _ in range(2):
-            parts = self._layer_dots(basis, vector).to(vector.dtype)
-            vector = vector - self._combined((parts, basis))
-        # In exact arithmetic the residual is orthogonal to the basis already. Where little is left of it the
-        # layer has no more directions, and what is left is rounding.
+        for _ in range(2):  # the second pass restores the orthogonality that rounding costs the first
+            coefficients = self._layer_dots(basis, vector).to(vector.dtype)
+            vector = vector - self._combine((coefficients, basis))
+        # In exact arithmetic the residual is orthogonal to the basis. Where little of it remains, the layer
+        # has no further direction, and the remainder is rounding.
         return self._per_layer_unit(vector, floor=0.1 * before)
 
     def _solve(self) -> None:
-        """Finds the best vector of the subspace, its value and its residual."""
-        weights, self._value = self._small_eigenpair()
-        share = weights.to(self._basis.dtype)
-        basis, ahead, behind = (t[: self._count] for t in (self._basis, self._ahead, self._behind))
-        self._vector = self._combined((share, basis))
+        """Computes the best vector of the subspace, its eigenvalue and its residual."""
+        coefficients, self._value = self._ritz_pair()
+        weights = coefficients.to(self._basis.dtype)
+        basis, forward, backward = (t[: self._count] for t in (self._basis, self._forward, self._backward))
+        self._vector = self._combine((weights, basis))
         if not self._chain:
-            self._residual = ahead.T @ share[0] - self._value.to(share.dtype) * self._vector
+            self._residual = forward.T @ weights[0] - self._value.to(weights.dtype) * self._vector
             return
-        none = share.new_zeros(1, self._count)
-        from_before, from_behind = torch.cat((none, share[:-1])), torch.cat((share[1:], none))
-        image = self._combined((from_before, ahead), (from_behind, behind))
+        # A layer receives from the one before it by L, and from the one behind it by L's transpose.
+        none = weights.new_zeros(1, self._count)
+        from_before, from_behind = torch.cat((none, weights[:-1])), torch.cat((weights[1:], none))
+        image = self._combine((from_before, forward), (from_behind, backward))
         self._residual = image - self._value.to(image.dtype) * self._vector
 
-    def _small_eigenpair(self) -> tuple[Tensor, Tensor]:
-        """Principal eigenvector [layers, count] of W on the basis, and its eigenvalue.
+    def _ritz_pair(self) -> tuple[Tensor, Tensor]:
+        """Principal eigenvector [layers, count] of the projected W, and its eigenvalue."""
+        return self._ritz_pair_of_chain() if self._chain else self._ritz_pair_of_graph()
 
-        Even and odd layers make it bipartite as well: its half, rows odd and columns even, is all there is.
-        """
+    def _ritz_pair_of_graph(self) -> tuple[Tensor, Tensor]:
+        matrix = self._projected[0, : self._count, : self._count]
+        # Shifted by a bound on its norm, the largest eigenvalue is also the largest in modulus.
+        shift = matrix.abs().sum(1).max() * torch.eye(self._count, dtype=matrix.dtype, device=matrix.device)
+        vector = leading_eigenvector(matrix + shift)
+        return vector[None], vector @ matrix @ vector
+
+    def _ritz_pair_of_chain(self) -> tuple[Tensor, Tensor]:
+        """The projected W is bipartite, too: its principal singular vectors (odd by even layers) suffice."""
         n, layers = self._count, len(self._sizes)
-        if not self._chain:
-            matrix = self._small[0, :n, :n]
-            # Its bound makes the largest eigenvalue the largest in modulus, too.
-            shift = matrix.abs().sum(1).max() * torch.eye(n, dtype=matrix.dtype, device=matrix.device)
-            vector = leading_eigenvector(matrix + shift)
-            return vector[None], vector @ matrix @ vector
         even, odd = (layers + 1) // 2, layers // 2
-        half = self._small.new_zeros(odd, n, even, n)
-        couplings = self._small[:, :n, :n]
-        place = torch.arange(odd, device=half.device)
-        half[place, :, place, :] = couplings[1::2]  # odd layer 2 i + 1 receives from layer 2 i
-        inner = torch.arange(even - 1, device=half.device)
-        half[inner, :, inner + 1, :] = couplings[2::2].transpose(1, 2)  # and gives to layer 2 i + 2
+        half = self._projected.new_zeros(odd, n, even, n)
+        couplings = self._projected[:, :n, :n]
+        i = torch.arange(odd, device=half.device)
+        half[i, :, i, :] = couplings[1::2]  # layer 2 i + 1 receives from layer 2 i
+        i = torch.arange(even - 1, device=half.device)
+        half[i, :, i + 1, :] = couplings[2::2].transpose(1, 2)  # and feeds layer 2 i + 2
         matrix = half.reshape(odd * n, even * n)
         right = leading_eigenvector(matrix.T @ matrix)
         left = matrix @ right
@@ -194,11 +209,11 @@ class RayleighRitzSolver:
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """The vector [V], non-negative and of unit length, its eigenvalue, and its residual (scalar tensors).
 
-        The residual is formed from the products of the search, and made an upper bound where negative entries
-        were turned round: at most four times their length is added.
+        The residual comes from the products of the search. Where negative entries were replaced by their
+        absolute values it is an upper bound: four times the length of these entries is added.
         """
         vector = self._vector * self._vector.sum().sign()
-        flipped = torch.linalg.vector_norm(vector.clamp_max(0).double())
+        negative = torch.linalg.vector_norm(vector.clamp_max(0).double())
         vector = vector.abs() / torch.linalg.vector_norm(vector).clamp_min(_tiny(vector))
         weightless = self._value <= _tiny(vector)
         uniform = torch.full_like(vector, vector.numel() ** -0.5)
@@ -206,7 +221,42 @@ class RayleighRitzSolver:
         return (
             torch.where(weightless, uniform, vector),
             torch.where(weightless, zero, self._value),
-            torch.where(weightless, zero, self.relative_residual() + 4 * flipped),
+            torch.where(weightless, zero, self.relative_residual() + 4 * negative),
+        )
+
+
+def iterate(solver: RayleighRitzSolver, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Extends the solver until its residual is at most ``tol`` or falls no more; returns its `result`."""
+    stagnation = StagnationTest(solver.dtype)
+    while True:
+        residual = float(solver.relative_residual())
+        exhausted = solver.iterations >= max_iter or stagnation.reached(residual, solver.iterations)
+        if exhausted or residual <= tol:
+            result = solver.result()
+            if exhausted or float(result[2]) <= tol:
+                return result
+        solver.extend(1)
+
+
+class StagnationTest:
+    """Detects that rounding keeps a residual from falling further, for large layers above 1e-6.
+
+    Args:
+        dtype: dtype of the products.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._eps = torch.finfo(dtype).eps
+        self._best, self._best_at, self._last = math.inf, 0, math.inf
+
+    def reached(self, residual: float, iterations: int) -> bool:
+        """Whether so small a residual has not fallen for several iterations, or has not changed at all."""
+        if residual < 0.9 * self._best:
+            self._best, self._best_at = residual, iterations
+        unchanged, self._last = residual == self._last, residual
+        stagnant = iterations - self._best_at >= _STAGNATION_ITERATIONS
+        return (stagnant and residual <= _STAGNATION_ERRORS * self._eps) or (
+            unchanged and residual <= _EXHAUSTED_ERRORS * self._eps
         )
 
 
@@ -218,16 +268,16 @@ def leading_eigenvector(gram: Tensor) -> Tensor:
 
 
 def _has_lapack_without_waiting(device: torch.device) -> bool:
+    """On a GPU torch's eigensolvers wait for the device to check for errors."""
     return device.type == "cpu"
 
 
 def eigenvector_by_squaring(matrix: Tensor) -> Tensor:
-    """`leading_eigenvector` without LAPACK's kin, which wait for the device to look for errors."""
+    """`leading_eigenvector` by repeated squaring, which never waits for the device."""
     for _ in range(_SQUARINGS):
         matrix = matrix / matrix.diagonal().sum().clamp_min(_tiny(matrix))
         matrix = matrix @ matrix
-    # What is left has rank one: any column is the vector, the one with the largest diagonal entry the
-    # longest.
+    # The result has rank one. Any column is the vector; that of the largest diagonal entry is the longest.
     column = matrix.index_select(1, matrix.diagonal().argmax().view(1)).squeeze(1)
     return column / torch.linalg.vector_norm(column).clamp_min(_tiny(column))
 

@@ -1,8 +1,8 @@
-"""Multiplying a vector over the nodes by a rolled graph's adjacency: dense blocks, or sparse matrices.
+"""Products of a vector over the nodes with a graph's adjacency matrix, as dense blocks or as a sparse matrix.
 
-The adjacency is ``W = L + L'``, where L leads along the network and its transpose back. `BlockOperator` takes
-one dense matrix-vector product a block and suits a CPU, or few large layers; `CsrOperator` takes one sparse
-product whatever the number of layers.
+The adjacency is ``W = L + L'``: L holds the edges in the network's direction, its transpose the same edges in
+the other direction. `BlockOperator` takes one dense product per block and suits a CPU, or few large layers.
+`CsrOperator` takes one sparse product, whatever the number of layers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +18,18 @@ from torch import Tensor
 from lightning_nndyn.graph.blocks import Block, add_to_nodes, take_nodes
 from lightning_nndyn.graph.rolled import RolledGraph, csr_order, csr_tensor
 
+Method = Literal["auto", "blocks", "csr"]
+
+# Float32 products cannot reach residuals below this: the graph is then copied to float64.
+_FLOAT32_TOLERANCE = 5e-7
+
 
 class AdjacencyOperator(ABC):
-    """Products with L [V, V], the edges along the network, and with its transpose.
+    """Products with L [V, V], the edges in the network's direction, and with its transpose.
 
     Args:
         graph: the graph; after its `refresh` call this object's.
-        dtype: of the vectors and products.
+        dtype: dtype of the vectors and products.
     """
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
@@ -37,11 +43,11 @@ class AdjacencyOperator(ABC):
 
     @abstractmethod
     def matvec_forward(self, vector: Tensor) -> Tensor:
-        """``L @ vector``, Tensor[V]: what each node receives from the layer before."""
+        """``L @ vector``, Tensor[V]: what each node receives from the layers that feed it."""
 
     @abstractmethod
     def matvec_backward(self, vector: Tensor) -> Tensor:
-        """``L.T @ vector``, Tensor[V]: what each node receives from the layer behind."""
+        """``L.T @ vector``, Tensor[V]: what each node receives from the layers that it feeds."""
 
 
 class BlockOperator(AdjacencyOperator):
@@ -49,9 +55,9 @@ class BlockOperator(AdjacencyOperator):
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         super().__init__(graph, dtype)
-        # The graph's own memory, unless the products want more digits than it has.
-        here = [shared for shared in graph.shared_blocks if not shared.block.is_remote]
-        self._shared_blocks = [(shared, shared.block.values.to(dtype)) for shared in here]
+        local = [shared for shared in graph.shared_blocks if not shared.block.is_remote]
+        # `to` copies only if the products need a higher precision than the graph has.
+        self._shared_blocks = [(shared, shared.block.values.to(dtype)) for shared in local]
         self._collective = graph.collective
 
     def refresh(self) -> None:
@@ -62,42 +68,43 @@ class BlockOperator(AdjacencyOperator):
 
     def matvec_forward(self, vector: Tensor) -> Tensor:
         """``L @ vector``, Tensor[V]."""
-        return self._total(self._add_forward, vector)
+        return self._reduced(self._add_forward, vector)
 
     def matvec_backward(self, vector: Tensor) -> Tensor:
         """``L.T @ vector``, Tensor[V]."""
-        return self._total(self._add_backward, vector)
+        return self._reduced(self._add_backward, vector)
 
-    def _total(self, add: Callable[[Tensor, Tensor], None], vector: Tensor) -> Tensor:
-        """What the edges here make of the vector, and those of other processes."""
+    def _reduced(self, add_product: Callable[[Tensor, Tensor], None], vector: Tensor) -> Tensor:
+        """The product over the edges of all processes."""
         result = torch.zeros_like(vector)
         if self._collective is None:
-            add(vector, result)
+            add_product(vector, result)
             return result
-        self._collective.run_guarded(partial(add, vector, result), result)
+        self._collective.run_guarded(partial(add_product, vector, result), result)
         return self._collective.all_reduce(result)
 
     def _add_forward(self, vector: Tensor, result: Tensor) -> None:
-        given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
+        inputs, outputs = vector.split(self.layer_sizes), result.split(self.layer_sizes)
         for shared, values in self._shared_blocks:
-            vector = sum((given[source] for source in shared.sources[1:]), given[shared.sources[0]])
+            summed = sum((inputs[source] for source in shared.sources[1:]), inputs[shared.sources[0]])
             block = shared.block
             if _is_dense(block):
-                block.at_target(made[block.target]).addmv_(values[0], vector)
+                block.own_targets(outputs[block.target]).addmv_(values[0], summed)
             else:
-                part = _product(values, take_nodes(vector, block.source_nodes, len(values)))
-                add_to_nodes(made[block.target], part, block.target_nodes)
+                part = _batched_matvec(values, take_nodes(summed, block.source_nodes, len(values)))
+                add_to_nodes(outputs[block.target], part, block.target_nodes)
 
     def _add_backward(self, vector: Tensor, result: Tensor) -> None:
-        given, made = vector.split(self.layer_sizes), result.split(self.layer_sizes)
+        inputs, outputs = vector.split(self.layer_sizes), result.split(self.layer_sizes)
         for shared, values in self._shared_blocks:
-            block, vector = shared.block, shared.block.at_target(given[shared.block.target])
+            block, transposed = shared.block, values.transpose(1, 2)
+            received = block.own_targets(inputs[block.target])
             if len(shared.sources) == 1 and _is_dense(block):
-                made[block.source].addmv_(values.transpose(1, 2)[0], vector)
+                outputs[block.source].addmv_(transposed[0], received)
                 continue
-            part = _product(values.transpose(1, 2), take_nodes(vector, block.target_nodes, len(values)))
+            part = _batched_matvec(transposed, take_nodes(received, block.target_nodes, len(values)))
             for source in shared.sources:
-                add_to_nodes(made[source], part, block.source_nodes)
+                add_to_nodes(outputs[source], part, block.source_nodes)
 
 
 def _is_dense(block: Block) -> bool:
@@ -105,7 +112,7 @@ def _is_dense(block: Block) -> bool:
     return block.values.shape[0] == 1 and block.source_nodes is None
 
 
-def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
+def _batched_matvec(matrices: Tensor, vectors: Tensor) -> Tensor:
     """Products of matrices [b, m, n] with vectors [b, n]: [b, m]."""
     return torch.bmm(matrices, vectors.unsqueeze(2)).squeeze(2)
 
@@ -117,27 +124,48 @@ class CsrOperator(AdjacencyOperator):
         super().__init__(graph, dtype)
         source, target = graph.edge_index()
         self._weight = graph.distinct_weights
-        place = graph.edge_weight_index()
-        size = (graph.num_nodes, graph.num_nodes)
-        self._along, self._along_order = self._matrix(target, source, place, size)
-        self._back, self._back_order = self._matrix(source, target, place, size)
+        index, size = graph.edge_weight_index(), (graph.num_nodes, graph.num_nodes)
+        self._forward, self._forward_order = self._matrix(target, source, index, size)
+        self._backward, self._backward_order = self._matrix(source, target, index, size)
 
     def _matrix(
-        self, rows: Tensor, columns: Tensor, place: Tensor, size: tuple[int, int]
+        self, rows: Tensor, columns: Tensor, index: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
+        """A CSR matrix, and the index into the distinct weights of each of its entries."""
         start, columns, order = csr_order(rows, columns, size)
-        order = place[order]
+        order = index[order]
         return csr_tensor(start, columns, self._weight[order].to(self.dtype), size), order
 
     def refresh(self) -> None:
         """Follows the graph's `refresh`, in place."""
-        self._along.values().copy_(self._weight[self._along_order])
-        self._back.values().copy_(self._weight[self._back_order])
+        self._forward.values().copy_(self._weight[self._forward_order])
+        self._backward.values().copy_(self._weight[self._backward_order])
 
     def matvec_forward(self, vector: Tensor) -> Tensor:
         """``L @ vector``, Tensor[V]."""
-        return self._along @ vector
+        return self._forward @ vector
 
     def matvec_backward(self, vector: Tensor) -> Tensor:
         """``L.T @ vector``, Tensor[V]."""
-        return self._back @ vector
+        return self._backward @ vector
+
+
+def adjacency_operator(graph: RolledGraph, tol: float, method: Method = "auto") -> AdjacencyOperator:
+    """The operator that suits the graph's device and the tolerance of the eigenvector.
+
+    Args:
+        graph: the graph.
+        tol: bound on the residual; very small ones need float64 products.
+        method: ``"blocks"``, ``"csr"``, or ``"auto"`` for the one that was measured to be faster.
+    """
+    dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.dtype
+    if method == "auto":
+        # On a CPU torch's CSR product is slower than dense blocks on every network measured
+        # (benchmarks/signature.py). On a GPU the number of kernel launches dominates unless blocks are large:
+        # one per product against one per block. CSR keeps 40 bytes an edge, memory that training a large
+        # network may need.
+        launches_dominate = len(graph.blocks) > 8 and graph.num_edges < 1_000_000
+        # The structure must be fixed and local: the edges of a signed subgraph change with its weights.
+        fixed = graph.collective is None and isinstance(graph, RolledGraph)
+        method = "csr" if fixed and graph.device.type == "cuda" and launches_dominate else "blocks"
+    return CsrOperator(graph, dtype) if method == "csr" else BlockOperator(graph, dtype)

@@ -1,46 +1,57 @@
 """The rolled graph: a k-partite graph of filters and neurons, weighted by norms of kernel slices.
 
 Section 3.1 of the paper. The nodes are the input channels, every filter of a convolution and every neuron of
-a fully connected layer; the edge from channel ``k`` to filter ``l`` weighs the L2 norm of ``K[l, k, ...]``,
-which is ``|w|`` in a fully connected layer. Across a flatten the norm runs over the spatial positions of a
-channel as well.
+a fully connected layer. The edge from channel ``k`` to filter ``l`` weighs the L2 norm of ``K[l, k, ...]``,
+which is ``|w|`` in a fully connected layer. Across a flatten the norm also runs over the spatial positions of
+the channel.
 
-This module takes tensors, not modules: `graph.tracing` finds out which layer feeds which.
+This module works on tensors, not modules: `graph.tracing` finds out which layer feeds which.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lightning_nndyn.errors import TracingError, renamed_arguments
-from lightning_nndyn.graph.blocks import Block, LayerWeight, slice_norms, take_nodes
+from lightning_nndyn.graph.blocks import Block, LayerWeight, take_nodes
 from lightning_nndyn.graph.collectives import EdgeShardGroup
 from lightning_nndyn.graph.sharding import shapes_only
+from lightning_nndyn.graph.slice_norms import Scratch
+from lightning_nndyn.graph.statistics import segment_index
 
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Block", "LayerWeight", "RolledGraph", "SharedBlock", "csr_order", "csr_tensor", "slice_norms"]
+Edges = tuple[Sequence[int], int]
+"""The node layers that a weight leads from, and the one that it leads to."""
 
 
 @dataclass(frozen=True)
 class SharedBlock:
-    """Blocks that share their values: their sources are added up before the target reads the sum.
+    """A block that stands for several: their sources are added up before the target reads the sum.
 
     Attributes:
-        block: one of them.
+        block: the block from the first source; the others have the same values.
         sources: the node layers that the blocks come from.
     """
 
     block: Block
     sources: tuple[int, ...]
+
+    def blocks(self) -> Iterator[Block]:
+        """One block for each source."""
+        yield self.block
+        for source in self.sources[1:]:
+            yield replace(self.block, source=source)
 
 
 class RolledGraph:
@@ -48,29 +59,31 @@ class RolledGraph:
 
     Args:
         layer_sizes: nodes of each node layer, the input channels first.
-        weights: where edges are read from; in a chain ``weights[i]`` joins node layer ``i`` to ``i + 1``.
-        left_out: parametric layers that are not in the graph, with the reason.
+        weights: the weights that edges are read from; in a chain ``weights[i]`` joins node layer ``i`` to
+            ``i + 1``.
+        left_out: parametric layers that are not in the graph, each with the reason.
         edges: for each weight the node layers that it leads from and the one that it leads to; None for a
             chain.
-        layer_names: the name of each node layer; None takes the weights' names behind ``"input"``.
-        kinds: of layers besides those whose weights are read: of embeddings, of attention without weights.
+        layer_names: the name of each node layer; None takes ``"input"`` and the weights' names.
+        kinds: kinds of layers without a weight in ``weights``: embeddings, attention without weights.
 
     Raises:
         TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several
             devices.
 
     Attributes:
-        blocks: the edges, in a chain one block for each pair of consecutive node layers, otherwise at least
-            one for each node layer and each that feeds it.
-        shared_blocks: the same blocks, those that share their values put together.
+        blocks: the edges: in a chain one block for each pair of consecutive node layers, otherwise at least
+            one for each pair of a node layer and one that feeds it.
+        shared_blocks: the same blocks; those that share their values count as one.
         layer_sizes: nodes of each node layer.
         layer_names: ``"input"``, then the name of the layer that each node layer stands for; a layer that is
             called again appears as ``"name#2"``.
         is_chain: whether every node layer feeds the next one and no other.
-        left_out: parametric layers that are not in the graph, with the reason.
-        collective: the group of processes that hold the edges where weights are sharded (FSDP); `refresh` and
-            all centralities are collective operations then. None if this process holds all edges.
-        kinds: of its layers, sorted, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
+        left_out: parametric layers that are not in the graph, each with the reason.
+        collective: the processes that share the edges, where weights are sharded (FSDP); `refresh` and all
+            centralities are collective operations then. None if this process holds all edges.
+        kinds: the kinds of its layers, sorted, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if
+            unknown.
     """
 
     @renamed_arguments(joints="edges")
@@ -80,7 +93,7 @@ class RolledGraph:
         weights: Sequence[LayerWeight],
         left_out: Mapping[str, str] | None = None,
         *,
-        edges: Sequence[tuple[Sequence[int], int]] | None = None,
+        edges: Sequence[Edges] | None = None,
         layer_names: Sequence[str] | None = None,
         kinds: Collection[str] = (),
     ) -> None:
@@ -91,7 +104,7 @@ class RolledGraph:
         self.is_chain = edges is None
         if edges is None:
             edges = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
-        with shapes_only() as spread:
+        with shapes_only() as sharded:
             shapes = [
                 _block_shape(weight, self.layer_sizes[sources[0]], self.layer_sizes[target])
                 for weight, (sources, target) in zip(weights, edges, strict=True)
@@ -99,33 +112,38 @@ class RolledGraph:
             first = weights[0].read()
             _check_devices(weights, first.device)
         self._num_edges = sum(
-            _numel(shape) * len(sources) for shape, (sources, _) in zip(shapes, edges, strict=True)
+            math.prod(shape) * len(sources) for shape, (sources, _) in zip(shapes, edges, strict=True)
         )
-        self.collective = EdgeShardGroup() if spread else None
-        rows: Sequence[range | None] = [None] * len(weights)
-        if self.collective is not None:
-            rows = self.collective.shares(weights, shapes)
-            shapes = [_cut(shape, len(mine)) for shape, mine in zip(shapes, rows, strict=True)]
+        self.collective = EdgeShardGroup() if sharded else None
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-        self._buffer = torch.empty(sum(map(_numel, shapes)), dtype=dtype, device=first.device)
-        pieces = self._buffer.split([_numel(shape) for shape in shapes])
-        scratch: dict[str, Tensor] = {}  # one for all blocks: they are read one at a time
-        self.shared_blocks = tuple(
-            SharedBlock(Block(sources[0], target, piece.view(shape), weight, mine, scratch), tuple(sources))
-            for (sources, target), piece, shape, weight, mine in zip(
-                edges, pieces, shapes, weights, rows, strict=True
-            )
-        )
-        self.blocks = tuple(
-            shared.block if source == shared.block.source else replace(shared.block, source=source)
-            for shared in self.shared_blocks
-            for source in shared.sources
-        )
+        self._buffer = torch.empty(0, dtype=dtype, device=first.device)
+        self.shared_blocks = self._allocate(weights, edges, shapes)
+        self.blocks = tuple(block for shared in self.shared_blocks for block in shared.blocks())
         self._csr: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         if self.collective is None:
             self.refresh()
-        else:
+        else:  # reading is a collective operation: leave it to the first `refresh`
             self._buffer.zero_()
+
+    def _allocate(
+        self,
+        weights: Sequence[LayerWeight],
+        edges: Sequence[Edges],
+        shapes: Sequence[tuple[int, int, int]],
+    ) -> tuple[SharedBlock, ...]:
+        """Allocates the buffer and cuts it into blocks of these shapes, or this process's rows of them."""
+        rows: Sequence[range | None] = [None] * len(weights)
+        if self.collective is not None:
+            rows = self.collective.shards(weights, shapes)
+            shapes = [_cut(shape, len(local)) for shape, local in zip(shapes, rows, strict=True)]
+        sizes = [math.prod(shape) for shape in shapes]
+        self._buffer = self._buffer.new_empty(sum(sizes))
+        scratch: Scratch = {}  # one for all blocks: they are read one after the other
+        parts = zip(edges, self._buffer.split(sizes), shapes, weights, rows, strict=True)
+        return tuple(
+            SharedBlock(Block(sources[0], target, values.view(shape), weight, local, scratch), tuple(sources))
+            for (sources, target), values, shape, weight, local in parts
+        )
 
     @property
     def num_nodes(self) -> int:
@@ -144,7 +162,7 @@ class RolledGraph:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights and the graph lie."""
+        """The device of the weights and of the graph."""
         return self._buffer.device
 
     @property
@@ -155,21 +173,17 @@ class RolledGraph:
     @property
     def node_layers(self) -> Tensor:
         """The node layer of each node, LongTensor[V] on the graph's device."""
-        sizes = torch.tensor(self.layer_sizes, device=self.device)
-        return torch.arange(len(self.layer_sizes), device=self.device).repeat_interleave(sizes)
+        return segment_index(torch.tensor(self.layer_sizes, device=self.device), self.num_nodes)
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """First node of each node layer, and the number of nodes at the end."""
-        offsets = [0]
-        for size in self.layer_sizes:
-            offsets.append(offsets[-1] + size)
-        return tuple(offsets)
+        """First node of each node layer, followed by the number of nodes."""
+        return tuple(accumulate(self.layer_sizes, initial=0))
 
     def refresh(self) -> RolledGraph:
-        """Reads the weights again, in place and without tracing. Returns the graph itself.
+        """Reads the current weights, in place and without tracing. Returns the graph itself.
 
-        Layers are read one at a time and in pieces: some MiB of scratch memory do for all of them.
+        Layers are read one at a time and in pieces, with a few MiB of scratch memory for all of them.
         """
         if self.collective is not None:
             self.collective.check_same_graph(self.layer_names, self.layer_sizes, self.device)
@@ -183,7 +197,7 @@ class RolledGraph:
     def _refresh(self, block: Block) -> None:
         if self.collective is None:
             block.refresh()
-        else:  # all processes read, whatever one of them makes of it
+        else:  # reading is a collective operation, so it is not guarded: all processes take part or none
             slices = block.weight.slices(block.rows)
             self.collective.run_guarded(partial(block.fill, slices), block.values)
 
@@ -191,7 +205,7 @@ class RolledGraph:
         """Source and target node of each edge, LongTensor[2, E], in the order of `edge_weight`.
 
         Raises:
-            TracingError: if other processes have some of the edges.
+            TracingError: if the edges are sharded over processes.
         """
         if self.collective is not None:
             raise TracingError(
@@ -202,23 +216,23 @@ class RolledGraph:
 
     @property
     def edge_weight(self) -> Tensor:
-        """Weight of each edge, Tensor[E]. In a chain it changes with `refresh`; otherwise it is a copy."""
+        """Weight of each edge, Tensor[E]: a view that follows `refresh` in a chain, otherwise a copy."""
         unshared = len(self.blocks) == len(self.shared_blocks)
         return self._buffer if unshared else self._buffer[self.edge_weight_index()]
 
     @property
     def distinct_weights(self) -> Tensor:
-        """The edges' weights without repetition, Tensor[<= E]; changes with `refresh`."""
+        """The weights of the shared blocks' edges, Tensor[<= E]: no weight twice. Follows `refresh`."""
         return self._buffer
 
     def edge_weight_index(self) -> Tensor:
-        """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
-        first = [int(block.values.storage_offset()) for block in self.blocks]
-        places = [
+        """Index of each edge's weight in `distinct_weights`, LongTensor[E]."""
+        starts = [int(block.values.storage_offset()) for block in self.blocks]
+        index = [
             start + torch.arange(block.values.numel(), device=self.device)
-            for start, block in zip(first, self.blocks, strict=True)
+            for start, block in zip(starts, self.blocks, strict=True)
         ]
-        return torch.cat(places)
+        return torch.cat(index)
 
     def _block_index(self, block: Block) -> Tensor:
         sizes, offsets = self.layer_sizes, self.offsets
@@ -235,7 +249,7 @@ class RolledGraph:
     def adjacency(self) -> Tensor:
         """The symmetric weighted adjacency matrix W, torch sparse CSR [V, V], on the weights' device.
 
-        Its structure is built on the first call and kept; `refresh` renews its values in place.
+        The first call builds its structure; `refresh` updates its values in place.
         """
         if self._csr is None:
             source, target = self.edge_index()
@@ -247,7 +261,7 @@ class RolledGraph:
         return csr_tensor(start, columns, values, (self.num_nodes, self.num_nodes))
 
     def to_networkx(self) -> networkx.Graph:
-        """The same graph for networkx: nodes carry ``layer`` and ``name``, edges carry ``weight``."""
+        """The graph as a networkx graph: nodes have ``layer`` and ``name``, edges have ``weight``."""
         import networkx
 
         graph = networkx.Graph()
@@ -268,7 +282,7 @@ class RolledGraph:
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, with ``#2``, ``#3`` behind those that came before."""
+    """The names; a repeated one gets ``#2``, ``#3`` and so on."""
     counts = [names[: i + 1].count(name) for i, name in enumerate(names)]
     return tuple(name if count == 1 else f"{name}#{count}" for name, count in zip(names, counts, strict=True))
 
@@ -277,7 +291,7 @@ def csr_order(rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[Ten
     """The structure of a CSR matrix with entries at (rows, columns).
 
     Returns:
-        Row starts [size[0] + 1], columns [E] by row, and the entry that stands at each place [E].
+        Row starts [size[0] + 1], columns [E] by row, and the order [E]: which entry comes i-th.
     """
     order = torch.argsort(rows * size[1] + columns)
     start = torch.zeros(size[0] + 1, dtype=torch.long, device=rows.device)
@@ -286,7 +300,7 @@ def csr_order(rows: Tensor, columns: Tensor, size: tuple[int, int]) -> tuple[Ten
 
 
 def csr_tensor(start: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    """A CSR tensor over the given memory, without torch's notice that CSR is in beta."""
+    """A CSR tensor over the given memory, without torch's warning that CSR is in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(start, columns, values, size, check_invariants=False)
@@ -301,12 +315,8 @@ def _check_devices(weights: Sequence[LayerWeight], device: torch.device) -> None
             )
 
 
-def _numel(shape: Sequence[int]) -> int:
-    return shape[0] * shape[1] * shape[2]
-
-
 def _cut(shape: tuple[int, int, int], rows: int) -> tuple[int, int, int]:
-    """The shape of a block of so many rows instead of all."""
+    """The shape of a block when only ``rows`` of its rows are kept."""
     groups, targets, sources = shape
     return shape if rows == groups * targets else (1, rows, sources)
 

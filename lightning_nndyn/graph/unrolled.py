@@ -135,7 +135,7 @@ class SignedBlock(NamedTuple):
     target_nodes: Tensor | None = None
     is_remote: bool = False
 
-    def at_target(self, vector: Tensor) -> Tensor:
+    def own_targets(self, vector: Tensor) -> Tensor:
         """All of a vector over the target layer's nodes."""
         return vector
 

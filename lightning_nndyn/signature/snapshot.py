@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_nndyn.graph.centrality import StagnationTest, adjacency_operator, degrees, iterate
-from lightning_nndyn.graph.eigensolver import RayleighRitzSolver
+from lightning_nndyn.graph.centrality import unchecked_degree
+from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, iterate
+from lightning_nndyn.graph.matvec import adjacency_operator
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.statistics import AGGREGATORS, LAYER_STATISTICS, summarize, summarize_layers
 from lightning_nndyn.signature.weight_distance import WeightDistances
@@ -152,7 +153,7 @@ class SnapshotTaker:
     def _take(self, epoch: float) -> Snapshot:
         graph = self.graph.refresh()
         self._products.refresh()
-        degree = degrees(graph)
+        degree = unchecked_degree(graph)
         finite = degree.isfinite().all()
         if self._collective is not None:  # processes that share the work must decide alike when to end it
             finite = self._collective.broadcast(finite.float())

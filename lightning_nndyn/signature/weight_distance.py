@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.collectives import EdgeShardGroup
-from lightning_nndyn.graph.rolled import LayerWeight
 from lightning_nndyn.graph.sharding import shapes_only
 
 SAMPLE = 8192

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import NonFiniteWeightsError
+from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.eigensolver import eigenvector_by_squaring
-from lightning_nndyn.graph.rolled import LayerWeight, RolledGraph
+from lightning_nndyn.graph.rolled import RolledGraph
 
 NETWORKS = ["lenet5", "alexnet", "vgg7", "resnet32", "resnet44"]
 

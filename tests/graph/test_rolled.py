@@ -8,7 +8,9 @@ from torch import nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.rolled import LayerWeight, RolledGraph, slice_norms
+from lightning_nndyn.graph.blocks import LayerWeight
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.slice_norms import slice_norms
 
 TABLE_5 = [
     ("lenet5", 10, 239, 12_954),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import NonFiniteWeightsError, TracingError
-from lightning_nndyn.graph import centrality
+from lightning_nndyn.graph import matvec
 from lightning_nndyn.graph.unrolled import SignedSubgraph, UnrolledGraph
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -267,10 +267,10 @@ def test_a_gpu_takes_no_fixed_matrix_for_edges_that_change_with_the_weights(
     signed = nd.unrolled_graph(deep(9), torch.zeros(1, 9)).positive()
     small, large = (nd.rolled_graph(deep(width), torch.zeros(1, width)) for width in (9, 400))
     for name in ("CsrOperator", "BlockOperator"):
-        monkeypatch.setattr(centrality, name, lambda *_, name=name: name)
+        monkeypatch.setattr(matvec, name, lambda *_, name=name: name)
     for graph in (small, signed):
         monkeypatch.setattr(type(graph), "device", torch.device("cuda"))
-    chosen = [centrality.adjacency_operator(graph, 1e-6) for graph in (small, large, signed)]
+    chosen = [matvec.adjacency_operator(graph, 1e-6) for graph in (small, large, signed)]
     assert chosen == ["CsrOperator", "BlockOperator", "BlockOperator"]
 
 

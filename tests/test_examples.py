@@ -10,7 +10,7 @@ from mlflow_server import QUIET
 from paths import EXAMPLES
 from wandb_file import read
 
-from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.record_file import read_record
 
 
 def test_digits(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_cli_with_overrides(overrides: list[str], epochs: int, tmp_path: Path) -
     arguments = ["fit", "--config", str(EXAMPLES / "cli.yaml"), "--data.batch_size=96", *overrides]
     output(tmp_path, "cli.py", *arguments)
     (file,) = tmp_path.rglob("nndyn-*.json")
-    run = read_run(file)
+    run = read_record(file)
     assert run["steps_per_epoch"] == 15 and len(run["metrics"]["val_accuracy"]) == max(epochs, 1)
     assert run["status"] == ("finished" if epochs else "stopped") and run["decision"]["stop"] == (epochs != 2)
     assert run["action"] == ("observe" if epochs == 1 else "stop")

@@ -1,7 +1,8 @@
-"""Condemned runs that are let finish on purpose: how often the decisions are wrong, in the field.
+"""Audits: runs that were flagged to stop but may finish, to measure how often the decisions are wrong.
 
-Each stop is overridden with a known probability, the audit share. What became of the audited runs, weighted
-by one over that probability (Horvitz and Thompson, 1952), stands for what became of the stopped ones.
+Each stop is overridden with a known probability, the audit share. The outcomes of the audited runs, weighted
+by one over that probability (Horvitz and Thompson, 1952), stand for the outcomes of the runs that were
+stopped. The runs of one folder share their outcomes through one file of JSON lines.
 """
 
 from __future__ import annotations
@@ -11,160 +12,189 @@ import json
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LEDGER = "nndyn-audit.jsonl"
-"""Name of the file in which runs of one folder tell each other how they ended."""
+AUDIT_FILE = "nndyn-audit.jsonl"
+"""Name of the file with the outcomes of a folder's runs."""
 
 SWITCHED_OFF = "stops nothing any more"
-"""How the reason begins where too many good runs are condemned."""
+"""Beginning of the reason where too many good runs were flagged, so that no more runs are stopped."""
 
 _CONFIDENCE = 0.95
-_HALVINGS = 30
+_BISECTION_STEPS = 30
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run that was not stopped has ended.
+class AuditedRun:
+    """The outcome of a run that was not stopped.
 
     Attributes:
         accuracy: its best validation accuracy, a fraction.
-        classes: how many classes it tells apart.
-        condemned: whether it was to be stopped, and went on.
-        share: the probability with which it was let finish, had it been condemned or not: 1 where nothing is
-            ever stopped.
+        classes: number of classes of its task.
+        flagged_to_stop: whether the decision was to stop it; it finished nevertheless.
+        share: the probability with which such a run may finish: 1 where no run is ever stopped.
         run: its name; of several lines for one run the last counts.
     """
 
     accuracy: float
     classes: int
-    condemned: bool
+    flagged_to_stop: bool
     share: float
     run: str = ""
 
+    def to_json(self) -> str:
+        """One line of the audit file."""
+        return json.dumps(
+            {
+                "accuracy": self.accuracy,
+                "classes": self.classes,
+                "condemned": self.flagged_to_stop,
+                "share": self.share,
+                "run": self.run,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> AuditedRun:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the line is not JSON.
+            TypeError: it lacks a value, or holds an unknown one.
+        """
+        content = json.loads(line)
+        return cls(**{"flagged_to_stop" if key == "condemned" else key: content[key] for key in content})
+
 
 @dataclass(frozen=True)
-class FieldRate:
-    """The false-stop rate in the field: of the runs that end good, the share that is condemned.
+class FalseStopEstimate:
+    """The measured false-stop rate: of the runs that end good, the share that is flagged to stop.
 
     Attributes:
-        estimate: inverse-probability weighted; None without good runs.
-        lower: what the rate exceeds with a confidence of 95 %; 0 without good runs.
-        good: how many good runs it rests on.
+        rate: inverse-probability weighted estimate; None without good runs.
+        lower_bound: exceeded by the true rate with a confidence of 95 %; 0 without good runs.
+        num_good: number of good runs that the estimate rests on.
     """
 
-    estimate: float | None
-    lower: float
-    good: int
+    rate: float | None
+    lower_bound: float
+    num_good: int
 
 
-def field_rate(ended: Sequence[Ended], low_threshold: float | None, low_share: float | None) -> FieldRate:
-    """Estimates the false-stop rate from runs that were let finish.
+def estimate_false_stop_rate(
+    runs: Sequence[AuditedRun], low_threshold: float | None, low_share: float | None
+) -> FalseStopEstimate:
+    """Estimates the false-stop rate from runs that finished.
 
-    Of the good runs that finish, one with the audit share s is a condemned one with odds
-    ``rate * s : 1 - rate``. The lower bound is the least rate at which as many condemned ones as were seen
-    have a chance of 5 % or more: exact, after Clopper and Pearson (1934), also where shares differ.
+    Among the good runs that finish, one with the audit share s is a flagged one with odds
+    ``rate * s : 1 - rate``. The lower bound is the smallest rate at which as many flagged runs as were seen
+    have a probability of 5 % or more: exact (Clopper and Pearson, 1934), also where shares differ.
 
     Args:
-        ended: runs that finished, condemned and audited or never condemned.
+        runs: runs that finished: flagged and audited, or never flagged.
         low_threshold: accuracy below which a run is low.
         low_share: instead of it, a share of the best accuracy among these runs.
     """
-    best = max((run.accuracy for run in ended), default=0.0)
-    good = [run for run in ended if run.accuracy >= _bar(run, best, low_threshold, low_share)]
-    condemned = [run for run in good if run.condemned]
+    best = max((run.accuracy for run in runs), default=0.0)
+    good = [run for run in runs if run.accuracy >= _low_below(run, best, low_threshold, low_share)]
+    flagged = [run for run in good if run.flagged_to_stop]
     if not good:
-        return FieldRate(None, 0.0, 0)
-    weight = sum(1 / run.share for run in condemned)
-    estimate = weight / (weight + len(good) - len(condemned))
-    return FieldRate(estimate, _lower_bound(len(condemned), [run.share for run in good]), len(good))
+        return FalseStopEstimate(None, 0.0, 0)
+    weight = sum(1 / run.share for run in flagged)
+    rate = weight / (weight + len(good) - len(flagged))
+    return FalseStopEstimate(rate, _lower_bound(len(flagged), [run.share for run in good]), len(good))
 
 
-def why_spared(
-    folder: Path, share: float, budget: float, low_threshold: float | None, low_share: float | None
+def exemption_reason(
+    folder: Path, share: float, max_rate: float, low_threshold: float | None, low_share: float | None
 ) -> str:
-    """Why a run that begins is not stopped; empty if it may be.
-
-    Drawn anew for each run, from a source of random numbers that training does not use.
+    """Why a run that begins will not be stopped, whatever is decided; empty if it may be stopped.
 
     Args:
-        folder: of the ledger.
+        folder: where the audit file lies.
         share: the audit share.
-        budget: the false-stop rate that is allowed.
+        max_rate: the false-stop rate that is allowed.
         low_threshold: accuracy below which a run is low.
         low_share: instead of it, a share of the best accuracy.
     """
-    rate = field_rate(read_ended(folder), low_threshold, low_share)
-    if rate.lower > budget:
+    found = estimate_false_stop_rate(read_audited_runs(folder), low_threshold, low_share)
+    if found.lower_bound > max_rate:
         return (
-            f"{SWITCHED_OFF}: of {rate.good} good runs that finished, so many were condemned that more than "
-            f"{rate.lower:.1%} of good runs are, and max_false_stop_rate is {budget:.1%}"
+            f"{SWITCHED_OFF}: of {found.num_good} good runs that finished, so many were to be stopped that "
+            f"more than {found.lower_bound:.1%} of good runs are, and max_false_stop_rate is {max_rate:.1%}"
         )
+    return draw_audit(share)
+
+
+def draw_audit(share: float) -> str:
+    """Why a run that begins is audited, with probability `share`; empty if it is not."""
+    # Not from the generators that training draws from.
     drawn = random.SystemRandom().random() < share
     return f"lets this run finish whatever is decided, as an audit (audit_share={share})" if drawn else ""
 
 
-def append_ended(folder: Path, run: Ended) -> None:
-    """Adds a run to the ledger; a line is written at once, so that runs may end side by side.
+def append_audited_run(folder: Path, run: AuditedRun) -> None:
+    """Adds a run to the audit file, in one write, so that runs may end side by side.
 
     Raises:
         OSError: if the disk is full or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # A line break before it as well: the line before may have been cut off.
-    line = f"\n{json.dumps(asdict(run))}\n".encode()
-    file = os.open(folder / LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    line = f"\n{run.to_json()}\n".encode()
+    file = os.open(folder / AUDIT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         if os.write(file, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / LEDGER))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / AUDIT_FILE))
     finally:
         os.close(file)
 
 
-def read_ended(folder: Path) -> list[Ended]:
-    """The ledger's runs; lines that were cut off are passed over."""
+def read_audited_runs(folder: Path) -> list[AuditedRun]:
+    """The runs in the audit file. Lines that were cut off are skipped."""
     try:
-        lines = (folder / LEDGER).read_bytes().splitlines()
+        lines = (folder / AUDIT_FILE).read_bytes().splitlines()
     except OSError:
         return []
-    found: dict[Any, Ended] = {}
-    for place, line in enumerate(lines):
+    found: dict[Any, AuditedRun] = {}
+    for index, line in enumerate(lines):
         try:
-            run = Ended(**json.loads(line))
+            run = AuditedRun.from_json(line)
         except (ValueError, TypeError):
             continue
-        found[run.run or place] = run
+        found[run.run or index] = run
     return list(found.values())
 
 
-def _bar(run: Ended, best: float, low_threshold: float | None, low_share: float | None) -> float:
+def _low_below(run: AuditedRun, best: float, low_threshold: float | None, low_share: float | None) -> float:
     """The accuracy from which on a run is good."""
     if low_share is None:
         return float(low_threshold or 0)
     return 1 / run.classes + low_share * (best - 1 / run.classes)
 
 
-def _lower_bound(hits: int, shares: Sequence[float]) -> float:
-    """The rate at which `hits` or more condemned ones among finished runs have a chance of 5 %."""
-    if not hits:
+def _lower_bound(num_flagged: int, shares: Sequence[float]) -> float:
+    """The rate at which `num_flagged` or more among the finished good runs have a probability of 5 %."""
+    if not num_flagged:
         return 0.0
     low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTION_STEPS):
         rate = (low + high) / 2
-        if _chance(hits, [rate * share / (rate * share + 1 - rate) for share in shares]) < 1 - _CONFIDENCE:
+        chances = [rate * share / (rate * share + 1 - rate) for share in shares]
+        if _probability_of_at_least(num_flagged, chances) < 1 - _CONFIDENCE:
             low = rate
         else:
             high = rate
     return low
 
 
-def _chance(hits: int, probabilities: Sequence[float]) -> float:
-    """That `hits` or more of independent events come true."""
-    fewer = np.zeros(hits)  # the chance of 0, 1, ... events so far
+def _probability_of_at_least(count: int, probabilities: Sequence[float]) -> float:
+    """The probability that `count` or more of independent events occur (Poisson binomial)."""
+    fewer = np.zeros(count)  # probability of 0, 1, ... events so far
     fewer[0] = 1.0
     for probability in probabilities:
         fewer[1:] += probability * (fewer[:-1] - fewer[1:])

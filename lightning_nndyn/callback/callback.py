@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_nndyn.callback.audit import SWITCHED_OFF, why_spared
-from lightning_nndyn.callback.decision import Judge, name_of
+from lightning_nndyn.callback.audit import SWITCHED_OFF, draw_audit, exemption_reason
+from lightning_nndyn.callback.decision import DecisionMaker, predictor_name
 from lightning_nndyn.callback.epochs import clock_of
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.callback.graph_reader import Watch
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.reading import read_start
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_writer import FINISHED, INTERRUPTED, STOPPED, Keeper, record_folder
+from lightning_nndyn.callback.record_file import FINISHED, INTERRUPTED, STOPPED, RecordWriter, record_folder
 from lightning_nndyn.callback.schedule import check_length, check_times
 from lightning_nndyn.callback.session import Course
 from lightning_nndyn.callback.trainer_state import (
@@ -25,7 +25,7 @@ from lightning_nndyn.callback.trainer_state import (
     training_of,
     watched,
 )
-from lightning_nndyn.callback.trial import AUDIT_SHARE, Place, check_share, drawn_to_finish, leave
+from lightning_nndyn.callback.trial import AUDIT_SHARE, Place, check_share, leave
 from lightning_nndyn.graph.tracing.tracer import Topology, check_topology
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.policy import Policy
@@ -277,7 +277,9 @@ class GraphDynamicsCallback(Course):
 
     def _load(self, fit: Fit) -> None:
         if self.predictor is not None:
-            fit.judge = Judge.of(self.predictor, self.max_false_stop_rate, self.threshold, self.confidence)
+            fit.judge = DecisionMaker.of(
+                self.predictor, self.max_false_stop_rate, self.threshold, self.confidence
+            )
 
     def _begin(self, trainer: Trainer, fit: Fit) -> None:
         if self._unreadable is not None:
@@ -309,17 +311,17 @@ class GraphDynamicsCallback(Course):
         if fit.watch.start_due and self.audit_share and self.action == "stop" and trainer.is_global_zero:
             self._attempt(trainer, partial(self._draw, trainer))
         swept = self._place is not None and self._place.member.reachable and fit.error is None
-        record.run, record.spared, fit.swept = trainer.strategy.broadcast((record.run, record.spared, swept))
+        record.run, record.exempt, fit.swept = trainer.strategy.broadcast((record.run, record.exempt, swept))
         if self._place is not None:
             self._place.begin()
-        if record.spared:
-            self._say("spared", record.spared)
+        if record.exempt:
+            self._say("spared", record.exempt)
         if fit.error is not None or not trainer.is_global_zero:
             return
-        always = self.action == "observe" or record.spared.startswith(SWITCHED_OFF)
-        facts = {"monitor": self.monitor, "predictor": name_of(self.predictor), "action": self.action}
+        always = self.action == "observe" or record.exempt.startswith(SWITCHED_OFF)
+        facts = {"monitor": self.monitor, "predictor": predictor_name(self.predictor), "action": self.action}
         policy = {} if fit.judge is None else fit.judge.facts
-        fit.keeper = Keeper(
+        fit.keeper = RecordWriter(
             record_folder(trainer, self.record, log_folder),
             {
                 **facts,
@@ -334,11 +336,13 @@ class GraphDynamicsCallback(Course):
 
     def _draw(self, trainer: Trainer, fit: Fit) -> None:
         if self._place is not None:
-            self._record.spared = drawn_to_finish(self.audit_share)
+            self._record.exempt = draw_audit(self.audit_share)
         elif fit.judge is not None:
             bar = fit.judge.predictor.low_threshold, fit.judge.predictor.low_share
             budget = self.max_false_stop_rate
-            self._record.spared = why_spared(Path(trainer.default_root_dir), self.audit_share, budget, *bar)
+            self._record.exempt = exemption_reason(
+                Path(trainer.default_root_dir), self.audit_share, budget, *bar
+            )
 
     # -- the first batch and snapshot 0 ----------------------------------------------------------------------
 
@@ -440,7 +444,7 @@ class GraphDynamicsCallback(Course):
     def state_key(self) -> str:
         """Tells several of these callbacks apart in a checkpoint; ``action`` may change on resuming."""
         return self._generate_state_key(
-            predictor=name_of(self.predictor),
+            predictor=predictor_name(self.predictor),
             snapshots=self.snapshots,
             snapshot_every_n_steps=self.snapshot_every_n_steps,
             max_false_stop_rate=self.max_false_stop_rate,

@@ -17,7 +17,7 @@ from lightning_nndyn.predictor.policy import Policy
 
 
 @dataclass
-class Judge:
+class DecisionMaker:
     """Gives verdicts on the snapshots of a run, and takes decisions on the verdicts."""
 
     predictor: Predictor
@@ -31,7 +31,7 @@ class Judge:
         max_false_stop_rate: float,
         threshold: float | None,
         confidence: float | None = None,
-    ) -> Judge:
+    ) -> DecisionMaker:
         """Loads the predictor where a name or a path is given.
 
         Raises:
@@ -123,7 +123,7 @@ class Judge:
         return not last.in_domain or self.policy.powerless(last.kind)
 
 
-def name_of(predictor: str | Path | Predictor | None) -> str | None:
+def predictor_name(predictor: str | Path | Predictor | None) -> str | None:
     """What to call a predictor in a checkpoint: the same in another process and for an equal predictor."""
     if not isinstance(predictor, Predictor):
         return None if predictor is None else str(predictor)

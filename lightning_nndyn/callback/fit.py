@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_nndyn.callback.decision import Judge
+from lightning_nndyn.callback.decision import DecisionMaker
 from lightning_nndyn.callback.epochs import Clock
 from lightning_nndyn.callback.graph_reader import Watch
-from lightning_nndyn.callback.record_writer import Keeper
+from lightning_nndyn.callback.record_file import RecordWriter
 from lightning_nndyn.errors import NNDynWarning
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class Fit:
 
     watch: Watch
     clock: Clock = field(default_factory=Clock)
-    judge: Judge | None = None
-    keeper: Keeper = field(default_factory=lambda: Keeper(None, {}))
+    judge: DecisionMaker | None = None
+    keeper: RecordWriter = field(default_factory=lambda: RecordWriter(None, {}))
     begun: bool = False  # whether there is anything to train
     open: bool = False  # whether an epoch has ended and its validation is still to come
     more_to_note: bool = False  # whether the model may still log something for the epoch that has ended

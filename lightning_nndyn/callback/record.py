@@ -32,7 +32,7 @@ class Record:
         classes: how many the network tells apart.
         kind: of the models that judge this run; empty until the first verdict.
         metrics: for each metric of the Trainer its latest value after each epoch.
-        spared: why the run is not stopped, whatever is decided; empty if it may be.
+        exempt: why the run is not stopped, whatever is decided; empty if it may be.
         run: the run's name, of its record on disk.
         training: how it is trained.
         first_weights: what distances are measured from, see `SnapshotTaker`.
@@ -46,7 +46,7 @@ class Record:
     classes: int = 2
     kind: str = ""
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
-    spared: str = ""
+    exempt: str = ""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     training: Training = field(default_factory=Training)
     first_weights: list[Tensor] = field(default_factory=list, repr=False)
@@ -80,12 +80,12 @@ class Record:
             self.losses, _between(values, 1 / self.classes if start is None else start), self.classes
         )
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values; None for what is not finite in a curve."""
-        return {"history": [snapshot.to_dict() for snapshot in self.history], **self.plain_facts()}
+        return {"history": [snapshot.to_dict() for snapshot in self.history], **self.facts()}
 
-    def plain_facts(self) -> dict[str, Any]:
-        """The same without the snapshots, which are most of it."""
+    def facts(self) -> dict[str, Any]:
+        """The same without the snapshots, which are most of the data."""
         return {
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "decision": asdict(self.decision),
@@ -94,7 +94,7 @@ class Record:
             "classes": self.classes,
             "kind": self.kind,
             "metrics": {name: list(values) for name, values in self.metrics.items()},
-            "spared": self.spared,
+            "spared": self.exempt,
             "run": self.run,
             **asdict(self.training),
         }
@@ -102,7 +102,7 @@ class Record:
     def state_dict(self) -> dict[str, Any]:
         """Numbers, strings, tensors, lists and dicts only: a checkpoint loads with ``weights_only=True``."""
         first = [weight.detach().cpu() for weight in self.first_weights]
-        return {"version": _STATE_VERSION, **self.plain(), "first_weights": first}
+        return {"version": _STATE_VERSION, **self.to_dict(), "first_weights": first}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Record:
@@ -116,11 +116,11 @@ class Record:
                 f"the checkpoint's record of this run has version {state.get('version')}, this release reads "
                 f"version {_STATE_VERSION}: resume with the release that wrote it, or train from the start"
             )
-        return cls.from_plain(state)
+        return cls.from_dict(state)
 
     @classmethod
-    def from_plain(cls, state: Mapping[str, Any]) -> Record:
-        """The inverse of `plain`, and of `state_dict`."""
+    def from_dict(cls, state: Mapping[str, Any]) -> Record:
+        """The inverse of `to_dict`, and of `state_dict`."""
         return cls(
             history=[Snapshot.from_dict(snapshot) for snapshot in state["history"]],
             verdicts=[Verdict(**verdict) for verdict in state["verdicts"]],
@@ -131,7 +131,8 @@ class Record:
             # Records of older releases do not say how long the run was to be.
             training=Training(state["steps_per_epoch"], state["optimizer"], state.get("planned_epochs")),
             first_weights=list(state.get("first_weights", ())),
-            **{name: state[name] for name in ("classes", "kind", "spared", "run")},
+            exempt=state["spared"],
+            **{name: state[name] for name in ("classes", "kind", "run")},
         )
 
 

@@ -13,7 +13,7 @@ from lightning_nndyn.callback.loggers import Story, show
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.reading import hear, read
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_writer import INTERRUPTED, RUNNING
+from lightning_nndyn.callback.record_file import INTERRUPTED, RUNNING
 from lightning_nndyn.callback.trainer_state import (
     held_back,
     log,
@@ -163,7 +163,7 @@ class Course(CallbackBase):
     def _hear_sweep(self, trainer: Trainer, before: Decision, held_back: str, fit: Fit) -> None:
         fit.heard = {}
         if self._place is not None and trainer.is_global_zero:
-            acts = self.action == "stop" and not self._record.spared
+            acts = self.action == "stop" and not self._record.exempt
             fit.heard = self._place.hear(self._record, before, held_back, acts, self.audit_share)
 
     def _agree(self, trainer: Trainer) -> None:
@@ -192,7 +192,7 @@ class Course(CallbackBase):
     @property
     def _stops(self) -> bool:
         """Whether what was decided stops this run."""
-        return self.decision.stop and self.action == "stop" and not self._record.spared
+        return self.decision.stop and self.action == "stop" and not self._record.exempt
 
     def _show(self, trainer: Trainer, in_batch: bool = False) -> None:
         """Tells the loggers how the run was judged, once, where there is anything to tell."""

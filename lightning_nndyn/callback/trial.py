@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -90,7 +89,7 @@ class Place:
         new = self._new_readings(record)
         forecasts = self._ask(new) if new else []
         record.decision = self._decided(record, before, held_back)
-        spared = record.decision.stop and bool(record.spared)
+        spared = record.decision.stop and bool(record.exempt)
         weight = 1 / audit_share if spared and audit_share else 1.0
         for reading, forecast in zip(new, forecasts, strict=True):
             self.member.report(reading, _facts(record, forecast, acts) | {"weight": weight})
@@ -146,12 +145,6 @@ class Place:
     def end(self, record: Record, stopped: bool) -> BaseException | None:
         """Notes how the run has ended; what is to be raised where it was stopped."""
         return self.member.finish(stopped, record.decision.reason)
-
-
-def drawn_to_finish(share: float) -> str:
-    """Why a run that begins is let finish; empty if it is not. Training's random numbers are not touched."""
-    drawn = random.SystemRandom().random() < share
-    return f"lets this run finish whatever is decided, as an audit (audit_share={share})" if drawn else ""
 
 
 def check_share(share: float | None, monitor: str | None, sweeping: bool) -> None:
@@ -217,5 +210,5 @@ def _facts(record: Record, forecast: SweepForecast | None, acts: bool) -> dict[s
         "reason": decision.reason,
         "verdict": ("stop" if acts else "would stop") if decision.stop else "go on",
         "signature": signature if last.finite else {},
-        "audit": record.spared,
+        "audit": record.exempt,
     }

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_writer import FINISHED, STOPPED
-from lightning_nndyn.callback.run_file import find_runs, read_run
+from lightning_nndyn.callback.record_file import FINISHED, STOPPED, find_records, read_record
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Curve, Predictor, Training
@@ -52,7 +51,7 @@ def load_runs(folder: Path | str, metric: str | None = None) -> list[OwnRun]:
         PredictorError: there are none, or a record cannot be read.
     """
     found: dict[str, OwnRun] = {}
-    for file in find_runs(folder):
+    for file in find_records(folder):
         name, run = _own_run(file, metric)
         # A run that was resumed may have left a record in the log folder of each of its parts.
         if name not in found or len(run.history) >= len(found[name].history):
@@ -67,9 +66,9 @@ def load_runs(folder: Path | str, metric: str | None = None) -> list[OwnRun]:
 
 
 def _own_run(file: Path, metric: str | None) -> tuple[str, OwnRun]:
-    content = read_run(file)
+    content = read_record(file)
     try:
-        record, monitor, status = Record.from_plain(content), content["monitor"], content["status"]
+        record, monitor, status = Record.from_dict(content), content["monitor"], content["status"]
     except (KeyError, TypeError, ValueError) as error:
         raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
     values = record.metrics.get(metric or monitor or "", [])
@@ -157,5 +156,5 @@ def _check_fractions(runs: Sequence[OwnRun], metric: str | None) -> None:
 
 
 def _known(folder: Path | str) -> str:
-    names = sorted({name for file in find_runs(folder) for name in read_run(file)["metrics"]})
+    names = sorted({name for file in find_records(folder) for name in read_record(file)["metrics"]})
     return f"name one of the metrics that were logged: {', '.join(names) or 'there are none'}"

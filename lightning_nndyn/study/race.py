@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from scipy.stats import rankdata
 
 from lightning_nndyn.callback import GraphDynamicsCallback
-from lightning_nndyn.callback.decision import name_of
+from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.callback.fit import Fit
 from lightning_nndyn.errors import SweepError, renamed_arguments
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
@@ -218,7 +218,7 @@ def race(
     settings = {
         "candidates": state.candidates,
         "rungs": state.rungs,
-        "predictor": name_of(predictor),
+        "predictor": predictor_name(predictor),
         "monitor": monitor,
     }
     loaded = load_predictor(predictor) if isinstance(predictor, (str, Path)) else predictor

@@ -15,8 +15,14 @@ from lightning.pytorch.loggers import CSVLogger
 from scipy.stats import beta
 
 from lightning_nndyn import GraphDynamicsCallback
-from lightning_nndyn.callback.audit import LEDGER, Ended, append_ended, field_rate, read_ended
-from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.audit import (
+    AUDIT_FILE,
+    AuditedRun,
+    append_audited_run,
+    estimate_false_stop_rate,
+    read_audited_runs,
+)
+from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.errors import NNDynWarning
 
 SURE = 0.999_999_999
@@ -24,7 +30,7 @@ SURE = 0.999_999_999
 
 def sweep(
     rng: np.random.Generator, runs: int, rate: float, shares: tuple[float, ...], best: float = 0.9
-) -> list[Ended]:
+) -> list[AuditedRun]:
     """Runs that finish: half are good, of these `rate` condemned, of these an audit share let finish."""
     found = []
     for share in rng.choice(shares, size=runs):
@@ -32,7 +38,7 @@ def sweep(
         condemned = rng.random() < (rate if good else 0.9)
         if not condemned or rng.random() < share:
             accuracy = rng.uniform(0.6, best) if good else rng.uniform(0.1, 0.4)
-            found.append(Ended(float(accuracy), 10, bool(condemned), float(share)))
+            found.append(AuditedRun(float(accuracy), 10, bool(condemned), float(share)))
     return found
 
 
@@ -43,60 +49,63 @@ def test_the_estimate_is_right_on_average_and_the_bound_in_19_of_20(
     rate: float, shares: tuple[float, ...], bar: tuple[Any, Any]
 ) -> None:
     rng, draws = np.random.default_rng(1), 400
-    rates = [field_rate(sweep(rng, 160, rate, shares), *bar) for _ in range(draws)]
-    estimates = [found.estimate for found in rates if found.estimate is not None]
+    rates = [estimate_false_stop_rate(sweep(rng, 160, rate, shares), *bar) for _ in range(draws)]
+    estimates = [found.rate for found in rates if found.rate is not None]
     assert len(estimates) == draws
     assert np.mean(estimates) == pytest.approx(rate, abs=3 * np.std(estimates) / draws**0.5 + 0.004)
-    misses = sum(found.lower > rate for found in rates)
+    misses = sum(found.lower_bound > rate for found in rates)
     assert misses <= 0.05 * draws + 3 * (0.05 * 0.95 * draws) ** 0.5
-    assert sum(found.lower > rate / 20 for found in rates) > draws / 20  # it is not always nothing
+    assert sum(found.lower_bound > rate / 20 for found in rates) > draws / 20  # it is not always nothing
 
 
 def test_with_one_share_the_bound_is_that_of_clopper_and_pearson() -> None:
-    ended = [Ended(0.9, 10, place < 3, 0.2) for place in range(40)]
+    ended = [AuditedRun(0.9, 10, place < 3, 0.2) for place in range(40)]
     odds = beta.ppf(0.05, 3, 38)
-    found = field_rate(ended, 0.5, None)
-    assert found.lower == pytest.approx(odds / (odds + 0.2 * (1 - odds)), rel=1e-6)
-    assert found.estimate == pytest.approx(15 / 52) and found.good == 40
+    found = estimate_false_stop_rate(ended, 0.5, None)
+    assert found.lower_bound == pytest.approx(odds / (odds + 0.2 * (1 - odds)), rel=1e-6)
+    assert found.rate == pytest.approx(15 / 52) and found.num_good == 40
 
 
 def test_low_runs_do_not_count_and_without_good_ones_nothing_is_known() -> None:
-    low = [Ended(0.1, 10, True, 0.05)] * 50
-    assert field_rate(low, 0.5, None) == field_rate([], 0.5, None)
-    assert field_rate([], 0.5, None).estimate is None and field_rate([], None, 0.5).lower == 0
-    good = Ended(0.9, 10, False, 0.05)
-    assert field_rate([*low, good], None, 0.5).good == 1
-    assert field_rate([good], 0.5, None).estimate == 0
+    low = [AuditedRun(0.1, 10, True, 0.05)] * 50
+    assert estimate_false_stop_rate(low, 0.5, None) == estimate_false_stop_rate([], 0.5, None)
+    assert (
+        estimate_false_stop_rate([], 0.5, None).rate is None
+        and estimate_false_stop_rate([], None, 0.5).lower_bound == 0
+    )
+    good = AuditedRun(0.9, 10, False, 0.05)
+    assert estimate_false_stop_rate([*low, good], None, 0.5).num_good == 1
+    assert estimate_false_stop_rate([good], 0.5, None).rate == 0
 
 
 APPEND = """
 import sys
 from pathlib import Path
-from lightning_nndyn.callback.audit import Ended, append_ended
+from lightning_nndyn.callback.audit import AuditedRun, append_audited_run
 for i in range(300):
-    append_ended(Path(sys.argv[1]), Ended(i / 1000, 10, False, 0.5, f"{sys.argv[2]}-{i}"))
+    append_audited_run(Path(sys.argv[1]), AuditedRun(i / 1000, 10, False, 0.5, f"{sys.argv[2]}-{i}"))
 """
 
 
 def test_runs_that_end_side_by_side_are_all_in_the_ledger(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", APPEND, str(tmp_path), name]) for name in "ab"]
     assert [writer.wait() for writer in writers] == [0, 0]
-    found = {run.run: run.accuracy for run in read_ended(tmp_path)}
+    found = {run.run: run.accuracy for run in read_audited_runs(tmp_path)}
     assert found == {f"{name}-{i}": i / 1000 for name in "ab" for i in range(300)}
 
 
 def test_lines_that_are_cut_off_are_passed_over_and_spoil_no_other(tmp_path: Path) -> None:
-    first, second = Ended(0.9, 10, True, 0.5, "first"), Ended(0.8, 10, False, 0.5, "second")
-    append_ended(tmp_path, first)
-    with (tmp_path / LEDGER).open("ab") as file:
+    first, second = AuditedRun(0.9, 10, True, 0.5, "first"), AuditedRun(0.8, 10, False, 0.5, "second")
+    append_audited_run(tmp_path, first)
+    with (tmp_path / AUDIT_FILE).open("ab") as file:
         file.write(b'{"accuracy": 0.7, "cla')
-    append_ended(tmp_path, second)
-    with (tmp_path / LEDGER).open("ab") as file:
+    append_audited_run(tmp_path, second)
+    with (tmp_path / AUDIT_FILE).open("ab") as file:
         file.write(b'\xff\xfe\nnull\n{"accuracy": 1}\n')
-    assert read_ended(tmp_path) == [first, second]
-    append_ended(tmp_path, Ended(0.95, 10, True, 0.5, "first"))  # resumed, and finished once more
-    assert [run.accuracy for run in read_ended(tmp_path)] == [0.95, 0.8]
-    assert read_ended(tmp_path / "nowhere") == []
+    assert read_audited_runs(tmp_path) == [first, second]
+    append_audited_run(tmp_path, AuditedRun(0.95, 10, True, 0.5, "first"))  # resumed, and finished once more
+    assert [run.accuracy for run in read_audited_runs(tmp_path)] == [0.95, 0.8]
+    assert read_audited_runs(tmp_path / "nowhere") == []
 
 
 def audited(folder: Path, share: float = SURE, **settings: Any) -> tuple[Any, GraphDynamicsCallback]:
@@ -109,7 +118,7 @@ def audited(folder: Path, share: float = SURE, **settings: Any) -> tuple[Any, Gr
 
 def record(folder: Path) -> dict[str, Any]:
     (file,) = folder.rglob("nndyn-*.json")
-    return read_run(file)
+    return read_record(file)
 
 
 def test_an_audited_run_finishes_although_condemned_and_says_why(
@@ -124,32 +133,32 @@ def test_an_audited_run_finishes_although_condemned_and_says_why(
     assert found["status"] == "finished" and "as an audit" in found["spared"]
     assert found["decision"]["stop"]
     accuracy = max(found["metrics"]["val_accuracy"])
-    assert read_ended(tmp_path) == [Ended(accuracy, 10, True, SURE, found["run"])]
+    assert read_audited_runs(tmp_path) == [AuditedRun(accuracy, 10, True, SURE, found["run"])]
 
 
 def test_a_run_that_is_not_drawn_is_stopped_and_not_in_the_ledger(tmp_path: Path) -> None:
     run, callback = audited(tmp_path, share=1e-12)
     assert callback.decision.stop and run.global_step == 15
     assert record(tmp_path)["status"] == "stopped" and record(tmp_path)["spared"] == ""
-    assert read_ended(tmp_path) == []
+    assert read_audited_runs(tmp_path) == []
 
 
 def test_where_nothing_is_stopped_a_condemned_run_stands_for_itself(tmp_path: Path) -> None:
     audited(tmp_path, share=0.05, action="observe")
-    (ended,) = read_ended(tmp_path)
-    assert ended.condemned and ended.share == 1 and record(tmp_path)["spared"] == ""
+    (ended,) = read_audited_runs(tmp_path)
+    assert ended.flagged_to_stop and ended.share == 1 and record(tmp_path)["spared"] == ""
 
 
 def test_stopping_switches_itself_off_where_too_many_good_runs_are_condemned(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in range(20):
-        append_ended(tmp_path, Ended(0.9, 10, name < 5, 0.5, str(name)))
+        append_audited_run(tmp_path, AuditedRun(0.9, 10, name < 5, 0.5, str(name)))
     with caplog.at_level(logging.INFO), listening(caplog):
         run, _ = audited(tmp_path, share=1e-12)
     assert run.current_epoch == 2
     assert "stops nothing any more: of 20 good runs that finished" in caplog.text
-    assert read_ended(tmp_path)[-1].share == 1
+    assert read_audited_runs(tmp_path)[-1].share == 1
     run, _ = audited(tmp_path, share=1e-12, max_false_stop_rate=0.9)  # that many may be
     assert run.global_step == 15
 
@@ -166,13 +175,13 @@ def test_a_resumed_audit_stays_one(tmp_path: Path) -> None:
     resumed = watcher(Scripted({0.5: 1.0}), monitor="val_accuracy", audit_share=1e-12)
     again = trainer(resumed, max_epochs=3, default_root_dir=tmp_path)
     again.fit(Digits(seed=3, validate=True), ckpt_path=tmp_path / "run.ckpt")
-    assert again.current_epoch == 3 and resumed._record.spared == first._record.spared
-    (ended,) = read_ended(tmp_path)
+    assert again.current_epoch == 3 and resumed._record.exempt == first._record.exempt
+    (ended,) = read_audited_runs(tmp_path)
     assert ended.run == first._record.run
 
 
 def test_a_ledger_that_cannot_be_written_harms_nothing(tmp_path: Path) -> None:
-    (tmp_path / LEDGER).mkdir()
+    (tmp_path / AUDIT_FILE).mkdir()
     with pytest.warns(NNDynWarning, match="cannot write to") as found:
         run, _ = audited(tmp_path)
     assert run.current_epoch == 2 and record(tmp_path)["status"] == "finished"

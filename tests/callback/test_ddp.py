@@ -10,7 +10,7 @@ import pytest
 from digits_runs import predictor
 from processes import needs_gloo, results, run_script, times
 
-from lightning_nndyn.callback.audit import read_ended
+from lightning_nndyn.callback.audit import read_audited_runs
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 BATCHES = 30  # on each process
@@ -73,8 +73,8 @@ def test_an_audited_run_finishes_on_both(folder: Path) -> None:
     first, second = results(folder, "audited")
     assert first["steps"] == second["steps"] == 2 * BATCHES and first["record"]["decision"]["stop"]
     assert "as an audit" in first["record"]["spared"] == second["record"]["spared"]
-    (ended,) = read_ended(folder / "ledger")
-    assert ended.condemned and ended.run == first["record"]["run"]
+    (ended,) = read_audited_runs(folder / "ledger")
+    assert ended.flagged_to_stop and ended.run == first["record"]["run"]
 
 
 def test_a_doomed_run_is_stopped_on_both(folder: Path) -> None:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback import session
-from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.callback.schedule import Stretches
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.predictor import Training
@@ -102,7 +102,7 @@ def by_steps(**settings: Any) -> GraphDynamicsCallback:
 
 def facts(callback: GraphDynamicsCallback) -> dict[str, Any]:
     """The record, but for the run's name."""
-    return {name: value for name, value in callback._record.plain().items() if name != "run"}
+    return {name: value for name, value in callback._record.to_dict().items() if name != "run"}
 
 
 def without_length(settings: Any) -> None:
@@ -246,7 +246,7 @@ def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -
     assert all(verdict.in_domain for verdict in callback.verdicts)
     assert len(record.accuracies) == 3 and record.accuracies[2] > record.accuracies[0]
     (file,) = tmp_path.iterdir()
-    content = read_run(file)
+    content = read_record(file)
     assert content["status"] == "finished" and content["steps_per_epoch"] == BATCHES
     # What comes after the last stretch begins a fourth one, in which no validation has come.
     *known, last = content["metrics"]["val_accuracy"]
@@ -357,7 +357,7 @@ def test_a_decision_in_the_middle_of_an_epoch_ends_the_run_at_once(
     run.fit(Long())
     assert run.global_step == steps
     (file,) = tmp_path.iterdir()
-    content = read_run(file)
+    content = read_record(file)
     assert content["status"] == "stopped" and content["decision"]["stop"]
     assert content["decision"]["epoch"] == time == times(callback)[-1]
 
@@ -365,7 +365,7 @@ def test_a_decision_in_the_middle_of_an_epoch_ends_the_run_at_once(
 def test_a_run_stopped_in_its_only_epoch_has_not_finished(tmp_path: Path) -> None:
     trainer(watcher(record=tmp_path), max_epochs=1).fit(Digits(DOOMED))
     (file,) = tmp_path.iterdir()
-    assert read_run(file)["status"] == "stopped"
+    assert read_record(file)["status"] == "stopped"
 
 
 def test_what_min_steps_holds_back_is_decided_upon_after_the_next_stretch() -> None:

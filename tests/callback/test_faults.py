@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger
 from paths import PRETRAINED
 
 import lightning_nndyn as nd
-from lightning_nndyn.callback.run_file import find_runs, read_run
+from lightning_nndyn.callback.record_file import find_records, read_record
 from lightning_nndyn.errors import NNDynWarning
 
 SHIPPED = PRETRAINED
@@ -146,7 +146,7 @@ class Fills(L.Callback):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.current_epoch == 1:
-            self.record = read_run(next(find_runs(self.folder)))
+            self.record = read_record(next(find_records(self.folder)))
             self.full.__enter__()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -159,8 +159,8 @@ def test_a_disk_that_becomes_full_leaves_the_last_whole_record(tmp_path: Path) -
         trainer(callback, fills).fit(model)
     (message,) = ours
     assert "cannot write to" in message and "not kept" in message
-    assert [path.name for path in tmp_path.iterdir()] == [next(find_runs(tmp_path)).name]  # no half a file
-    assert read_run(next(find_runs(tmp_path))) == fills.record and fills.record["status"] == "running"
+    assert [path.name for path in tmp_path.iterdir()] == [next(find_records(tmp_path)).name]  # no half a file
+    assert read_record(next(find_records(tmp_path))) == fills.record and fills.record["status"] == "running"
     assert model.losses == losses_without_us() and times(callback)[-1] == 3.0 and callback.verdicts
 
 
@@ -218,7 +218,7 @@ def test_a_logger_that_fails_late_leaves_what_was_decided_before(tmp_path: Path)
         trainer(callback, logger=Late(tmp_path), log_every_n_steps=1).fit(model)
     assert [message for message in ours if "the server is gone" in message] == ours and len(ours) == 1
     assert model.losses == losses_without_us() and hooks(model) == 0
-    assert read_run(next(find_runs(tmp_path)))["status"] != "running"
+    assert read_record(next(find_records(tmp_path)))["status"] != "running"
 
 
 # -- predictors ----------------------------------------------------------------------------------------------

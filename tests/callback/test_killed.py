@@ -27,7 +27,7 @@ from resumable_runs import Resumable
 
 from lightning_nndyn import Predictor
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 EPOCHS = 4
@@ -72,7 +72,7 @@ def train(folder: Path, part: str, every: int | None, kill: int | None = None) -
     run = trainer(*killer, ours, saver, max_epochs=EPOCHS, logger=logger, enable_checkpointing=True)
     last = folder / "last.ckpt"
     run.fit(Resumable(), ckpt_path=last if last.exists() else None)
-    ended = {"steps": run.global_step, "epochs": run.current_epoch, "record": ours._record.plain()}
+    ended = {"steps": run.global_step, "epochs": run.current_epoch, "record": ours._record.to_dict()}
     (folder / "ended.json").write_text(json.dumps(ended))
 
 
@@ -115,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ended(folder: Path) -> tuple[dict[str, Any], Record]:
     content = json.loads((folder / "ended.json").read_text())
-    return content, Record.from_plain(content["record"])
+    return content, Record.from_dict(content["record"])
 
 
 def logged(folder: Path) -> dict[tuple[str, str], set[str]]:
@@ -165,9 +165,9 @@ def test_it_leaves_one_record_that_says_finished(folder: Path, place: str) -> No
     content, record = ended(folder / place)
     (file,) = (folder / place / "records").iterdir()
     assert file.name == f"nndyn-{record.run}.json"
-    assert read_run(file)["status"] == "finished"
-    assert Record.from_plain(read_run(file)).verdicts == record.verdicts
-    assert read_run(file)["metrics"] == content["record"]["metrics"]
+    assert read_record(file)["status"] == "finished"
+    assert Record.from_dict(read_record(file)).verdicts == record.verdicts
+    assert read_record(file)["metrics"] == content["record"]["metrics"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -24,16 +24,16 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from lightning_nndyn import GraphDynamicsCallback
-from lightning_nndyn.callback import record_writer
+from lightning_nndyn.callback import record_file
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.run_file import read_run, write_run
+from lightning_nndyn.callback.record_file import read_record, write_record
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation import fit_runs, load_runs, predict_checkpoints
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return [read_run(file) for file in sorted(folder.rglob("nndyn-*.json"))]
+    return [read_record(file) for file in sorted(folder.rglob("nndyn-*.json"))]
 
 
 # -- the record of one run -----------------------------------------------------------------------------------
@@ -45,11 +45,11 @@ def test_the_record_reads_back_to_what_the_callback_knows(tmp_path: Path) -> Non
     run.fit(Digits(seed=3, validate=True))
     (file,) = tmp_path.rglob("nndyn-*.json")
     assert file.parent == Path(run.log_dir) and file.name == f"nndyn-{callback._record.run}.json"
-    found = Record.from_plain(read_run(file))
+    found = Record.from_dict(read_record(file))
     assert (found.history, found.verdicts) == (callback.history, callback.verdicts)
     assert found.decision == callback.decision and found.training == callback._record.training
     assert found.curve() == callback._record.curve()
-    content = read_run(file)
+    content = read_record(file)
     assert (content["status"], content["monitor"], content["action"]) == (
         "finished",
         "val_accuracy",
@@ -63,7 +63,7 @@ def test_the_record_reads_back_to_what_the_callback_knows(tmp_path: Path) -> Non
 def test_a_diverged_run_has_a_record_too(tmp_path: Path) -> None:
     callback = watcher(action="observe", record=tmp_path)
     trainer(callback, max_epochs=1).fit(Digits(1e20))
-    (found,) = map(Record.from_plain, records(tmp_path))
+    (found,) = map(Record.from_dict, records(tmp_path))
     assert not found.history[-1].finite and found.verdicts == callback.verdicts
 
 
@@ -95,7 +95,7 @@ def test_an_epoch_without_validation_has_no_metric_and_lies_on_the_line_between(
 
 def test_a_metric_that_is_written_to_in_place_is_noted_each_time() -> None:
     record, value = Record(), torch.zeros(())
-    noted = record_writer.Keeper(None, {})
+    noted = record_file.RecordWriter(None, {})
     for epoch in (1, 2, 3):
         noted.note(record, epoch, {"count": value.fill_(epoch), "constant": torch.ones(())})
     assert record.metrics == {"count": [1, 2, 3], "constant": [1, 1, 1]}
@@ -185,20 +185,21 @@ def test_a_killed_run_leaves_a_whole_record_of_its_last_epoch(tmp_path: Path) ->
     run.stdout.close()
     (found,) = records(tmp_path)
     assert found["status"] == "running" and len(found["metrics"]["val_accuracy"]) == 2
-    assert Record.from_plain(found).verdicts[-1].epoch == 2.0
+    assert Record.from_dict(found).verdicts[-1].epoch == 2.0
 
 
 def test_a_reader_never_sees_half_a_record(tmp_path: Path) -> None:
     file, script = tmp_path / "nndyn-x.json", tmp_path / "write.py"
     script.write_text(
-        "import sys; from pathlib import Path; from lightning_nndyn.callback.run_file import write_run\n"
-        "for i in range(10**6): write_run(Path(sys.argv[1]), {'values': [i] * 20_000})\n"
+        "import sys; from pathlib import Path\n"
+        "from lightning_nndyn.callback.record_file import write_record\n"
+        "for i in range(10**6): write_record(Path(sys.argv[1]), {'values': [i] * 20_000})\n"
     )
     writer = subprocess.Popen([sys.executable, str(script), str(file)])
     try:
         while not file.exists():
             time.sleep(0.05)
-        seen = {tuple(set(read_run(file)["values"])) for _ in range(200)}
+        seen = {tuple(set(read_record(file)["values"])) for _ in range(200)}
     finally:
         writer.kill()
         writer.wait()
@@ -215,7 +216,7 @@ def test_where_the_record_cannot_be_written_it_is_said_once_and_training_goes_on
 ) -> None:
     folder = tmp_path / "here"
     if trouble == "full disk":
-        monkeypatch.setattr(record_writer, "write_run", full)
+        monkeypatch.setattr(record_file, "write_record", full)
     else:
         folder.write_text("")
     callback, plain, watched = watcher(record=folder, action="observe"), Digits(), Digits()
@@ -228,10 +229,10 @@ def test_where_the_record_cannot_be_written_it_is_said_once_and_training_goes_on
 
 def test_a_write_that_fails_leaves_the_older_record(tmp_path: Path) -> None:
     file = tmp_path / "nndyn-x.json"
-    write_run(file, {"value": 1})
+    write_record(file, {"value": 1})
     with pytest.raises(TypeError):
-        write_run(file, {"value": object()})
-    assert read_run(file)["value"] == 1 and list(tmp_path.iterdir()) == [file]
+        write_record(file, {"value": object()})
+    assert read_record(file)["value"] == 1 and list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("cut", [BATCHES + 7, 2 * BATCHES])
@@ -255,7 +256,7 @@ def test_a_resumed_run_goes_on_with_its_record(tmp_path: Path, cut: int) -> None
     assert len(found["metrics"]["val_accuracy"]) == 4
     assert outcome(second) == (
         [s["epoch"] for s in found["history"]],
-        Record.from_plain(found).verdicts,
+        Record.from_dict(found).verdicts,
         second.decision,
     )
 

@@ -22,8 +22,8 @@ from report_page import CHROMIUM, Page, look
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from lightning_nndyn.callback.audit import field_rate, read_ended
-from lightning_nndyn.callback.run_file import read_run
+from lightning_nndyn.callback.audit import estimate_false_stop_rate, read_audited_runs
+from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus.storage.record import patience_epoch
 from lightning_nndyn.errors import ReportError
@@ -71,7 +71,7 @@ def page(file: Path) -> Page:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return [read_run(one) for one in sorted(folder.rglob("nndyn-*.json"))]
+    return [read_record(one) for one in sorted(folder.rglob("nndyn-*.json"))]
 
 
 def accuracy(record: dict[str, Any]) -> float:
@@ -114,9 +114,9 @@ def test_the_summary_is_that_of_the_records(sweep: Path, page: Page) -> None:
 
 
 def test_the_audit_s_estimate_is_that_of_the_ledger(sweep: Path, page: Page) -> None:
-    rate = field_rate(read_ended(sweep), low_below(), None)
-    assert rate.estimate is not None
-    assert page.text(data_number="audit") == f"{100 * rate.estimate:.1f} %"
+    rate = estimate_false_stop_rate(read_audited_runs(sweep), low_below(), None)
+    assert rate.rate is not None
+    assert page.text(data_number="audit") == f"{100 * rate.rate:.1f} %"
 
 
 def test_the_ledger_has_a_line_for_each_run(sweep: Path, page: Page) -> None:
@@ -124,7 +124,7 @@ def test_the_ledger_has_a_line_for_each_run(sweep: Path, page: Page) -> None:
     files = sorted((sweep / "lightning_logs").rglob("nndyn-*.json"))
     assert len(rows) == len(files) == 9
     for one in files:
-        record, row = read_run(one), rows[str(one.parent.relative_to(sweep / "lightning_logs"))]
+        record, row = read_record(one), rows[str(one.parent.relative_to(sweep / "lightning_logs"))]
         decision, verdicts = record["decision"], {v["epoch"]: v for v in record["verdicts"]}
         said = verdicts[decision["epoch"]] if decision["stop"] else record["verdicts"][-1]
         fate = "stopped" if record["status"] == "stopped" else "would stop" if decision["stop"] else "goes on"
@@ -312,7 +312,7 @@ NASTY = "</script><img src=x onerror=alert(1)>\"'&\u2028"
 
 def test_names_from_records_are_text_and_nothing_else(sweep: Path, tmp_path: Path) -> None:
     for i, one in enumerate(sorted(sweep.rglob("nndyn-*.json"))[:2]):
-        record = read_run(one)
+        record = read_record(one)
         record["metrics"] = {NASTY: record["metrics"]["val_accuracy"]}
         record |= {"monitor": NASTY, "predictor": NASTY, "run": NASTY + str(i)}
         record["decision"]["reason"] = NASTY
@@ -377,7 +377,7 @@ def test_a_record_that_cannot_be_read_is_listed_and_the_others_count(
 
 def test_of_a_run_with_two_records_the_longer_one_counts(sweep: Path, tmp_path: Path) -> None:
     one = sorted(sweep.rglob("nndyn-*.json"))[0]
-    record = read_run(one)
+    record = read_record(one)
     for folder, length in (("a", 3), ("b", 8)):
         (tmp_path / folder).mkdir()
         short = {**record, "history": record["history"][:length]}
@@ -390,7 +390,7 @@ def changed(sweep: Path, folder: Path, changes: dict[int, dict[str, Any]]) -> Pa
     """The sweep's records, some of them with other contents."""
     folder.mkdir()
     for i, one in enumerate(sorted(sweep.rglob("nndyn-*.json"))):
-        (folder / one.name).write_text(json.dumps({**read_run(one), **changes.get(i, {})}))
+        (folder / one.name).write_text(json.dumps({**read_record(one), **changes.get(i, {})}))
     return folder
 
 

@@ -225,7 +225,7 @@ def test_an_audited_run_finishes_and_its_trial_knows() -> None:
 def test_an_audited_run_stands_for_others_if_it_was_condemned(
     lr: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_nndyn.callback.callback.drawn_to_finish", lambda share: f"drawn ({share})")
+    monkeypatch.setattr("lightning_nndyn.callback.callback.draw_audit", lambda share: f"drawn ({share})")
     study = optuna.create_study(direction="maximize")
     space = {"lr": optuna.distributions.FloatDistribution(1e-8, 10, log=True)}
     for known in np.logspace(-7, 0, 30):

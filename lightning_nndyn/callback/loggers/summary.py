@@ -47,7 +47,7 @@ class Story:
         """
         found = record.decision
         decision = ("stop" if stops else "would stop") if found.stop else "go on"
-        reason = f"{found.reason}; {record.spared}" if found.stop and record.spared else found.reason
+        reason = f"{found.reason}; {record.exempt}" if found.stop and record.exempt else found.reason
         curve = list(record.accuracies)
         return cls(
             record.run, decision, reason, found.epoch, list(record.verdicts), curve, monitor or "", steps

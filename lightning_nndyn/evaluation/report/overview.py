@@ -65,13 +65,13 @@ def _of(summary: Summary) -> str:
 
 def _audit_card(audit: Audit) -> Html:
     rate, name = audit.rate, "Good runs condemned, by the audit"
-    if rate.estimate is None:
+    if rate.rate is None:
         return _card(name, "not known", f"no good run among {audit.ended}", "audit")
     told = (
-        f"inverse-probability estimate; above {percent(rate.lower)} with a confidence of 95 %. From "
-        f"{rate.good} good runs; {audit.condemned} condemned runs were let finish"
+        f"inverse-probability estimate; above {percent(rate.lower_bound)} with a confidence of 95 %. From "
+        f"{rate.num_good} good runs; {audit.condemned} condemned runs were let finish"
     )
-    return _card(name, percent(rate.estimate), told, "audit")
+    return _card(name, percent(rate.rate), told, "audit")
 
 
 def _card(name: str, value: str, more: str, key: str) -> Html:

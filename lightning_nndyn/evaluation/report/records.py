@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_nndyn.callback.audit import LEDGER
+from lightning_nndyn.callback.audit import AUDIT_FILE
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.run_file import find_runs, read_run
+from lightning_nndyn.callback.record_file import find_records, read_record
 from lightning_nndyn.errors import PredictorError, ReportError
 from lightning_nndyn.evaluation.report.run import Run, Values, run_of
 
@@ -83,14 +83,14 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ReportError(f"{str(path)!r} does not exist: give folders with records of runs, or records")
-    files = [file for path in paths for file in ([path] if path.is_file() else find_runs(path))]
+    files = [file for path in paths for file in ([path] if path.is_file() else find_records(path))]
     return list(dict.fromkeys(file.resolve() for file in files))
 
 
 def _read(file: Path) -> _Read:
-    content = read_run(file)
+    content = read_record(file)
     try:
-        record = Record.from_plain(content)
+        record = Record.from_dict(content)
         missing = {"status", "monitor"} - set(content)
         if missing:
             raise KeyError(*sorted(missing))
@@ -155,6 +155,6 @@ def _label(runs: Sequence[Run], paths: Sequence[Path]) -> None:
 def _folders(paths: Sequence[Path]) -> list[Path]:
     """Where ledgers lie: below, or up to where a Trainer's root may be whose log folder was given."""
     folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
-    ledgers = [file for folder in folders for file in sorted(folder.rglob(LEDGER))]
-    above = [up for folder in folders for up in folder.parents[:_LEVELS] if (up / LEDGER).is_file()]
+    ledgers = [file for folder in folders for file in sorted(folder.rglob(AUDIT_FILE))]
+    above = [up for folder in folders for up in folder.parents[:_LEVELS] if (up / AUDIT_FILE).is_file()]
     return list(dict.fromkeys([*(ledger.parent for ledger in ledgers), *above]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_writer import FINISHED, STOPPED
+from lightning_nndyn.callback.record_file import FINISHED, STOPPED
 from lightning_nndyn.predictor import Training, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot, statistics_matrix
@@ -30,7 +30,7 @@ class Run:
         action: "stop" or "observe".
         monitor: the metric that the callback read; None if it read none.
         predictor: its name; None without one.
-        policy: what the decisions rested on, see `Judge.facts`; empty if that is not on record.
+        policy: what the decisions rested on, see `DecisionMaker.facts`; empty if that is not on record.
         spared: why it was not stopped, whatever was decided; empty if it could be.
         decision: the last one.
         verdicts: the predictor's, earliest first.
@@ -125,7 +125,7 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record) -> Run:
         monitor=content["monitor"],
         predictor=content.get("predictor"),
         policy=content.get("policy") or {},
-        spared=record.spared,
+        spared=record.exempt,
         decision=record.decision,
         verdicts=record.verdicts,
         times=[snapshot.epoch for snapshot in record.history],

@@ -6,7 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_nndyn.callback.audit import Ended, FieldRate, field_rate, read_ended
+from lightning_nndyn.callback.audit import (
+    AuditedRun,
+    FalseStopEstimate,
+    estimate_false_stop_rate,
+    read_audited_runs,
+)
 from lightning_nndyn.evaluation.report.bar import Bar
 from lightning_nndyn.evaluation.report.records import Collection
 from lightning_nndyn.evaluation.report.run import Run
@@ -22,7 +27,7 @@ class Audit:
         condemned: how many of these were to be stopped, and went on.
     """
 
-    rate: FieldRate
+    rate: FalseStopEstimate
     ended: int
     condemned: int
 
@@ -86,11 +91,11 @@ def summarise(found: Collection, bar: Bar) -> Summary:
 
 def _audit(found: Collection, runs: Sequence[Run], bar: Bar) -> Audit | None:
     names = {run.name for run in runs}
-    ended: dict[str, Ended] = {}
+    ended: dict[str, AuditedRun] = {}
     for folder in found.folders:
-        ended |= {one.run: one for one in read_ended(folder) if one.run in names}
+        ended |= {one.run: one for one in read_audited_runs(folder) if one.run in names}
     if not ended:
         return None
     entries = list(ended.values())
-    rate = field_rate(entries, bar.low_threshold, bar.low_share)
-    return Audit(rate, len(entries), sum(one.condemned for one in entries))
+    rate = estimate_false_stop_rate(entries, bar.low_threshold, bar.low_share)
+    return Audit(rate, len(entries), sum(one.flagged_to_stop for one in entries))

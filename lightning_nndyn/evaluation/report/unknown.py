@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lightning_nndyn.callback.record_writer import INTERRUPTED, RUNNING
+from lightning_nndyn.callback.record_file import INTERRUPTED, RUNNING
 from lightning_nndyn.evaluation.report.bar import SHARE, Bar
 from lightning_nndyn.evaluation.report.formatting import counted
 from lightning_nndyn.evaluation.report.records import Collection

@@ -1,0 +1,176 @@
+"""The record of a run as a file, ``nndyn-RUN.json``: written during training, read to fit predictors."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_nndyn._files import write_atomically
+from lightning_nndyn.callback.audit import AuditedRun, append_audited_run
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.errors import NNDynWarning, PredictorError
+from lightning_nndyn.signature.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+FORMAT = 1
+PATTERN = "nndyn-*.json"
+"""File names of records."""
+
+FINISHED, STOPPED, INTERRUPTED, RUNNING = "finished", "stopped", "interrupted", "running"
+"""What a record says of its run's end; "running" also of a run that was killed."""
+
+
+def write_record(path: Path, content: Mapping[str, Any], history: str = "[]") -> None:
+    """Writes a record. The file appears whole or not at all, and replaces an older one of the run.
+
+    Args:
+        path: of the file.
+        content: of the record, without its snapshots.
+        history: the snapshots as JSON.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written.
+    """
+    rest = json.dumps({"format": FORMAT, **content})
+    write_atomically(path, f'{rest[:-1]}, "history": {history}}}'.encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads what `write_record` wrote.
+
+    Raises:
+        PredictorError: if the file cannot be read, or is of another format.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        found = content["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PredictorError(f"{path} is not a readable record of a run ({error!r}): delete it") from error
+    if found != FORMAT:
+        raise PredictorError(f"{path} has format {found}, this release reads {FORMAT}")
+    return content
+
+
+def find_records(folder: Path | str) -> Iterator[Path]:
+    """All records under a folder, sorted by path."""
+    return iter(sorted(Path(folder).rglob(PATTERN)))
+
+
+def json_number(value: Any) -> float | None:
+    """A metric as a JSON number; None for what is not finite or not a number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+@dataclass
+class RecordWriter:
+    """Writes a run's record after each epoch and at the end. Where that fails, it warns once and stops.
+
+    Attributes:
+        folder: where the record goes; None for nowhere, as on all processes but the first.
+        facts: settings of the run: JSON-able.
+        audit_folder: where the audit file lies; None without an audit.
+        share: probability with which this run may finish if it is flagged to stop.
+        monitor: the metric that is the validation accuracy; "" if there is none.
+        layer_sizes: nodes of each layer of the network's graph; empty before they are known.
+    """
+
+    folder: Path | None
+    facts: Mapping[str, Any]
+    audit_folder: Path | None = None
+    share: float = 1.0
+    monitor: str = ""
+    layer_sizes: Sequence[int] = ()
+    _encoded: list[str] = field(default_factory=list)  # snapshots as JSON, each encoded once
+    _shown: dict[str, tuple[Any, float | None]] = field(default_factory=dict)  # metrics as they were last
+
+    def note(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics' latest values for those after so many epochs.
+
+        The Trainer shows a metric's value until there is another: an epoch without validation has none.
+        """
+        theirs = {name: value for name, value in metrics.items() if not name.startswith("nndyn/")}
+        found = {name: json_number(value) for name, value in theirs.items() if self._is_new(name, value)}
+        for name in {**record.metrics, **found}:
+            row = record.metrics.setdefault(name, [])
+            row[epochs:] = []  # of an epoch that was trained before
+            row += [None] * (epochs - len(row))
+            row[-1] = found.get(name, row[-1])
+
+    def _is_new(self, name: str, value: Any) -> bool:
+        before, number = self._shown.get(name), json_number(value)
+        self._shown[name] = value, number
+        # The same tensor with another number has been written to in place.
+        return before is None or before[0] is not value or before[1] != number
+
+    def write(self, record: Record, status: str) -> None:
+        """Writes the record as it is now."""
+        if self.folder is None or not record.history:
+            return
+        content = {
+            **record.facts(),
+            "status": status,
+            "layer_sizes": list(self.layer_sizes),
+            **self.facts,
+        }
+        history, name = self._history_json(record.history), f"nndyn-{record.run}.json"
+        if not self._succeeds(lambda folder: write_record(folder / name, content, history), self.folder):
+            self.folder = None
+
+    def end(self, record: Record, status: str, flagged_to_stop: bool = False) -> None:
+        """Writes how the run has ended, and adds it to the audit file if it had verdicts and finished.
+
+        Args:
+            record: the run's record.
+            status: how it has ended.
+            flagged_to_stop: whether it has finished although the decision was to stop it.
+        """
+        self.write(record, status)
+        values = [value for value in record.metrics.get(self.monitor, ()) if value is not None]
+        if self.audit_folder is None or status != FINISHED or not values or not record.verdicts:
+            return
+        run = AuditedRun(max(values), record.classes, flagged_to_stop, self.share, record.run)
+        if not self._succeeds(lambda folder: append_audited_run(folder, run), self.audit_folder):
+            self.audit_folder = None
+
+    def _history_json(self, history: Sequence[Snapshot]) -> str:
+        new = history[len(self._encoded) :]
+        self._encoded += [json.dumps(snapshot.to_dict()) for snapshot in new]
+        return f"[{', '.join(self._encoded)}]"
+
+    def _succeeds(self, write: Callable[[Path], None], folder: Path) -> bool:
+        try:
+            write(folder)
+        except Exception as error:  # whatever it is: training must not suffer from it
+            warnings.warn(
+                f"GraphDynamicsCallback cannot write to {str(folder)!r} ({type(error).__name__}: {error}): "
+                "this run's record is not kept; training, predictions and decisions go on",
+                NNDynWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
+
+
+def record_folder(trainer: Trainer, record: bool | str | Path, log_folder: str | None) -> Path | None:
+    """Where a run's record goes; None for nowhere, as with a log folder that is no folder of this machine.
+
+    Args:
+        trainer: whose run it is.
+        record: the user's choice: whether, or where.
+        log_folder: the Trainer's.
+    """
+    if isinstance(record, (str, Path)):
+        return Path(record)
+    wanted = record and trainer.loggers and not trainer.barebones
+    return Path(log_folder) if wanted and log_folder and "://" not in log_folder else None

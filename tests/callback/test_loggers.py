@@ -286,7 +286,7 @@ def test_a_run_that_breaks_off_because_it_is_stopped_is_told_and_a_broken_one_no
 
 
 def test_a_spared_run_says_that_it_was_spared() -> None:
-    record = Record(decision=Decision(True, "too low", 2.0), spared="lets this run finish, as an audit")
+    record = Record(decision=Decision(True, "too low", 2.0), exempt="lets this run finish, as an audit")
     told = Story.of(record, False, None, None)
     assert told.text == "would stop this run: too low; lets this run finish, as an audit"
 

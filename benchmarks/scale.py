@@ -36,7 +36,7 @@ from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.blocks import Block
 from lightning_nndyn.graph.rolled import RolledGraph, SharedBlock
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
-from lightning_nndyn.signature.snapshot import SnapshotTaker
+from lightning_nndyn.signature.reader import SnapshotReader
 
 PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 MIB = 1 << 20
@@ -123,16 +123,16 @@ def measure(name: str, topology: Topology) -> Row:
         forward, forward_peak = best(lambda: model(x)), measured(lambda: model(x)).peak
     built = measured(lambda: trace(model, x, topology))
     size = graph_bytes(built.result)
-    taker = SnapshotTaker(built.result, per_layer=True)
-    extra = max(built.peak - size - forward_peak, measured(lambda: taker.take(0.0)).peak)
+    taker = SnapshotReader(built.result, per_layer=True)
+    extra = max(built.peak - size - forward_peak, measured(lambda: taker.read(0.0)).peak)
     del built, taker
     gc.collect()
     graph = trace(model, x, topology)
     traced = best(lambda: trace(model, x, topology))
-    taker, first = SnapshotTaker(graph, per_layer=True), 0.0
-    first = timed(lambda: taker.take(0.0))[1]
+    taker, first = SnapshotReader(graph, per_layer=True), 0.0
+    first = timed(lambda: taker.read(0.0))[1]
     training_step(model, x)
-    later = timed(lambda: taker.take(1.0))[1]
+    later = timed(lambda: taker.read(1.0))[1]
     count = sum(parameter.numel() for parameter in model.parameters())
     return Row(
         name, count, topology, "measured", graph.num_nodes, graph.num_edges, max(0.0, traced - forward),
@@ -183,10 +183,10 @@ class Costs:
 def iterations() -> tuple[int, int]:
     """Of the eigenvector, in the largest decoder that is measured: first and later."""
     model, x = network(FITS[0])
-    taker = SnapshotTaker(trace(model, x, "dataflow"), per_layer=True)
-    first = taker.take(0.0)
+    taker = SnapshotReader(trace(model, x, "dataflow"), per_layer=True)
+    first = taker.read(0.0)
     training_step(model, x)
-    return first.iterations, taker.take(1.0).iterations
+    return first.iterations, taker.read(1.0).iterations
 
 
 def costs(name: str) -> Costs:
@@ -194,8 +194,8 @@ def costs(name: str) -> Costs:
     model, x = network(name, depth=1)
     graph = trace(model, x, "dataflow")
     of = {shape_of(shared): cost(shared) for shared in graph.shared_blocks}
-    taker = SnapshotTaker(graph, per_layer=True)
-    (snapshot, seconds), extra = timed(lambda: taker.take(0.0)), measured(lambda: taker.take(1.0)).peak
+    taker = SnapshotReader(graph, per_layer=True)
+    (snapshot, seconds), extra = timed(lambda: taker.read(0.0)), measured(lambda: taker.read(1.0)).peak
     streams = [of[shape_of(shared)] for shared in graph.shared_blocks]
     products = snapshot.iterations * sum(multiply for _, multiply in streams)
     rest = max(0.0, seconds - sum(reading for reading, _ in streams) - products)

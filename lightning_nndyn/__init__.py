@@ -28,13 +28,9 @@ from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.statistics import AGGREGATORS, summarize
 from lightning_nndyn.graph.tracing.custom_layers import register_layer
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
-from lightning_nndyn.signature.snapshot import (
-    SIGNATURE_VERSION,
-    STATISTICS,
-    Snapshot,
-    SnapshotTaker,
-    temporal,
-)
+from lightning_nndyn.signature.reader import SnapshotTaker
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, STATISTICS, Snapshot
+from lightning_nndyn.signature.temporal import temporal
 
 __version__ = "0.1.0"
 

@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
-from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
+from lightning_nndyn.signature.reader import SnapshotReader
+from lightning_nndyn.signature.snapshot import Snapshot
 
 
 class _CarefulTracer(LayerTracer):
@@ -81,7 +82,7 @@ class Watch:
         self.first_weights: list[Tensor] = []
         self._layers, self._topology = layers, topology
         self._tracer: _CarefulTracer | None = None
-        self._taker: SnapshotTaker | None = None
+        self._taker: SnapshotReader | None = None
         self._versions, self._stepped = -1, False
         self._hook: RemovableHandle | None = None
 
@@ -147,7 +148,7 @@ class Watch:
             return None
         self.start_due = False
         with _undisturbed(self._taker.graph.device):
-            snapshot = self._taker.take(time)
+            snapshot = self._taker.read(time)
         self.first_weights = self._taker.first_weights
         return snapshot
 
@@ -178,7 +179,7 @@ class Watch:
         if tracer.failure is not None:
             raise tracer.failure
         with _undisturbed(torch.device("cpu")):
-            self._taker = SnapshotTaker(tracer.graph(), per_layer=True, first_weights=self.first_weights)
+            self._taker = SnapshotReader(tracer.graph(), per_layer=True, first_weights=self.first_weights)
 
     def _leave(self) -> None:
         tracer, self._tracer = self._tracer, None

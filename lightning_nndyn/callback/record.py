@@ -35,7 +35,7 @@ class Record:
         exempt: why the run is not stopped, whatever is decided; empty if it may be.
         run: the run's name, of its record on disk.
         training: how it is trained.
-        first_weights: what distances are measured from, see `SnapshotTaker`.
+        first_weights: what distances are measured from, see `SnapshotReader`.
     """
 
     history: list[Snapshot] = field(default_factory=list)

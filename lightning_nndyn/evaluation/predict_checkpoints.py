@@ -17,7 +17,8 @@ from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.predictor import Predictor, Verdict
-from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
+from lightning_nndyn.signature.reader import SnapshotReader
+from lightning_nndyn.signature.snapshot import Snapshot
 
 _CALLBACK = "GraphDynamicsCallback"
 
@@ -148,14 +149,14 @@ def _read_run(
         return
     _load(network, run[0][2])
     example = None if shape is None else torch.zeros(1, *shape)
-    taker = SnapshotTaker(rolled_graph(network, example, topology=predictor.topology), per_layer=True)
+    taker = SnapshotReader(rolled_graph(network, example, topology=predictor.topology), per_layer=True)
     history: list[Snapshot] = []
     for time, file, state in run:
         _load(network, state)
         if history and time <= history[-1].epoch:
             yield Scored(file, None, f"another checkpoint after {time:g} epochs was read")
             continue
-        history.append(taker.take(time))
+        history.append(taker.read(time))
         if len(history) == 1:
             yield Scored(file, None, "where the run begins")
             continue

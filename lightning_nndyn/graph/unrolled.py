@@ -150,7 +150,7 @@ class SignedSharedBlock(NamedTuple):
 class SignedSubgraph:
     """The edges of one sign of an unrolled graph, 1 or -1, with absolute weights (App. A.2).
 
-    It has a rolled graph's surface: `weighted_degree`, `eigenvector_centrality` and `SnapshotTaker` (without
+    It has a rolled graph's surface: `weighted_degree`, `eigenvector_centrality` and `SnapshotReader` (without
     ``per_layer``) take it. On a CPU they do so whatever its size, as they never ask for single edges.
 
     Attributes:

@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.signature.relative import signed, size
-from lightning_nndyn.signature.snapshot import (
-    STATISTICS,
-    Form,
-    Snapshot,
-    statistics_matrix,
-    temporal,
-)
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, statistics_matrix
+from lightning_nndyn.signature.temporal import Form, temporal
 
 FeatureSet = Literal["degree", "eigenvector", "both"]
 Scale = Literal["relative", "raw"]

@@ -31,7 +31,8 @@ from lightning_nndyn.predictor.learning_curve import Curve
 from lightning_nndyn.predictor.recipes import ForestRecipe, PaperRecipe, Recipe
 from lightning_nndyn.predictor.risk import Held, Risk, largest_risks
 from lightning_nndyn.predictor.training_set import Bar, Runs
-from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, STATISTICS, Form, Snapshot
+from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, STATISTICS, Snapshot
+from lightning_nndyn.signature.temporal import Form
 
 TREES = 60
 STRANGE = 0.05

@@ -1,18 +1,18 @@
-"""A network's signature: the statistics of its graph through training (section 3.2, S3).
+"""A network's signature: statistics of its graph as training goes on (section 3.2, S3).
 
-In: a rolled graph whose weights change. Out: snapshots, temporal signatures, and movement since the start.
+In: a rolled graph whose weights change. Out: snapshots, their temporal forms, and movement since the start.
 """
 
+from lightning_nndyn.signature.reader import SnapshotReader, SnapshotTaker
 from lightning_nndyn.signature.snapshot import (
     DEFAULT_TIMES,
     LAYER_FIELDS,
     SIGNATURE_VERSION,
     STATISTICS,
     Snapshot,
-    SnapshotTaker,
     batch_of,
-    temporal,
 )
+from lightning_nndyn.signature.temporal import temporal
 
 __all__ = [
     "DEFAULT_TIMES",
@@ -20,6 +20,7 @@ __all__ = [
     "SIGNATURE_VERSION",
     "STATISTICS",
     "Snapshot",
+    "SnapshotReader",
     "SnapshotTaker",
     "batch_of",
     "temporal",

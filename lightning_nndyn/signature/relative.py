@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
-
-Array = NDArray[np.float64]
+from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Array, Snapshot
 
 MOVEMENT_FLOOR = 1e-6
 """Added to the size of a movement before its logarithm is taken: the tolerance of the eigenvector.

@@ -213,7 +213,7 @@ def test_a_residual_that_rounding_keeps_above_the_tolerance_is_not_pursued() -> 
     exact = nd.eigenvector_centrality(graph, tol=1e-9)
     taker = nd.SnapshotTaker(graph)
     for epoch in range(3):
-        snapshot = taker.take(float(epoch))
+        snapshot = taker.read(float(epoch))
         assert snapshot.iterations < 40 and snapshot.residual < 2e-6
         assert snapshot.eigenvalue == pytest.approx(exact.eigenvalue, rel=1e-6)
     assert exact.converged and exact.residual <= 1e-9
@@ -232,4 +232,4 @@ def test_shares_too_small_for_single_precision_are_none(method: Literal["blocks"
     again = nd.eigenvector_centrality(graph, tol=1e-9, max_iter=60, start=result.vector, method=method)
     assert again.vector.isfinite().all()
     taker = nd.SnapshotTaker(graph, per_layer=True)
-    assert [taker.take(epoch).finite for epoch in (0.0, 1.0, 2.0)] == [True] * 3
+    assert [taker.read(epoch).finite for epoch in (0.0, 1.0, 2.0)] == [True] * 3

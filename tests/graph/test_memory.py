@@ -145,7 +145,7 @@ def test_the_graph_and_its_readings_take_little_more_than_the_graph(name: str) -
     taker = nd.SnapshotTaker(graph, per_layer=True)
     kept = watched.left + built.left - graph_bytes(graph)
     for epoch in (0.0, 1.0):
-        read = measured(lambda epoch=epoch: taker.take(epoch))
+        read = measured(lambda epoch=epoch: taker.read(epoch))
         assert kept + read.peak - solver_bytes(graph) < bound, f"while the weights are read at {epoch}"
         kept += read.left
     assert read.left < 4096, "a second reading leaves nothing"

@@ -342,12 +342,12 @@ def test_vgg_has_degrees_without_being_unrolled() -> None:
 def test_snapshots_follow_the_weights() -> None:
     model, x = lenet_on_digits()
     taker = nd.SnapshotTaker(nd.unrolled_graph(model, x).negative())
-    before = taker.take(0.0)
+    before = taker.read(0.0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
-    after = taker.take(1.0)
-    fresh = nd.SnapshotTaker(nd.unrolled_graph(model, x).negative()).take(1.0)
+    after = taker.read(1.0)
+    fresh = nd.SnapshotTaker(nd.unrolled_graph(model, x).negative()).read(1.0)
     assert after.statistics[:5] == pytest.approx(fresh.statistics[:5])
     assert after.eigenvalue == pytest.approx(2 * before.eigenvalue, rel=1e-5)
 

@@ -28,7 +28,8 @@ from lightning_nndyn.evaluation.benchmark.material import history_of
 from lightning_nndyn.predictor import Predictor, Training
 from lightning_nndyn.predictor.domain import domain_of, outside
 from lightning_nndyn.predictor.policy import Policy
-from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, SnapshotTaker
+from lightning_nndyn.signature.reader import SnapshotReader
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
 
 # -- the kinds of a graph's layers ---------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ def test_depth_counts_the_layers_that_weights_lead_to(topology: Any) -> None:
 
 
 def read(model: nn.Module, example: Tensor, **settings: Any) -> Snapshot:
-    return SnapshotTaker(nd.rolled_graph(model, example, **settings), per_layer=True).take(0.0)
+    return SnapshotReader(nd.rolled_graph(model, example, **settings), per_layer=True).read(0.0)
 
 
 def residual() -> nn.Module:
@@ -423,5 +424,5 @@ def test_what_is_read_of_a_graph_of_one_sign_is_of_unknown_kinds() -> None:
     unrolled = nd.unrolled_graph(
         nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Linear(4, 2)), torch.ones(1, 1, 4, 4)
     )
-    snapshot = SnapshotTaker(unrolled.positive()).take(0.0)
+    snapshot = SnapshotReader(unrolled.positive()).read(0.0)
     assert (snapshot.kinds, snapshot.depth, snapshot.topology) == ((), 2, "chain")

@@ -18,7 +18,8 @@ from lightning_nndyn.predictor.estimators import decision_values, fit_classifier
 from lightning_nndyn.predictor.features import Features, readings, tabulate
 from lightning_nndyn.predictor.policy import Policy
 from lightning_nndyn.signature.relative import MOVEMENT_FLOOR, SIGNED_UNIT
-from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, temporal
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
+from lightning_nndyn.signature.temporal import temporal
 
 
 @cache

@@ -11,8 +11,9 @@ from torch import nn
 from lightning_nndyn import models
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
+from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.relative import graph_movement, movement_names
-from lightning_nndyn.signature.snapshot import Snapshot, SnapshotTaker
+from lightning_nndyn.signature.snapshot import Snapshot
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 
@@ -20,15 +21,15 @@ IMAGES = torch.zeros(2, 3, 32, 32)
 def trained(network: nn.Module, steps: tuple[float, ...]) -> tuple[list[Snapshot], list[list[float]]]:
     """Snapshots of a network whose weights take random steps of the given sizes, and how far they went."""
     torch.manual_seed(0)
-    taker = SnapshotTaker(rolled_graph(network, IMAGES), per_layer=True)
+    reader = SnapshotReader(rolled_graph(network, IMAGES), per_layer=True)
     weights = [weight for weight in network.parameters() if weight.dim() > 1]
     start = [weight.detach().clone() for weight in weights]
-    history, distances = [taker.take(0.0)], [[0.0] * len(weights)]
+    history, distances = [reader.read(0.0)], [[0.0] * len(weights)]
     for epoch, size in enumerate(steps, start=1):
         with torch.no_grad():
             for weight in weights:
                 weight.add_(size * weight.std() * torch.randn_like(weight))
-        history.append(taker.take(float(epoch)))
+        history.append(reader.read(float(epoch)))
         pairs = zip(weights, start, strict=True)
         distances.append([float((now.detach() - then).norm() / then.norm()) for now, then in pairs])
     return history, distances

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_nndyn.corpus.models import lenet5
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.predictor import Curve, Predictor
-from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, Snapshot, SnapshotTaker, batch_of
+from lightning_nndyn.signature.reader import SnapshotReader
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, Snapshot, batch_of
 
 BATCH = 48
 GOOD, DOOMED = 0.05, 1e-6  # learning rates
@@ -96,8 +97,8 @@ def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], Curve
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
     batches = loader(seed=seed)
     due = {batch_of(time, len(batches)): time for time in DEFAULT_TIMES}
-    taker = SnapshotTaker(rolled_graph(net, torch.zeros(1, 1, 8, 8)), per_layer=True)
-    history, curve, accuracies = [taker.take(0.0)], {}, []
+    taker = SnapshotReader(rolled_graph(net, torch.zeros(1, 1, 8, 8)), per_layer=True)
+    history, curve, accuracies = [taker.read(0.0)], {}, []
     for epoch in range(epochs):
         losses: list[float] = []
         for count, (x, y) in enumerate(batches, start=1):
@@ -108,7 +109,7 @@ def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], Curve
             losses.append(loss.item())
             times = [due[count]] if epoch == 0 and count in due else []
             for time in times + [epoch + 1.0] * (count == len(batches)):
-                history.append(taker.take(time))
+                history.append(taker.read(time))
                 lately = losses[-ceil(len(batches) / 16) :]
                 curve[time] = (sum(losses) / len(losses), sum(lately) / len(lately))
         x, y = digits()[1].tensors

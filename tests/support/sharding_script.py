@@ -18,7 +18,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 from lightning_nndyn.corpus.models import lenet5
 from lightning_nndyn.graph.tracing.tracer import LayerTracer
-from lightning_nndyn.signature.snapshot import SnapshotTaker
+from lightning_nndyn.signature.reader import SnapshotReader
 
 try:
     from torch.distributed.fsdp import fully_shard
@@ -119,13 +119,13 @@ def watch(network: str, way: str) -> dict[str, Any]:
     with LayerTracer(model, topology=topology) as tracer:
         loss = model(x).square().mean()
     graph = tracer.graph()  # between the passes, as the callback does
-    taker = SnapshotTaker(graph, per_layer=True)
-    found = [taker.take(0.0)]
+    taker = SnapshotReader(graph, per_layer=True)
+    found = [taker.read(0.0)]
     loss.backward()
     optimizer.step()
-    found.append(taker.take(1.0))
-    again = SnapshotTaker(graph, per_layer=True, first_weights=taker.first_weights)
-    found.append(again.take(1.0))
+    found.append(taker.read(1.0))
+    again = SnapshotReader(graph, per_layer=True, first_weights=taker.first_weights)
+    found.append(again.read(1.0))
     return {
         "snapshots": [snapshot.to_dict() for snapshot in found],
         "left_out": graph.left_out,
@@ -152,7 +152,7 @@ def differ() -> dict[str, Any]:
     fully_shard(model)
     with LayerTracer(model) as tracer:
         model(torch.ones(2, 8, device=DEVICE))
-    return {"snapshot": SnapshotTaker(tracer.graph()).take(0.0).to_dict()}
+    return {"snapshot": SnapshotReader(tracer.graph()).read(0.0).to_dict()}
 
 
 def attempt(work: Callable[..., dict[str, Any]], *arguments: str) -> dict[str, Any]:

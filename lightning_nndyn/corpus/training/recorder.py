@@ -22,13 +22,8 @@ from lightning_nndyn.corpus.training.data import ImageData
 from lightning_nndyn.corpus.training.network import build_network, network_options
 from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
-from lightning_nndyn.signature.snapshot import (
-    DEFAULT_TIMES,
-    SIGNATURE_VERSION,
-    Snapshot,
-    SnapshotTaker,
-    batch_of,
-)
+from lightning_nndyn.signature.reader import SnapshotReader
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, batch_of
 
 _RECENT = 1 / 16  # of an epoch: the window of the recent training loss
 
@@ -64,7 +59,7 @@ class RunRecorder:
         self.started = time.perf_counter()
         self.model: nn.Module = build_network(config, data).to(data.device)
         example = data.normalise(data.test_images[:2])
-        self.taker = SnapshotTaker(rolled_graph(self.model, example), per_layer=True)
+        self.taker = SnapshotReader(rolled_graph(self.model, example), per_layer=True)
         self.weights = WeightStatistics(self.model)
         self.snapshots: list[Snapshot] = []
         self.losses: list[tuple[float, float]] = []
@@ -86,7 +81,7 @@ class RunRecorder:
             moment: The time.
             losses: Of all batches of its epoch so far [batches]; empty before the first one.
         """
-        snapshot = self.taker.take(moment)
+        snapshot = self.taker.read(moment)
         recent = batch_of(_RECENT, self.batches)
         so_far, lately = float(losses.mean()), float(losses[-recent:].mean())  # NaN before the first batch
         # `weights` has the distances exactly, of all entries.

@@ -12,7 +12,8 @@ from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.benchmark.study import Array, Study
 from lightning_nndyn.predictor.estimators import Classifier
 from lightning_nndyn.predictor.features import Features, FeatureSet, tabulate
-from lightning_nndyn.signature.snapshot import Form, Snapshot
+from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn.signature.temporal import Form
 
 
 @dataclass(frozen=True)

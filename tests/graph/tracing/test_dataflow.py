@@ -534,7 +534,7 @@ def test_refresh_reads_new_weights_everywhere() -> None:
 
 
 def test_snapshots_can_be_taken_of_a_data_flow() -> None:
-    snapshot = nd.SnapshotTaker(traced(custom.UNet(), torch.randn(2, 3, 8, 8))).take(0)
+    snapshot = nd.SnapshotTaker(traced(custom.UNet(), torch.randn(2, 3, 8, 8))).read(0)
     assert snapshot.finite and snapshot.residual <= 1e-6
 
 

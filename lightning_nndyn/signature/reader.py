@@ -1,0 +1,190 @@
+"""Reads snapshots from a rolled graph whose weights change (section 3.2, S3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lightning_nndyn.graph.centrality import unchecked_degree
+from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, iterate
+from lightning_nndyn.graph.matvec import adjacency_operator
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.statistics import LAYER_STATISTICS, summarize, summarize_layers
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
+from lightning_nndyn.signature.weight_distance import WeightDistances
+
+# Eigensolver steps on a GPU before the residual is looked at: that copies to the host, which waits for all
+# queued work. A warm start, from the eigenvector of the snapshot before, needs fewer steps.
+_COLD_STEPS, _WARM_STEPS = 7, 5
+_MAX_ITERATIONS = 2000
+
+
+class SnapshotReader:
+    """Reads a graph's weights again and again, each time starting from the eigenvector before.
+
+    On a GPU a snapshot is one copy of a few dozen numbers to the host, unless the eigenvector needs more
+    steps than expected.
+
+    Args:
+        graph: the network's rolled graph.
+        tol: bound on the eigenvector's residual.
+        per_layer: whether snapshots carry the numbers of each layer.
+        first_weights: `first_weights` of another reader of the same network, whose distances are continued;
+            None to measure distances from the first snapshot of this one.
+    """
+
+    def __init__(
+        self,
+        graph: RolledGraph,
+        tol: float = 1e-6,
+        per_layer: bool = False,
+        first_weights: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.graph = graph
+        self._tol = tol
+        self._per_layer = per_layer
+        self._operator = adjacency_operator(graph, tol)
+        self._vector: Tensor | None = None
+        self._steps = _COLD_STEPS
+        self._collective = graph.collective
+        self._distances = _weight_distances(graph, first_weights) if per_layer else None
+
+    @property
+    def first_weights(self) -> list[Tensor]:
+        """A sample of each layer's first weights, from which distances are measured; empty before those."""
+        return self._distances.first if self._distances is not None else []
+
+    def read(self, epoch: float) -> Snapshot:
+        """Reads the current weights.
+
+        Weights that are NaN or infinite give a snapshot with NaN statistics, not an error: predictors learn
+        from diverged runs, too. A collective operation where weights are sharded over processes.
+        """
+        try:
+            return self._read(epoch)
+        finally:
+            if self._collective is not None:
+                self._collective.raise_deferred()
+
+    def take(self, epoch: float) -> Snapshot:
+        """`read` under its former name."""
+        return self.read(epoch)
+
+    def _read(self, epoch: float) -> Snapshot:
+        graph = self.graph.refresh()
+        self._operator.refresh()
+        degree = unchecked_degree(graph)
+        finite = degree.isfinite().all()
+        if self._collective is not None:  # all processes must decide alike when to end the shared work
+            finite = self._collective.broadcast(finite.float())
+        can_wait = _waits_cheaply(graph.device)
+        if (can_wait or self._collective is not None) and not bool(finite):
+            return self._diverged(epoch)
+        distances = degree.new_empty(0) if self._distances is None else self._distances.read()
+        solver = RayleighRitzSolver(self._operator, degree, self._vector)
+        if can_wait and self._collective is None:
+            iterate(solver, self._tol, _MAX_ITERATIONS)
+            vector, numbers = self._numbers(solver, degree, distances)
+        else:
+            vector, numbers = self._iterate_in_bursts(solver, degree, distances)
+        if not numbers[0]:
+            return self._diverged(epoch)
+        self._steps = _WARM_STEPS
+        self._vector = vector
+        return self._snapshot(epoch, numbers, solver.iterations)
+
+    def _iterate_in_bursts(
+        self, solver: RayleighRitzSolver, degree: Tensor, distances: Tensor
+    ) -> tuple[Tensor, list[float]]:
+        """Like `iterate`, but looks at the residual only after several steps, with all other numbers."""
+        stagnation = StagnationTest(solver.dtype)
+        while True:
+            solver.extend(self._steps)
+            vector, numbers = self._numbers(solver, degree, distances)
+            finite, _, residual = numbers[:3]
+            if not finite or residual <= self._tol:
+                return vector, numbers
+            if stagnation.reached(residual, solver.iterations) or solver.iterations >= _MAX_ITERATIONS:
+                return vector, numbers
+
+    def _numbers(
+        self, solver: RayleighRitzSolver, degree: Tensor, distances: Tensor
+    ) -> tuple[Tensor, list[float]]:
+        """The eigenvector, and all numbers of a snapshot in one copy to the host.
+
+        They are: 1 if the degrees are finite, else 0; eigenvalue; residual; the ten statistics; and if asked
+        for, the layers' statistics of degree and eigenvector, their weights' norms, and the distances.
+        """
+        vector, eigenvalue, residual = solver.result()
+        features = (degree, vector)
+        parts = [
+            torch.stack((degree.isfinite().all().double(), eigenvalue.double(), residual.double())),
+            *(torch.nan_to_num(summarize(feature), nan=0.0) for feature in features),
+        ]
+        if self._per_layer:
+            parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
+            parts += [self._norms(), distances]
+        numbers = torch.cat(parts)
+        return vector, _to_host(numbers if self._collective is None else self._collective.broadcast(numbers))
+
+    def _norms(self) -> Tensor:
+        """Norm of the weights that lead to each node layer; 0 for layers that none lead to."""
+        norms = torch.zeros(len(self.graph.layer_sizes), dtype=torch.float64, device=self.graph.device)
+        for shared in self.graph.shared_blocks:
+            norms[shared.block.target] += torch.linalg.vector_norm(shared.block.values).double() ** 2
+        return (norms if self._collective is None else self._collective.all_reduce(norms)).sqrt()
+
+    def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
+        _, eigenvalue, residual = numbers[:3]
+        end = 3 + len(STATISTICS)
+        snapshot = self._make(epoch, tuple(numbers[3:end]), eigenvalue, residual, iterations)
+        if not self._per_layer:
+            return snapshot
+        blocks = len(self.graph.shared_blocks)
+        layers, distances = self._layers(numbers[end:-blocks]), tuple(numbers[-blocks:])
+        return replace(snapshot, layers=layers, distances=distances)
+
+    def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
+        names, width = self.graph.layer_names, len(LAYER_STATISTICS)
+        size = width * len(names)
+        degree, vector, frobenius = numbers[:size], numbers[size : 2 * size], numbers[2 * size :]
+        return {
+            name: (*degree[i * width : (i + 1) * width], *vector[i * width : (i + 1) * width], frobenius[i])
+            for i, name in enumerate(names)
+        }
+
+    def _diverged(self, epoch: float) -> Snapshot:
+        return self._make(epoch, (math.nan,) * len(STATISTICS), math.nan, math.nan, 0)
+
+    def _make(
+        self, epoch: float, statistics: tuple[float, ...], eigenvalue: float, residual: float, iterations: int
+    ) -> Snapshot:
+        graph = self.graph
+        return Snapshot(
+            epoch, statistics, eigenvalue, residual, iterations, graph.num_nodes, graph.num_edges,
+            topology="chain" if graph.is_chain else "dataflow", kinds=graph.kinds, depth=graph.depth,
+        )  # fmt: skip
+
+
+SnapshotTaker = SnapshotReader
+"""The former name."""
+
+
+def _weight_distances(graph: RolledGraph, first: Sequence[Tensor] | None) -> WeightDistances:
+    blocks = [shared.block for shared in graph.shared_blocks]
+    rows = [block.rows for block in blocks]
+    return WeightDistances([b.weight for b in blocks], first, rows=rows, collective=graph.collective)
+
+
+def _waits_cheaply(device: torch.device) -> bool:
+    """Whether looking at a number costs nothing: on a GPU it waits for all queued work."""
+    return device.type == "cpu"
+
+
+def _to_host(numbers: Tensor) -> list[float]:
+    """The one place where a snapshot waits for the device."""
+    return numbers.cpu().tolist()

@@ -31,7 +31,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.integrations.optuna import OptunaMember
-from lightning_nndyn.integrations.optuna_storage import READING, step_of, text_of
+from lightning_nndyn.integrations.optuna_storage import READING, encode_reading, step_of
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,7 @@ def measure(kind: str, at: list[int]) -> None:
 
 def ended(run: SweepRun) -> Any:
     """A trial as the callback leaves it."""
-    attributes = {f"{READING}{reading.time:g}": text_of(reading) for reading in run.readings}
+    attributes = {f"{READING}{reading.time:g}": encode_reading(reading) for reading in run.readings}
     attributes |= {"nndyn:verdict": "finished", "nndyn:reason": REASON}
     steps = {step_of(reading.time): run.value for reading in run.readings}
     return optuna.trial.create_trial(

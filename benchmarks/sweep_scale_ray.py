@@ -20,7 +20,7 @@ from sweep_scale import AT, noisy, recorded
 
 from lightning_nndyn.integrations import ray as integration
 from lightning_nndyn.integrations.ray import RayMember, end_sweep
-from lightning_nndyn.integrations.ray_actor import actor_of, plain_of, ray
+from lightning_nndyn.integrations.ray_actor import actor_of, encode_run, ray
 from lightning_nndyn.sweep import SweepPredictor, SweepRun, shared_predictor
 
 SWEEP, AROUND = "scale", 20
@@ -59,11 +59,11 @@ def main() -> None:
     for size in given.trials:
         for number in range(ended, size - AROUND):
             run = noisy(runs[rng.integers(len(runs))], rng)
-            ray.get(actor.end.remote(str(number), plain_of(run.params, run.readings, run.value, False)))
+            ray.get(actor.add.remote(str(number), encode_run(run)))
         fit = max(decisions(noisy(runs[rng.integers(len(runs))], rng))[0])  # fits to what has been added
         played = [decisions(noisy(runs[rng.integers(len(runs))], rng)) for _ in range(AROUND)]
         first, others = [one[0][0] for one in played], [second for one in played for second in one[0][1:]]
-        shared = len(pickle.dumps(ray.get([actor.since.remote(0), actor.learned.remote()])))
+        shared = len(pickle.dumps(ray.get([actor.since.remote(0), actor.predictors.remote()])))
         times = [
             np.median(first),
             np.median(others),

@@ -1,4 +1,4 @@
-"""Optuna: a trial's place in the sweep that its study is, and a pruner for those who only pass a pruner.
+"""Optuna: a trial as a member of the sweep that its study is, and a pruner for objectives that report values.
 
 `OptunaMember` is what ``GraphDynamicsCallback(trial=trial)`` makes of a trial.
 """
@@ -16,14 +16,14 @@ from lightning_nndyn.integrations.optuna_pruner import GraphDynamicsPruner
 from lightning_nndyn.integrations.optuna_storage import (
     READING,
     WEIGHT,
-    FinishedTrials,
+    EndedTrials,
+    decode_readings,
     direction_of,
-    foreign_values,
+    encode_reading,
     optuna,
-    readings_in,
-    shared_of,
+    shared_by,
     step_of,
-    text_of,
+    user_values,
 )
 from lightning_nndyn.sweep import SweepMember, SweepReading, SweepRun
 
@@ -37,12 +37,12 @@ class OptunaMember(SweepMember):
     """A trial of an Optuna study, on any storage that the study has.
 
     User attributes of the trial hold what was read (``nndyn:reading:0.25``, JSON) and, for people to read,
-    ``nndyn:verdict``, ``nndyn:reason``, ``nndyn:signature`` and, of a run that is let finish on purpose,
-    ``nndyn:audit`` and, once it is condemned, ``nndyn:weight``. The predicted final value is reported as
-    intermediate value, at thousandths of an epoch: not where the user's own code reports any, in this trial
-    or in a finished one, so that its values and its pruner stay as they are.
+    ``nndyn:verdict``, ``nndyn:reason``, ``nndyn:signature`` and, of a run that finishes as an audit,
+    ``nndyn:audit`` and, once it is flagged to stop, ``nndyn:weight``. The predicted final value is reported
+    as intermediate value, at thousandths of an epoch. It is not reported where the user's own code reports
+    any, in this trial or in a finished one: those values and the study's pruner stay as they are.
 
-    The trial goes along to other processes where its storage can: not in memory. Copies share it.
+    The trial goes along to other processes if its storage can, which one in memory cannot. Copies share it.
 
     Args:
         trial: a live ``optuna.Trial``, or what wraps one, such as ``TorchDistributedTrial``. One without a
@@ -56,7 +56,7 @@ class OptunaMember(SweepMember):
         # TorchDistributedTrial's own methods wait for all processes: ours are called by the first alone.
         self._trial = trial._delegate if hasattr(trial, "_delegate") else trial
         self._process = os.getpid()
-        self._noted: dict[str, Any] = {}
+        self._stored: dict[str, Any] = {}
         study = getattr(self._trial, "study", None)
         self.direction = "maximize" if study is None else direction_of(study)
 
@@ -72,34 +72,34 @@ class OptunaMember(SweepMember):
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What this process' trials of the study share."""
-        return super().shared if self._study is None else shared_of(self._study)
+        """What the study's trials share in this process."""
+        return super().shared if self._study is None else shared_by(self._study)
 
     def runs(self) -> Sequence[SweepRun]:
         """The study's completed and pruned trials."""
-        return [] if self._study is None else self._finished(self._study)
+        return [] if self._study is None else self._ended.runs(self._study)
 
     def report(self, reading: SweepReading, facts: Mapping[str, Any]) -> None:
-        """Puts a reading and what follows from it into the trial's attributes."""
-        self._set(f"{READING}{reading.time:g}", text_of(reading))
+        """Store a reading, and what was decided upon it, in the trial's attributes."""
+        self._store(f"{READING}{reading.time:g}", encode_reading(reading))
         for name in ("verdict", "reason", "signature", "audit"):
             if facts.get(name):
-                self._set(f"nndyn:{name}", facts[name])
+                self._store(f"nndyn:{name}", facts[name])
         if facts.get("weight", 1.0) > 1:
-            self._set(WEIGHT, facts["weight"])
-        if facts.get("predicted") is not None and not self._user_reports():
+            self._store(WEIGHT, facts["weight"])
+        if facts.get("predicted") is not None and not self._any_user_values():
             self._live.report(facts["predicted"], step_of(reading.time))
 
     def finish(self, stopped: bool, reason: str) -> BaseException | None:
-        """Notes how training has ended.
+        """Store how training has ended.
 
         Returns:
             ``optuna.TrialPruned`` for a run that was stopped.
         """
         try:
-            self._set(_VERDICT, _STOPPED if stopped else _FINISHED)
-            self._set(_REASON, reason)
-        except Exception as error:  # a stopped run must not pass for one that has finished
+            self._store(_VERDICT, _STOPPED if stopped else _FINISHED)
+            self._store(_REASON, reason)
+        except Exception as error:  # a stopped run must not count as finished
             warnings.warn(f"the trial's end is not noted: {error!r}", NNDynWarning, stacklevel=2)
         return optuna.TrialPruned(reason) if stopped else None
 
@@ -107,15 +107,16 @@ class OptunaMember(SweepMember):
         """What `finish` has returned, in whichever process it was called."""
         if self._study is None:
             return None
-        found = self._frozen().user_attrs
-        return optuna.TrialPruned(found.get(_REASON, "")) if found.get(_VERDICT) == _STOPPED else None
+        attributes = self._frozen().user_attrs
+        stopped = attributes.get(_VERDICT) == _STOPPED
+        return optuna.TrialPruned(attributes.get(_REASON, "")) if stopped else None
 
     # -- the trial -------------------------------------------------------------------------------------------
 
     @property
     def _live(self) -> Any:
-        forked = self._process != os.getpid()
-        if forked and self._trial is not None:  # a storage's connections are not to be shared
+        """The trial; in a forked process a copy, as a storage's connections must not be shared."""
+        if self._process != os.getpid() and self._trial is not None:
             self.__setstate__(self.__getstate__())
         return self._trial
 
@@ -124,22 +125,21 @@ class OptunaMember(SweepMember):
         return getattr(self._live, "study", None)
 
     @property
-    def _finished(self) -> FinishedTrials:
-        found: FinishedTrials = self.shared.setdefault(
-            "finished", FinishedTrials(lambda trial: readings_in(trial.user_attrs))
-        )
+    def _ended(self) -> EndedTrials:
+        ended = EndedTrials(lambda trial: decode_readings(trial.user_attrs))
+        found: EndedTrials = self.shared.setdefault("ended", ended)
         return found
 
     def _frozen(self) -> Any:
         return self._live.storage.get_trial(self._live._trial_id)
 
-    def _user_reports(self) -> bool:
-        return self._study is None or self._finished.reporting or bool(foreign_values(self._frozen()))
+    def _any_user_values(self) -> bool:
+        return self._study is None or self._ended.any_user_values or bool(user_values(self._frozen()))
 
-    def _set(self, name: str, value: Any) -> None:
-        if self._noted.get(name) != value:
+    def _store(self, name: str, value: Any) -> None:
+        if self._stored.get(name) != value:
             self._live.set_user_attr(name, value)
-            self._noted[name] = value
+            self._stored[name] = value
 
     # -- copies ----------------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class OptunaMember(SweepMember):
     def __getstate__(self) -> dict[str, Any]:
         try:
             if isinstance(getattr(self._trial, "storage", None), optuna.storages.InMemoryStorage):
-                raise SweepError("its study lives in this process' memory")  # a copy would not tell the study
+                raise SweepError("its study lives in this process' memory")  # where a copy could not reach it
             trial = pickle.dumps(self._trial)
         except Exception as error:
             trial = pickle.dumps(None)
@@ -160,8 +160,8 @@ class OptunaMember(SweepMember):
                 NNDynWarning,
                 stacklevel=2,
             )
-        return {"direction": self.direction, "trial": trial, "noted": dict(self._noted)}
+        return {"direction": self.direction, "trial": trial, "stored": dict(self._stored)}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.direction, self._noted = state["direction"], state["noted"]
+        self.direction, self._stored = state["direction"], state["stored"]
         self._trial, self._process = pickle.loads(state["trial"]), os.getpid()

@@ -1,4 +1,4 @@
-"""A pruner that learns from the study's finished trials which of the running ones can be given up."""
+"""A pruner that learns from a study's finished trials which of the running ones can be given up."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.integrations.optuna_storage import (
-    FinishedTrials,
+    EndedTrials,
+    decode_readings,
     direction_of,
-    foreign_values,
     optuna,
-    readings_in,
-    shared_of,
+    shared_by,
+    user_values,
 )
 from lightning_nndyn.sweep import SweepPredictor, SweepReading, SweepRun, shared_predictor
 
 
 class GraphDynamicsPruner(optuna.pruners.BasePruner):
-    """Prunes trials that are unlikely to end among the study's best, as its finished trials tell.
+    """Prunes trials that are unlikely to end among the study's best, as predicted from its finished trials.
 
     It learns from parameters and from the intermediate values that the objective reports: the last one, the
     best, and the latest change, at each step. Where ``GraphDynamicsCallback(trial=trial, action="observe")``
-    has noted the weights' movement at the same time, it learns from that as well; step 0 is the end of the
+    has stored the weights' movement at the same time, it learns from that as well; step 0 is the end of the
     first epoch then. A value that is not a number prunes at once. See `SweepPredictor`.
 
     Args:
         n_startup_trials: trials that must have completed before any is pruned, 5 at least.
         good_share: the best share of all trials, of which none is to be pruned.
-        max_false_stop_rate: of those the share that may be pruned by mistake.
-        audit_share: of all trials the share that is never pruned, so that mistakes are seen.
-        seed: which trials these are; the same in all processes.
+        max_false_stop_rate: share of those that may be pruned by mistake.
+        audit_share: share of all trials that are never pruned, so that mistakes are noticed.
+        seed: of the draw of these trials, which is the same in all processes.
 
     Raises:
         PredictorError: one of the first three is out of its range.
@@ -59,38 +59,36 @@ class GraphDynamicsPruner(optuna.pruners.BasePruner):
         self._audit_share, self._seed = audit_share, seed
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        """Whether a trial is to be given up, by all that it has reported so far."""
+        """Whether to give up a trial, by all that it has reported so far."""
         direction = direction_of(study)
-        if not trial.intermediate_values or self._spared(trial.number):
+        if not trial.intermediate_values or self._is_audited(trial.number):
             return False
         if math.isnan(trial.intermediate_values[max(trial.intermediate_values)]):
             return True
         best = max if direction == "maximize" else min
-        shared = shared_of(study)
-        read = FinishedTrials(lambda one: _readings(one, best))
-        finished = shared.setdefault(f"reported {direction}", read)
-        lock, predictor = shared_predictor(shared, SweepPredictor(direction=direction, **self._settings), "p")
-        runs = finished(study)
+        shared = shared_by(study)
+        ended = shared.setdefault(f"reported {direction}", EndedTrials(lambda other: _readings(other, best)))
+        template = SweepPredictor(direction=direction, **self._settings)
+        lock, predictor = shared_predictor(shared, template, "pruner")
+        runs = ended.runs(study)
         with lock:
             predictor.fit(runs)
             return predictor.decide(SweepRun(trial.params, _readings(trial, best))).stop
 
-    def _spared(self, number: int) -> bool:
+    def _is_audited(self, number: int) -> bool:
         return random.Random(f"{self._seed}:{number}").random() < self._audit_share
 
 
 def _readings(trial: optuna.trial.FrozenTrial, best: Callable[..., float]) -> list[SweepReading]:
-    """One for each step that the objective has reported."""
-    noted = {reading.time: reading for reading in readings_in(trial.user_attrs)}
-    reported = [
-        (step, value) for step, value in sorted(foreign_values(trial).items()) if math.isfinite(value)
-    ]
-    found, before, top = [], *(reported[0][1:] * 2 if reported else (0.0, 0.0))
-    for step, value in reported:
-        top = best(top, value)
-        known = noted.get(step + 1.0, SweepReading(step + 1.0))
-        found.append(
-            SweepReading(known.time, known.weights, (value, top, value - before), known.prior_prediction)
-        )
+    """One for each step at which the objective has reported a finite value."""
+    stored = {reading.time: reading for reading in decode_readings(trial.user_attrs)}
+    values = [pair for pair in sorted(user_values(trial).items()) if math.isfinite(pair[1])]
+    readings = []
+    before = best_so_far = values[0][1] if values else 0.0
+    for step, value in values:
+        best_so_far = best(best_so_far, value)
+        known = stored.get(step + 1.0, SweepReading(step + 1.0))
+        curve = value, best_so_far, value - before
+        readings.append(SweepReading(known.time, known.weights, curve, known.prior_prediction))
         before = value
-    return found
+    return readings

@@ -1,4 +1,4 @@
-"""A study's finished trials as runs of a sweep, and where a trial keeps what was read of it."""
+"""What a trial of Optuna stores, and a study's ended trials as runs of a sweep."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lightning_nndyn.errors import MissingExtraError, SweepError
 from lightning_nndyn.sweep import MAX_FITTED_RUNS, SweepReading, SweepRun
 
 try:
-    import optuna as optuna  # for the files beside this one, which need not ask whether it is there
+    import optuna as optuna  # also for the files beside this one: here alone is asked whether it is installed
 except ImportError as error:
     raise MissingExtraError("optuna", "optuna", "A member of an Optuna study") from error
 
 READING = "nndyn:reading:"
-"""How the user attributes begin that hold a trial's readings, by their times."""
+"""Prefix of the user attributes that hold a trial's readings; their times follow."""
 
 WEIGHT = "nndyn:weight"
-"""The user attribute that says how many runs a condemned one stands for that was let finish."""
+"""User attribute: `SweepRun.weight` of a trial that was flagged to stop and finished as an audit."""
 
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-_STEPS = 1000  # of intermediate values, in an epoch
+_STEPS_PER_EPOCH = 1000  # of the intermediate values that are reported for readings
 
 _shared: WeakKeyDictionary[optuna.Study, dict[str, Any]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def shared_of(study: optuna.Study) -> dict[str, Any]:
-    """What all trials of a study in this process share; gone with the study."""
+def shared_by(study: optuna.Study) -> dict[str, Any]:
+    """What the trials of a study share in this process; it lives as long as the study."""
     with _lock:
         return _shared.setdefault(study, {})
 
@@ -50,64 +50,69 @@ def direction_of(study: optuna.Study) -> Literal["maximize", "minimize"]:
     return "maximize" if study.direction == optuna.study.StudyDirection.MAXIMIZE else "minimize"
 
 
-def text_of(reading: SweepReading) -> str:
-    """A reading as compact JSON: storages keep it as it is, and processes need no list for each."""
+def encode_reading(reading: SweepReading) -> str:
+    """A reading as compact JSON: a text needs less memory in a process than a list of numbers."""
     return json.dumps(reading.to_dict(), separators=(",", ":"))
 
 
-def readings_in(attributes: Mapping[str, Any]) -> list[SweepReading]:
-    """The readings that a trial's user attributes hold, by rising time."""
+def decode_readings(attributes: Mapping[str, Any]) -> list[SweepReading]:
+    """The readings in a trial's user attributes, by rising time."""
     found = [json.loads(text) for name, text in attributes.items() if name.startswith(READING)]
-    return sorted((SweepReading.from_dict(one) for one in found), key=lambda reading: reading.time)
+    return sorted(map(SweepReading.from_dict, found), key=lambda reading: reading.time)
 
 
 def step_of(time: float) -> int:
     """The step of the intermediate value that is reported for a reading: thousandths of an epoch."""
-    return round(_STEPS * time)
+    return round(_STEPS_PER_EPOCH * time)
 
 
-def foreign_values(trial: optuna.trial.FrozenTrial) -> dict[int, float]:
-    """The intermediate values that were not reported for readings: the user's own, by step."""
-    names = [name for name in trial.user_attrs if name.startswith(READING)]
-    own = {step_of(float(name.removeprefix(READING))) for name in names}
-    return {step: value for step, value in trial.intermediate_values.items() if step not in own}
+def user_values(trial: optuna.trial.FrozenTrial) -> dict[int, float]:
+    """The intermediate values that the user's own code has reported, by step."""
+    times = [name.removeprefix(READING) for name in trial.user_attrs if name.startswith(READING)]
+    own_steps = {step_of(float(time)) for time in times}
+    return {step: value for step, value in trial.intermediate_values.items() if step not in own_steps}
 
 
-class FinishedTrials:
-    """The ended trials of a study as runs. Each is read once; only the latest are kept with their readings.
+class EndedTrials:
+    """The ended trials of a study as runs of a sweep.
+
+    Each trial is decoded once. Only the latest finished ones keep their readings, as no more are used in a
+    fit.
 
     Args:
-        readings: of a trial.
+        readings: reads those of a trial.
 
     Attributes:
-        reporting: whether any of them has intermediate values of the user's own.
+        any_user_values: whether any trial has intermediate values of the user's own.
     """
 
     def __init__(self, readings: Callable[[optuna.trial.FrozenTrial], Sequence[SweepReading]]) -> None:
-        self.reporting = False
+        self.any_user_values = False
         self._readings = readings
-        self._bare: dict[int, SweepRun] = {}
-        self._read: dict[int, SweepRun] = {}
+        self._without_readings: dict[int, SweepRun] = {}
+        self._with_readings: dict[int, SweepRun] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, study: optuna.Study) -> list[SweepRun]:
-        """In the order in which they began; failed ones, and those that run, are passed over."""
+    def runs(self, study: optuna.Study) -> list[SweepRun]:
+        """In the order in which they began; running and failed trials are passed over."""
         with self._lock:
             trials = study.get_trials(deepcopy=False, states=_ENDED)
-            bare = [self._bare.get(trial.number) or self._begin(trial) for trial in trials]
-            finished = [place for place, run in enumerate(bare) if run.finished]
-            read = {trials[place].number: self._full(trials[place]) for place in finished[-MAX_FITTED_RUNS:]}
-            self._read = read
-            return [read.get(trial.number, run) for trial, run in zip(trials, bare, strict=True)]
+            runs = [self._without_readings.get(trial.number) or self._add(trial) for trial in trials]
+            latest = [index for index, run in enumerate(runs) if run.finished][-MAX_FITTED_RUNS:]
+            before, self._with_readings = self._with_readings, {}
+            for index in latest:
+                trial = trials[index]
+                runs[index] = before.get(trial.number) or self._decode(trial)
+                self._with_readings[trial.number] = runs[index]
+            return runs
 
-    def _begin(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
-        self.reporting = self.reporting or bool(foreign_values(trial))
+    def _add(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
+        self.any_user_values = self.any_user_values or bool(user_values(trial))
         stopped = trial.state == optuna.trial.TrialState.PRUNED
         value = None if stopped or trial.value is None or not math.isfinite(trial.value) else trial.value
-        self._bare[trial.number] = SweepRun(trial.params, (), value, stopped)
-        return self._bare[trial.number]
+        run = self._without_readings[trial.number] = SweepRun(trial.params, (), value, stopped)
+        return run
 
-    def _full(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
-        known = self._read.get(trial.number)
+    def _decode(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
         weight = trial.user_attrs.get(WEIGHT, 1.0)
-        return known or SweepRun(trial.params, self._readings(trial), trial.value, weight=weight)
+        return SweepRun(trial.params, self._readings(trial), trial.value, weight=weight)

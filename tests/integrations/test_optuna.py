@@ -33,7 +33,7 @@ from optuna.trial import TrialState  # noqa: E402
 
 from lightning_nndyn.integrations import optuna_pruner  # noqa: E402
 from lightning_nndyn.integrations.optuna import GraphDynamicsPruner, OptunaMember  # noqa: E402
-from lightning_nndyn.integrations.optuna_storage import FinishedTrials, readings_in  # noqa: E402
+from lightning_nndyn.integrations.optuna_storage import EndedTrials, decode_readings  # noqa: E402
 
 TIMES = [*DEFAULT_TIMES, 1.0, 2.0, 3.0]
 READINGS = {f"nndyn:reading:{time:g}" for time in TIMES}
@@ -237,7 +237,7 @@ def test_an_audited_run_stands_for_others_if_it_was_condemned(
     study.tell(trial, 0.5)
     assert error is None
     assert study.trials[-1].user_attrs.get("nndyn:weight") == (4.0 if lr < 1 else None)
-    ended = FinishedTrials(lambda one: readings_in(one.user_attrs))(study)
+    ended = EndedTrials(lambda one: decode_readings(one.user_attrs)).runs(study)
     assert [run.weight for run in ended] == [1.0] * 30 + [4.0 if lr < 1 else 1.0]
 
 
@@ -373,7 +373,7 @@ def test_a_value_before_the_first_validation_is_not_made_up(every: int) -> None:
     callback = joined(trial, monitor="val_loss")
     train(trial, callback, metric="val_loss", max_epochs=4, check_val_every_n_epoch=every)
     known = [value for value in callback._record.accuracies if math.isfinite(value)]
-    noted = [reading.curve for reading in readings_in(trial.user_attrs) if len(reading.curve) > 2]
+    noted = [reading.curve for reading in decode_readings(trial.user_attrs) if len(reading.curve) > 2]
     assert len(known) == 4 // every
     assert noted[-1][-3:-1] == pytest.approx((-known[-1], -min(known)), abs=1e-3)
 
@@ -475,7 +475,7 @@ def test_the_pruner_learns_from_reported_values() -> None:
 def test_the_pruner_spares_the_same_trials_everywhere() -> None:
     found = study(pruner=GraphDynamicsPruner(audit_share=0.5, seed=7))
     found.optimize(reported, n_trials=60)
-    spared = [GraphDynamicsPruner(audit_share=0.5, seed=7)._spared(number) for number in range(60)]
+    spared = [GraphDynamicsPruner(audit_share=0.5, seed=7)._is_audited(number) for number in range(60)]
     pruned = [state == "PRUNED" for state in states(found)]
     assert 20 < sum(spared) < 40 and sum(pruned) > 10
     assert not any(one and other for one, other in zip(spared, pruned, strict=True))

@@ -22,7 +22,7 @@ from sweep_ray_trials import STARTUP, trial
 
 from lightning_nndyn.errors import NNDynWarning, SweepError
 from lightning_nndyn.integrations.ray import RayMember, end_sweep
-from lightning_nndyn.integrations.ray_actor import NAMESPACE, SweepRuns, plain_of, plain_params, run_of
+from lightning_nndyn.integrations.ray_actor import NAMESPACE, SweepActor, decode_run, encode_run, flat_params
 from lightning_nndyn.sweep import Reading, SweepRun
 
 pytestmark = pytest.mark.needs("ray")
@@ -85,7 +85,7 @@ def learned_from(reason: str) -> int:
 
 def ended_runs(name: str) -> list[SweepRun]:
     actor = ray.get_actor(name, namespace=NAMESPACE)
-    return [run_of(run) for run in ray.get(actor.since.remote(0))]
+    return [decode_run(run) for run in ray.get(actor.since.remote(0))]
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +192,15 @@ def test_what_has_ended_is_read_again_as_it_was(tmp_path: Path) -> None:
     readings = (Reading(0.25, (1.5, -2.0), (0.5,), 0.75), Reading(1.0, (3.0, 4.0), (0.5, 0.25)))
     audited = SweepRun({"lr": 0.1}, readings, 0.5, weight=20.0)
     stopped = SweepRun({"lr": 0.2}, readings, stopped=True)
-    first = SweepRuns(str(tmp_path / "journal"))
+    first = SweepActor(str(tmp_path / "journal"))
     for name, run in (("a", audited), ("b", stopped), ("a", stopped)):
-        first.end(name, plain_of(run.params, run.readings, run.value, run.stopped, run.weight))
-    again = [run_of(run) for run in SweepRuns(str(tmp_path / "journal")).since(0)]
-    assert again == [run_of(run) for run in first.since(0)]
+        first.add(name, encode_run(run))
+    again = [decode_run(run) for run in SweepActor(str(tmp_path / "journal")).since(0)]
+    assert again == [decode_run(run) for run in first.since(0)]
     assert replace(again[0], readings=tuple(again[0].readings)) == audited
     assert again[1].stopped and not again[1].readings
 
 
 def test_what_can_be_learned_from_a_configuration() -> None:
     config = {"lr": torch.tensor(0.5), "net": {"width": 8, "act": None}, "sizes": [1, 2], "data": object()}
-    assert plain_params(config) == {"lr": 0.5, "net/width": 8, "net/act": None, "sizes": "[1, 2]"}
+    assert flat_params(config) == {"lr": 0.5, "net/width": 8, "net/act": None, "sizes": "[1, 2]"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from lightning_nndyn.evaluation.report.bar import Bar
 from lightning_nndyn.evaluation.report.run import Run
 
@@ -34,6 +37,24 @@ def epochs(time: float) -> str:
 def outcome(run: Run, bar: Bar) -> str:
     """How a run has ended."""
     return {True: GOOD, False: LOW, None: UNKNOWN}[bar.good(run)]
+
+
+def outcomes_of(runs: Sequence[Run], bar: Bar) -> Counter[str]:
+    """How many runs have ended how."""
+    return Counter(outcome(run, bar) for run in runs)
+
+
+def table_filters(run: Run, bar: Bar) -> str:
+    """The choices of the table's filter that show a run, joined by spaces."""
+    ended, stop = outcome(run, bar), run.decision.stop
+    shown = {"decided": stop, "mistakes": stop and ended == GOOD, "unknown": ended == UNKNOWN}
+    return " ".join(name for name, member in shown.items() if member)
+
+
+def why(run: Run) -> str:
+    """The reason of a run's decision, and why it was not carried out."""
+    reason = run.decision.reason if run.verdicts or run.decision.stop else "there was no verdict"
+    return f"{reason}. Spared: {run.spared}" if run.spared else reason
 
 
 def decided(run: Run) -> str:

@@ -1,114 +1,121 @@
-"""The whole page: one file that loads nothing, and whose policy forbids it to."""
+"""Renders the page: one file that loads nothing, and whose policy forbids it to."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lightning_nndyn import __version__
-from lightning_nndyn.evaluation.report import figures
+from lightning_nndyn.evaluation.report import formatting
 from lightning_nndyn.evaluation.report.bar import Bar
-from lightning_nndyn.evaluation.report.chart_data import embedded, payload
-from lightning_nndyn.evaluation.report.comparison import comparison
+from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
 from lightning_nndyn.evaluation.report.forecasts import forecasts
-from lightning_nndyn.evaluation.report.formatting import counted
-from lightning_nndyn.evaluation.report.html import Html, tag
-from lightning_nndyn.evaluation.report.ledger import ledger
-from lightning_nndyn.evaluation.report.overview import overview
 from lightning_nndyn.evaluation.report.records import Collection
 from lightning_nndyn.evaluation.report.replay import Replay
+from lightning_nndyn.evaluation.report.run import Run
 from lightning_nndyn.evaluation.report.summary import Summary
+from lightning_nndyn.evaluation.report.unknown import unknowns
 
+_PACKAGE = "lightning_nndyn.evaluation.report"
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
-_SECTIONS = {
-    "summary": "Summary",
-    "ledger": "Ledger",
-    "curves": "Runs over time",
-    "forecast": "Predicted against true",
-    "comparison": "Other ways",
-    "signature": "Signature",
-    "layers": "Graph",
-    "run": "One run",
-}
-_NO_SCRIPT = (
-    "The charts are drawn by a script in this file, which does not run here. Summary, ledger and comparison "
-    "do without."
-)
 
 
 def page(found: Collection, bar: Bar, summary: Summary, replayed: Replay, title: str) -> str:
     """The page's text."""
-    said = forecasts(found.runs)
-    main = tag(
-        "main",
-        tag("noscript", tag("p", _NO_SCRIPT)),
-        overview(found, bar, summary),
-        ledger(found, bar),
-        figures.curves(found, bar),
-        figures.predictions(found, said),
-        comparison(found, replayed),
-        figures.signature(found),
-        figures.layers(found),
-        figures.detail(found),
-        _unreadable(found),
-        id="main",
-    )
-    body = tag("body", _header(found, title), main, _footer(), _data(embedded(payload(found, bar, said))))
-    return f"<!DOCTYPE html>\n{tag('html', _head(title), body, lang='en')}\n"
-
-
-def _head(title: str) -> Html:
-    style = _asset("page.css")
-    # The file names what may run by its hash: nothing else does, whatever a record holds.
-    policy = (
-        f"default-src 'none'; script-src '{_hash(_script())}'; style-src '{_hash(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="generator", content=f"lightning-nndyn {__version__}"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Html(style)),
+    errors = forecasts(found.runs)
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            now=datetime.now(),
+            runs=found.runs,
+            rule=bar,
+            summary=summary,
+            statuses=", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())),
+            policy_facts=_policy_facts(found, bar),
+            unknowns=unknowns(found, bar),
+            errors=errors,
+            replayed=replayed,
+            with_layers=with_layers(found.runs),
+            unreadable=list(found.unreadable.values()),
+            data=Markup(embedded(payload(found, bar, errors))),
+            style=Markup(_asset("page.css")),
+            script=Markup(_script()),
+        )
+        + "\n"
     )
 
 
-def _header(found: Collection, title: str) -> Html:
-    links = [tag("li", tag("a", text, href=f"#{key}")) for key, text in _SECTIONS.items()]
-    return tag(
-        "header",
-        tag("a", "Skip to the summary", href="#main", class_="skip"),
-        tag(
-            "div",
-            tag("h1", title),
-            tag("button", "Dark theme", type="button", id="theme", aria_pressed="false", hidden=True),
-            class_="top",
-        ),
-        tag("p", f"{counted(len(found.runs), 'run')}, as of {datetime.now():%Y-%m-%d %H:%M}", class_="soft"),
-        tag("nav", tag("ul", *links), aria_label="Sections"),
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    shown = ("counted", "epochs", "fate", "number", "percent", "why")
+    environment.filters |= {name: getattr(formatting, name) for name in shown} | {"sha256": _sha256}
+    environment.globals |= {
+        "MOST_TIMES": MOST_TIMES,
+        "OUTCOMES": formatting.OUTCOMES,
+        "outcome": formatting.outcome,
+        "outcomes_of": formatting.outcomes_of,
+        "table_filters": formatting.table_filters,
+        "version": __version__,
+    }
+    return environment
 
 
-def _footer() -> Html:
-    return tag("footer", tag("p", f"Made by nndyn report, lightning-nndyn {__version__}. It loads nothing."))
+def _policy_facts(found: Collection, bar: Bar) -> list[tuple[str, str]]:
+    runs = found.runs
+    return [
+        ("Validation accuracy", found.metric or "none is known"),
+        ("Low is", f"{bar} ({bar.origin}{_levels(runs, bar)})"),
+        ("Predictor", _with_counts([run.predictor or "none" for run in runs])),
+        ("Action", _with_counts([run.action for run in runs])),
+        ("Stops when", _with_counts([_rule(run.policy) for run in runs])),
+    ]
 
 
-def _unreadable(found: Collection) -> Html | None:
-    if not found.unreadable:
-        return None
-    items = [tag("li", reason) for reason in found.unreadable.values()]
-    heading = tag("h2", "Records that cannot be read", id="unreadable-title")
-    return tag("section", heading, tag("ul", *items), id="unreadable", aria_labelledby="unreadable-title")
+def _levels(runs: Sequence[Run], bar: Bar) -> str:
+    if bar.low_share is None:
+        return ""
+    levels = sorted({bar.of(run.classes) for run in runs})
+    return f"; here {', '.join(map(formatting.percent, levels))}"
 
 
-def _data(content: str) -> Html:
-    return Html(f'<script type="application/json" id="data">{content}</script>\n<script>{_script()}</script>')
+def _with_counts(names: Sequence[str]) -> str:
+    counts = Counter(names).most_common()
+    return counts[0][0] if len(counts) == 1 else "; ".join(f"{name}: {count} runs" for name, count in counts)
+
+
+def _rule(policy: Mapping[str, Any]) -> str:
+    """When a run is stopped, in words."""
+    if not policy:
+        return "not on record"
+    if policy.get("threshold") is not None:
+        return f"p_low is above {policy['threshold']:g}, a threshold that was set"
+    confidence = policy.get("confidence")
+    sure = "" if confidence is None else f", {formatting.percent(confidence, 0)} sure"
+    limits = ", ".join(
+        f"{limit:.2f} with {'the curve' if kind == 'fused' else 'weights alone'}"
+        for kind, limit in (policy.get("limits") or {}).items()
+        if limit is not None
+    )
+    rate = formatting.percent(policy["max_false_stop_rate"], 0)
+    return f"the risk is above that of all but {rate} of good runs{sure} ({limits or 'no limit'})"
 
 
 @cache
@@ -118,8 +125,8 @@ def _script() -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("lightning_nndyn.evaluation.report") / "assets" / name).read_text(encoding="utf-8")
+    return (files(_PACKAGE) / "assets" / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def _sha256(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

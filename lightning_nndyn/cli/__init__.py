@@ -1,4 +1,8 @@
-"""The command ``nndyn``."""
+"""The command ``nndyn``, one file for each subcommand.
+
+In: arguments and files. Out: tables on the terminal, and files. Each command calls one function of the
+package that does the work, and imports that package when it runs.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,17 @@ from rich.console import Console
 
 from lightning_nndyn import __version__
 from lightning_nndyn.cli.corpus import corpus_app
-from lightning_nndyn.cli.demo.command import demo
+from lightning_nndyn.cli.demo import demo
 from lightning_nndyn.cli.evaluate import evaluate_app
-from lightning_nndyn.cli.fit import fit, predict
+from lightning_nndyn.cli.fit import fit
 from lightning_nndyn.cli.graph import graph
+from lightning_nndyn.cli.predict import predict
 from lightning_nndyn.cli.report import report
 from lightning_nndyn.cli.sweep import sweep
 from lightning_nndyn.errors import NNDynError
 
 app = typer.Typer(
-    help="Tells from a network's weights how accurate a run will end, and stops the ones that end low.",
+    help="Predict from a network's weights how accurate its training will end; stop runs that will end low.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -31,22 +36,22 @@ for _command in (demo, graph, fit, predict, report, sweep):
     app.command()(_command)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"nndyn {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _top(
+def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 
 
 def main() -> None:
-    """Runs the command; an error of ours is one line on stderr and exit status 1."""
+    """Run the command. An error of this package becomes one line on stderr and exit status 1."""
     try:
         app()
     except NNDynError as error:

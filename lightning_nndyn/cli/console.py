@@ -1,4 +1,4 @@
-"""What the commands print on, and what they read alike."""
+"""The console of all commands, and the arguments that several of them have."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PIPE_WIDTH = 160
 
 
 def new_console() -> Console:
-    """Into a file or a pipe, tables are as wide as they need to be: there is no edge to fold them at."""
+    """A console; in a file or a pipe it is wide, as nothing there has an edge at which to fold tables."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=_PIPE_WIDTH)
     return console
 
 
-def shape_of(text: str) -> list[int]:
-    """The sizes that a text such as ``3x32x32`` names.
+def parse_shape(text: str) -> list[int]:
+    """The sizes in a text such as ``3x32x32``.
 
     Raises:
-        typer.BadParameter: it is no such text.
+        typer.BadParameter: the text has another form.
     """
     try:
         return [int(size) for size in text.split("x")]

@@ -1,4 +1,4 @@
-"""``nndyn fit`` and ``nndyn predict``."""
+"""``nndyn fit``: a predictor from corpora, or from the user's own runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lightning_nndyn.cli.console import InputShape, new_console, shape_of
+from lightning_nndyn.cli.console import new_console
 
 
 def fit(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Corpus folders or parquet files, and last where to write NAME.skops."),
+        typer.Argument(help="Corpus folders or parquet files, and last the output: NAME for NAME.skops."),
     ],
     runs: Annotated[
         Path | None, typer.Option(help="Fit to your own runs: the folder they were logged under.")
@@ -23,7 +23,7 @@ def fit(
         str | None, typer.Option(help="Your runs' validation accuracy; the callback's monitor unless given.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What to call it; the corpora's names unless given.")
+        str | None, typer.Option(help="Name of the predictor; the corpora's names unless given.")
     ] = None,
     low_threshold: Annotated[
         float | None, typer.Option(help="Accuracy below which a run is low; the preset's unless given.")
@@ -72,17 +72,8 @@ def _score_table(predictor: Any) -> Table:
     card = predictor.card
     title = f"{card['corpus']}: held-out scores, low is {predictor.bar}"
     table = Table(title=title, caption="majority: the share of the more frequent class")
-    for column in (
-        "after",
-        "reads",
-        "snapshots",
-        "runs",
-        "low or not",
-        "majority",
-        "mean error",
-        "R2",
-        "Spearman",
-    ):
+    columns = "after", "reads", "snapshots", "runs", "low or not", "majority", "mean error", "R2", "Spearman"
+    for column in columns:
         table.add_column(column, justify="right")
     for row in card["scores"]:
         fitted = ["-" if row[key] is None else f"{row[key]:.2f}" for key in ("r2", "spearman")]
@@ -91,46 +82,3 @@ def _score_table(predictor: Any) -> Table:
         kind = {"weights": "weights", "fused": "weights + curve"}[row["kind"]]
         table.add_row(f"{row['time']:g}", kind, row["reads"], str(row["runs"]), *rates, error, *fitted)
     return table
-
-
-def predict(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoint files, or folders with such.")],
-    predictor: Annotated[str, typer.Option(help="A shipped predictor's name, or a path.")] = "universal",
-    model: Annotated[
-        str | None, typer.Option(help="package.module:name that makes the network, for other checkpoints.")
-    ] = None,
-    input_shape: InputShape = None,
-) -> None:
-    """Say of checkpoints how accurate their runs will end.
-
-    Those of runs with the callback carry what it takes. For others name the model; a folder's checkpoints are
-    then one run, and begin with one that was saved before the first step.
-
-    Example: `nndyn predict lightning_logs/version_0/checkpoints --predictor lenet5-digits`
-    """
-    from lightning_nndyn.evaluation import predict_checkpoints
-    from lightning_nndyn.predictor import load_predictor
-
-    loaded = load_predictor(predictor)
-    sizes = None if input_shape is None else shape_of(input_shape)
-    table = Table(title=f"{predictor}: low is {loaded.bar}")
-    for column in ("checkpoint", "after", "accuracy", "of the best", "p_low", "known", "note"):
-        table.add_column(column, overflow="fold")
-    for scored in predict_checkpoints(checkpoints, loaded, model=model, shape=sizes):
-        table.add_row(*_scored_cells(scored.file, scored.verdict, scored.why))
-    new_console().print(table)
-
-
-def _scored_cells(file: Path, verdict: Any, why: str) -> list[str]:
-    if verdict is None:
-        return [str(file), "-", "-", "-", "-", "-", why]
-    relative = "-" if verdict.relative_accuracy is None else f"{verdict.relative_accuracy:.0%}"
-    return [
-        str(file),
-        f"{verdict.epoch:g}",
-        f"{verdict.predicted_accuracy:.1%}",
-        relative,
-        f"{verdict.p_low:.2f}",
-        "yes" if verdict.in_domain else "no",
-        verdict.note,
-    ]

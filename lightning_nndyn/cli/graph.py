@@ -1,4 +1,4 @@
-"""``nndyn graph``."""
+"""``nndyn graph``: the rolled graph of a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lightning_nndyn.cli.console import InputShape, new_console, shape_of
+from lightning_nndyn.cli.console import InputShape, new_console, parse_shape
 
 
 def graph(
@@ -18,7 +18,7 @@ def graph(
     ],
     num_classes: Annotated[int, typer.Option(help="Outputs of the network.")] = 10,
     input_shape: InputShape = None,
-    layers: Annotated[str | None, typer.Option(help="Names of the chain's layers, with commas.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers of the chain, separated by commas.")] = None,
 ) -> None:
     """Show a network's rolled graph: its layers, nodes, edges, centrality.
 
@@ -29,7 +29,7 @@ def graph(
     from lightning_nndyn import eigenvector_centrality, rolled_graph, weighted_degree
 
     torch.manual_seed(0)
-    example = None if input_shape is None else torch.zeros(2, *shape_of(input_shape))
+    example = None if input_shape is None else torch.zeros(2, *parse_shape(input_shape))
     names = None if layers is None else layers.split(",")
     found = rolled_graph(_constructor(model)(num_classes=num_classes), example, layers=names)
     degree, central = weighted_degree(found), eigenvector_centrality(found)

@@ -1,4 +1,4 @@
-"""``nndyn report``."""
+"""``nndyn report``: an HTML page about recorded runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def report(
         float | None, typer.Option(help="Instead, a share of the best accuracy of these runs.")
     ] = None,
     title: Annotated[str, typer.Option(help="The page's title.")] = "Training runs",
-    seed: Annotated[int, typer.Option(help="Of the orders in which other rules meet the runs.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the orders in which other rules replay the runs.", min=0)] = 0,
 ) -> None:
     """Make one HTML page about recorded runs: what was stopped, or would have been, when and why.
 
-    The page is one file and loads nothing. Other rules (ASHA, Hyperband, the median rule) are held against
-    the callback where Optuna is installed.
+    The page is one file and loads nothing. Other rules (ASHA, Hyperband, the median rule) are compared with
+    the callback if Optuna is installed.
 
     Example: `nndyn report lightning_logs --output report.html`
     """

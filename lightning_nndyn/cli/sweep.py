@@ -1,7 +1,9 @@
-"""``nndyn sweep``: Optuna's search, or a race."""
+"""``nndyn sweep``: a search by Optuna, or a race, from a YAML file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,51 +15,47 @@ from lightning_nndyn.cli.console import new_console
 def sweep(
     plan: Annotated[Path, typer.Argument(help="YAML file: what to train, the search space, how many runs.")],
     trials: Annotated[
-        int | None, typer.Option(help="Runs that are to end in all; the file's number unless given.", min=1)
+        int | None, typer.Option(help="Number of runs; the file's unless given.", min=1)
     ] = None,
 ) -> None:
-    """Search hyperparameters: runs that the sweep's own finished runs say will end low are stopped.
+    """Search hyperparameters, and stop runs that will not end among the best, as finished runs predict.
 
-    Goes on with a sweep that was cut. Several of these commands on one file work side by side. A `race` part
-    makes a race of it: all runs are trained for a sixteenth of an epoch, the most promising longer.
+    The command goes on with a sweep that was cut, and several of them can work on one file at the same time.
+    With a `race` part in the file, all runs are trained for a sixteenth of an epoch, the best for longer.
 
     Example: `nndyn sweep examples/sweep.yaml`
     """
     from dataclasses import replace
 
-    from rich.live import Live
-
-    from lightning_nndyn.study import load_plan
+    from lightning_nndyn.study import load_config
     from lightning_nndyn.study import sweep as run_sweep
-    from lightning_nndyn.study.live_table import sweep_table
-
-    found = load_plan(plan)
-    wanted = replace(found, trials=trials or found.trials)
-    if wanted.race is not None:
-        _race(wanted)
-        return
-
-    def shown(study: Any) -> Any:
-        known = study.get_trials(deepcopy=False)
-        return sweep_table(known, wanted.trials, wanted.direction)
-
-    console = new_console()
-    if not console.is_terminal:  # a live table in a file would be printed over and over
-        console.print(shown(run_sweep(wanted)))
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        run_sweep(wanted, lambda study: live.update(shown(study), refresh=True))
-
-
-def _race(plan: Any) -> None:
-    from rich.live import Live
-
-    from lightning_nndyn.study.live_table import race_table
+    from lightning_nndyn.study.live_table import race_table, sweep_table
     from lightning_nndyn.study.run import run_race
 
+    config = load_config(plan)
+    config = replace(config, trials=trials or config.trials)
+
+    def table(study: Any) -> Any:
+        return sweep_table(study.get_trials(deepcopy=False), config.trials, config.direction)
+
+    if config.race is None:
+        _run_with_table(partial(run_sweep, config), table)
+    else:
+        _run_with_table(partial(run_race, config), race_table)
+
+
+def _run_with_table(run: Callable[..., Any], table: Callable[[Any], Any]) -> None:
+    """Show the table of a sweep or a race: live on a terminal, elsewhere at the end.
+
+    Args:
+        run: takes what to call with each new state, and returns the last one.
+        table: of a state.
+    """
+    from rich.live import Live
+
     console = new_console()
-    if not console.is_terminal:
-        console.print(race_table(run_race(plan)))
+    if not console.is_terminal:  # a live table would be printed anew with each update
+        console.print(table(run()))
         return
     with Live(console=console, auto_refresh=False) as live:
-        live.update(race_table(run_race(plan, lambda race: live.update(race_table(race), refresh=True))))
+        live.update(table(run(lambda state: live.update(table(state), refresh=True))), refresh=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 import lightning_nndyn as nd
 from lightning_nndyn.cli.demo import run_demo
 from lightning_nndyn.cli.demo.configurations import demo_configurations
-from lightning_nndyn.cli.demo.summary import Outcome, Summary, table_of
-from lightning_nndyn.cli.demo.training import Trained
+from lightning_nndyn.cli.demo.summary import DemoRun, DemoSummary, summary_table
+from lightning_nndyn.cli.demo.training import TrainingResult
 from lightning_nndyn.corpus.presets.paper import DROPOUTS, LEARNING_RATES
 from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.predictor.policy import Decision
@@ -40,31 +40,32 @@ def test_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert line in printed
     assert (tmp_path / "demo" / "predictions.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "demo" / "sweep.csv").open()))
-    assert [float(row["accuracy"]) for row in rows] == [outcome.accuracy for outcome in summary.outcomes]
-    for outcome in summary.outcomes:
-        assert len(outcome.truth.accuracies) == 50
-        assert outcome.repeated
-        assert outcome.first.callback is not None
-        assert outcome.first.callback.verdicts
+    assert [float(row["accuracy"]) for row in rows] == [run.accuracy for run in summary.runs]
+    for run in summary.runs:
+        assert len(run.truth.accuracies) == 50
+        assert run.repeated
+        assert run.first.callback is not None
+        assert run.first.callback.verdicts
     metrics = list(csv.DictReader((tmp_path / "demo" / "csv" / "run-00" / "metrics.csv").open()))
     assert any(row["nndyn/predicted_accuracy"] for row in metrics)
     assert list((tmp_path / "demo" / "tensorboard" / "run-00").glob("events.*"))
 
 
-def outcome(accuracy: float, stopped_at: float | None) -> Outcome:
+def demo_run(accuracy: float, stopped_at: float | None) -> DemoRun:
     config = demo_configurations(1, 0)[0]
-    truth = Trained([0.1, accuracy, 0.05], 50.0, None)
+    truth = TrainingResult([0.1, accuracy, 0.05], 50.0, None)
     if stopped_at is None:
-        return Outcome(config, truth, truth)
+        return DemoRun(config, truth, truth)
     callback = nd.GraphDynamicsCallback(predictor=None)
     callback._record.decision = Decision(True, "a test", stopped_at)
-    return Outcome(config, Trained([0.1], stopped_at, callback), truth)
+    return DemoRun(config, TrainingResult([0.1], stopped_at, callback), truth)
 
 
 def test_summary_counts_what_was_saved_and_lost() -> None:
-    summary = Summary([outcome(0.9, None), outcome(0.95, 2.0), outcome(0.2, 0.25), outcome(0.3, None)], 0.5)
-    assert summary.spent == 50 + 2 + 0.25 + 50
-    assert summary.whole == 200
+    runs = [demo_run(0.9, None), demo_run(0.95, 2.0), demo_run(0.2, 0.25), demo_run(0.3, None)]
+    summary = DemoSummary(runs, 0.5)
+    assert summary.epochs == 50 + 2 + 0.25 + 50
+    assert summary.all_epochs == 200
     assert [len(part) for part in (summary.good, summary.stopped, summary.lost)] == [2, 2, 1]
     text = "\n".join(summary.lines())
     assert "1 of 2 (final accuracy below 50%)" in text
@@ -74,7 +75,8 @@ def test_summary_counts_what_was_saved_and_lost() -> None:
 
 def test_table_marks_mistakes_and_fits_a_terminal() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table_of([outcome(0.9, None), outcome(0.95, 2.0), outcome(0.2, 0.25)], 0.5))
+    runs = [demo_run(0.9, None), demo_run(0.95, 2.0), demo_run(0.2, 0.25)]
+    console.print(summary_table(DemoSummary(runs, 0.5)))
     lines = [line for line in console.export_text().splitlines() if "%" in line]
     assert len(lines) == 3  # nothing is wrapped
     assert ["*" in line for line in lines].count(True) == 1
@@ -82,8 +84,8 @@ def test_table_marks_mistakes_and_fits_a_terminal() -> None:
 
 
 def test_an_earlier_demo_is_not_overwritten(tmp_path: Path) -> None:
-    from lightning_nndyn.cli.demo.sweep import _fresh
+    from lightning_nndyn.cli.demo import _new_folder
 
-    made = [_fresh(tmp_path / "demo") for _ in range(3)]
+    made = [_new_folder(tmp_path / "demo") for _ in range(3)]
     assert [folder.name for folder in made] == ["demo", "demo-2", "demo-3"]
     assert all(a != b for a, b in itertools.pairwise(made))

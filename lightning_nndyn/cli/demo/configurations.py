@@ -1,4 +1,4 @@
-"""What the demo trains: learning rates and dropouts between those of the corpus, with seeds of their own."""
+"""What the demo trains: learning rates, dropouts and seeds that are not in the corpus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.corpus.run_config import RunConfig
 
 PRESET = "lenet5-digits"
-_RATES = (1e-4, 0.45)  # the upper half of the paper's grid, where training moves at all
+_RATES = (1e-4, 0.45)  # the upper half of the paper's grid: with lower rates, networks hardly learn
 _DROPOUTS = (0.0, 0.9)
 
 
@@ -22,7 +22,7 @@ def demo_configurations(runs: int, seed: int) -> list[RunConfig]:
 
     Args:
         runs: how many.
-        seed: draws others.
+        seed: of the draw.
     """
     random = np.random.default_rng(seed)
     rates = np.exp(_spread(random, runs) * np.log(_RATES[1] / _RATES[0]) + np.log(_RATES[0]))

@@ -1,4 +1,4 @@
-"""Trains one configuration with Lightning's Trainer, by the protocol of the corpus."""
+"""Trains one configuration with Lightning's Trainer, in the same way as the corpus was trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lightning_nndyn.corpus.training.environment import seeded
 
 
 class DigitsLeNet(LightningModule):
-    """LeNet on 8x8 digits, as a user would write it; nothing in here knows of the callback."""
+    """LeNet on 8x8 digits, as a user would write it, without any reference to the callback."""
 
     def __init__(self, learning_rate: float, dropout: float) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class DigitsLeNet(LightningModule):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What one run of the Trainer gave.
+class TrainingResult:
+    """Result of one run of the Trainer.
 
     Attributes:
         accuracies: test accuracy after each finished epoch.
-        epochs: how far it was trained; a fraction where it was stopped inside the first epoch.
-        callback: the callback that watched, None in the second pass.
+        epochs: that were trained; a fraction if it was stopped inside an epoch.
+        callback: None in the second pass.
     """
 
     accuracies: list[float]
@@ -75,15 +75,15 @@ class Trained:
         return self.callback is not None and self.callback.decision.stop
 
 
-class _Watcher(Callback):
-    """Notes the accuracy of each epoch and tells the progress bar."""
+class _AccuracyRecorder(Callback):
+    """Records the accuracy of each epoch, and updates the progress bar after each batch."""
 
-    def __init__(self, tell: Callable[[Trainer], None]) -> None:
+    def __init__(self, on_batch: Callable[[Trainer], None]) -> None:
         self.accuracies: list[float] = []
-        self._tell = tell
+        self._on_batch = on_batch
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        self._tell(trainer)
+        self._on_batch(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # A run that is stopped inside an epoch is not tested at its end.
@@ -96,18 +96,18 @@ def train(
     data: ImageData,
     callback: GraphDynamicsCallback | None,
     logs: Path | None,
-    tell: Callable[[Trainer], None],
-) -> Trained:
-    """Trains one configuration from its seed.
+    on_batch: Callable[[Trainer], None],
+) -> TrainingResult:
+    """Train one configuration from its seed.
 
     Args:
-        config: what to train.
-        data: on what.
-        callback: watches and may stop it; None trains to the end.
+        config: of the run.
+        data: to train and test on.
+        callback: may stop the run; None trains to the end.
         logs: folder for TensorBoard and CSV logs; None writes none.
-        tell: called after each batch.
+        on_batch: called after each batch.
     """
-    watcher = _Watcher(tell)
+    recorder = _AccuracyRecorder(on_batch)
     with _quiet(), seeded(config.seed):
         model = DigitsLeNet(config.learning_rate, config.dropout)
         batches = BatchLoader(config, data)
@@ -116,7 +116,7 @@ def train(
             devices=1,
             max_epochs=config.epochs,
             logger=[] if logs is None else _loggers(logs, f"run-{config.index:02d}"),
-            callbacks=[watcher] if callback is None else [callback, watcher],
+            callbacks=[recorder] if callback is None else [callback, recorder],
             log_every_n_steps=len(batches),
             num_sanity_val_steps=0,
             enable_checkpointing=False,
@@ -125,11 +125,11 @@ def train(
         )
         test = TensorDataset(data.normalise(data.test_images), data.test_labels)
         trainer.fit(model, batches, DataLoader(test, batch_size=len(test)))
-    return Trained(watcher.accuracies, trainer.global_step / len(batches), callback)
+    return TrainingResult(recorder.accuracies, trainer.global_step / len(batches), callback)
 
 
 def has_tensorboard() -> bool:
-    """Whether Lightning's TensorBoard logger can work."""
+    """Whether Lightning's TensorBoard logger can be used."""
     return any(find_spec(name) is not None for name in ("tensorboard", "tensorboardX"))
 
 
@@ -142,7 +142,7 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back Lightning's hints, which would stand between the lines of the progress, once a run."""
+    """Silence Lightning's hints, which it would print for each run between the lines of the progress."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -21,13 +21,13 @@ from lightning_nndyn.evaluation.benchmark.false_stop_rates import METHODS, follo
 from lightning_nndyn.evaluation.dataset import Collection
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor.low_accuracy import relative_accuracies
 from lightning_nndyn.predictor.policy import Policy
-from lightning_nndyn.predictor.training_set import relative_accuracies
 
 
 def stops(predictor: Predictor, runs: Collection, kind: str) -> NDArray[np.bool_]:
     """Which runs are stopped by models of a kind, whatever their length."""
-    policy = Policy.of(predictor)
+    policy = Policy.from_predictor(predictor)
     unplanned = replace(runs, trainings=[replace(one, planned_epochs=None) for one in runs.trainings])
     return np.array([policy.decide(course.verdicts).stop for course in follow(predictor, unplanned, kind)])
 

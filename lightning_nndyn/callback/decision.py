@@ -12,8 +12,8 @@ from typing import Any
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
-from lightning_nndyn.predictor.fitting import FUSED, WEIGHTS
 from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
 
 
 @dataclass
@@ -40,7 +40,7 @@ class DecisionMaker:
         loaded = predictor if isinstance(predictor, Predictor) else load_predictor(predictor)
         if not loaded.times:
             raise PredictorError("the predictor is not fitted: call its fit(), or name a shipped one")
-        policy = Policy.of(
+        policy = Policy.from_predictor(
             loaded, max_false_stop_rate=max_false_stop_rate, threshold=threshold, confidence=confidence
         )
         return cls(loaded, policy)
@@ -55,7 +55,7 @@ class DecisionMaker:
             "max_false_stop_rate": policy.max_false_stop_rate,
             "confidence": policy.confidence,
             "threshold": policy.threshold,
-            "limits": {kind: policy.calibrated(kind) for kind in policy.good_maxima},
+            "limits": {kind: policy.risk_threshold(kind) for kind in policy.max_risks_of_good_runs},
         }
 
     def choose_kind(self, record: Record, monitored: bool) -> str:
@@ -78,12 +78,12 @@ class DecisionMaker:
         if not math.isfinite(record.losses[record.time][1]):
             return "the training step returns no finite loss: the run is judged by its weights alone"
         if record.curve().known((record.time,)):
-            record.kind = FUSED
+            record.kind = WEIGHTS_AND_CURVE
         return ""
 
     def hear(self, record: Record) -> None:
         """Adds a verdict to the record, if there is anything new for the predictor to read."""
-        curve = record.curve() if record.kind == FUSED else None
+        curve = record.curve() if record.kind == WEIGHTS_AND_CURVE else None
         try:
             verdict = self.predictor.predict(record.history, curve=curve, training=record.training)
         except PredictorError as error:  # the first time that it knows has not come
@@ -120,7 +120,7 @@ class DecisionMaker:
         if not record.verdicts or record.decision.stop:
             return False
         last = record.verdicts[-1]
-        return not last.in_domain or self.policy.powerless(last.kind)
+        return not last.in_domain or not self.policy.can_stop(last.kind)
 
 
 def predictor_name(predictor: str | Path | Predictor | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_nndyn.predictor import Curve, Training, Verdict
+from lightning_nndyn.predictor import LearningCurve, TrainingSetup, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -48,7 +48,7 @@ class Record:
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
     exempt: str = ""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    training: Training = field(default_factory=Training)
+    training: TrainingSetup = field(default_factory=TrainingSetup)
     first_weights: list[Tensor] = field(default_factory=list, repr=False)
 
     @property
@@ -61,7 +61,7 @@ class Record:
         """Time of the last snapshot in epochs; -1 before the first."""
         return self.history[-1].epoch if self.history else -1.0
 
-    def curve(self) -> Curve:
+    def curve(self) -> LearningCurve:
         """What the run has logged; epochs without validation lie on the line between those around them.
 
         The line begins at guessing before training. After the last validation there is none: what comes next
@@ -69,14 +69,14 @@ class Record:
         """
         return self.curve_of(self.accuracies)
 
-    def curve_of(self, values: Sequence[float], start: float | None = None) -> Curve:
+    def curve_of(self, values: Sequence[float], start: float | None = None) -> LearningCurve:
         """The same of another metric.
 
         Args:
             values: after each epoch; NaN where there was none.
             start: before training; None for the accuracy of guessing.
         """
-        return Curve(
+        return LearningCurve(
             self.losses, _between(values, 1 / self.classes if start is None else start), self.classes
         )
 
@@ -129,7 +129,7 @@ class Record:
             accuracies=[_number(accuracy) for accuracy in state["accuracies"]],
             metrics={name: list(values) for name, values in state["metrics"].items()},
             # Records of older releases do not say how long the run was to be.
-            training=Training(state["steps_per_epoch"], state["optimizer"], state.get("planned_epochs")),
+            training=TrainingSetup(state["steps_per_epoch"], state["optimizer"], state.get("planned_epochs")),
             first_weights=list(state.get("first_weights", ())),
             exempt=state["spared"],
             **{name: state[name] for name in ("classes", "kind", "run")},

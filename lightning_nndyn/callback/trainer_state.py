@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.predictor import Training
+from lightning_nndyn.predictor import TrainingSetup
 from lightning_nndyn.signature.snapshot import STATISTICS
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def watched(trainer: Trainer) -> nn.Module:
     return model if flat else trainer.lightning_module  # type: ignore[return-value]
 
 
-def training_of(trainer: Trainer, steps: int | None = None) -> Training:
+def training_of(trainer: Trainer, steps: int | None = None) -> TrainingSetup:
     """How the run is trained, with so many optimizer steps an epoch; None for those of the data loader."""
     optimizers = {type(optimizer).__name__.lower() for optimizer in trainer.optimizers}
-    return Training(
+    return TrainingSetup(
         steps_per_epoch=steps or _steps_per_epoch(trainer),
         optimizer=" and ".join(sorted(optimizers)) or None,
         planned_epochs=_planned_epochs(trainer, steps),

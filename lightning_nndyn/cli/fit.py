@@ -10,6 +10,8 @@ from rich.table import Table
 
 from lightning_nndyn.cli.console import new_console
 
+_DEPRECATED = typer.Option(hidden=True, help="A setting of the paper's models, for one more release.")
+
 
 def fit(
     paths: Annotated[
@@ -31,15 +33,13 @@ def fit(
     low_share: Annotated[
         float | None, typer.Option(help="Instead, a share of the best accuracy on the same data.")
     ] = None,
-    classifier: Annotated[str, typer.Option(help="forest; or svm or mlp, as in the paper.")] = "forest",
-    regressor: Annotated[str, typer.Option(help="forest; or svr or linear.")] = "forest",
-    features: Annotated[str, typer.Option(help="For svm and mlp: degree, eigenvector or both.")] = "both",
-    scale: Annotated[
-        str, typer.Option(help="For svm and mlp: relative, or raw as in the paper.")
-    ] = "relative",
-    form: Annotated[str, typer.Option(help="For svm and mlp: plain, linear or exponential.")] = "plain",
     max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of folds, forests and the MLP's weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of folds and forests.")] = 0,
+    classifier: Annotated[str | None, _DEPRECATED] = None,
+    regressor: Annotated[str | None, _DEPRECATED] = None,
+    features: Annotated[str | None, _DEPRECATED] = None,
+    scale: Annotated[str | None, _DEPRECATED] = None,
+    form: Annotated[str | None, _DEPRECATED] = None,
 ) -> None:
     """Fit a predictor, print its cross-validated scores, and save it with its card.
 
@@ -50,9 +50,14 @@ def fit(
 
     *corpora, output = paths
     settings: dict[str, Any] = dict(
-        low_threshold=low_threshold, low_share=low_share, classifier=classifier, regressor=regressor,
-        features=features, scale=scale, form=form, max_epoch=max_epoch, seed=seed,
-    )  # fmt: skip
+        low_threshold=low_threshold, low_share=low_share, max_epoch=max_epoch, seed=seed
+    )
+    paper = dict(classifier=classifier, regressor=regressor, features=features, scale=scale, form=form)
+    given = {option: value for option, value in paper.items() if value is not None}
+    if given:
+        options = ", ".join(f"--{option}" for option in given)
+        typer.echo(f"{options}: deprecated; use lightning_nndyn.predictor.PaperPredictor in Python", err=True)
+    settings |= given
     if (runs is None) == (not corpora):
         raise typer.BadParameter(
             "give corpora and then the output, or --runs FOLDER and the output: nndyn fit CORPUS OUTPUT"
@@ -70,7 +75,7 @@ def fit(
 
 def _score_table(predictor: Any) -> Table:
     card = predictor.card
-    title = f"{card['corpus']}: held-out scores, low is {predictor.bar}"
+    title = f"{card['corpus']}: held-out scores, low is {predictor.low_rule}"
     table = Table(title=title, caption="majority: the share of the more frequent class")
     columns = "after", "reads", "snapshots", "runs", "low or not", "majority", "mean error", "R2", "Spearman"
     for column in columns:

@@ -31,7 +31,7 @@ def predict(
 
     loaded = load_predictor(predictor)
     sizes = None if input_shape is None else parse_shape(input_shape)
-    table = Table(title=f"{predictor}: low is {loaded.bar}")
+    table = Table(title=f"{predictor}: low is {loaded.low_rule}")
     for column in ("checkpoint", "after", "accuracy", "of the best", "p_low", "known", "note"):
         table.add_column(column, overflow="fold")
     for scored in predict_checkpoints(checkpoints, loaded, model=model, shape=sizes):

@@ -21,8 +21,8 @@ from lightning_nndyn.evaluation.benchmark.material import (
     history_of,
     training_of,
 )
-from lightning_nndyn.predictor import Curve, Predictor, Training
-from lightning_nndyn.predictor.training_set import relative_accuracies
+from lightning_nndyn.predictor import LearningCurve, Predictor, TrainingSetup
+from lightning_nndyn.predictor.low_accuracy import relative_accuracies
 from lightning_nndyn.signature.snapshot import Snapshot
 
 
@@ -46,11 +46,11 @@ class Collection:
     name: str
     records: Sequence[RunRecord]
     histories: Sequence[list[Snapshot]]
-    curves: Sequence[Curve]
+    curves: Sequence[LearningCurve]
     accuracies: NDArray[np.float64]
     configurations: Sequence[str]
     populations: NDArray[np.str_]
-    trainings: Sequence[Training]
+    trainings: Sequence[TrainingSetup]
     relative: NDArray[np.float64]
     thresholds: dict[str, float]
 

@@ -14,7 +14,7 @@ from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import FINISHED, STOPPED, find_records, read_record
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
-from lightning_nndyn.predictor import Curve, Predictor, Training
+from lightning_nndyn.predictor import LearningCurve, Predictor, TrainingSetup
 from lightning_nndyn.predictor.training_set import check_topologies
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -35,9 +35,9 @@ class OwnRun:
     file: Path
     status: str
     history: list[Snapshot]
-    curve: Curve
+    curve: LearningCurve
     accuracy: float | None
-    training: Training
+    training: TrainingSetup
 
 
 def load_runs(folder: Path | str, metric: str | None = None) -> list[OwnRun]:

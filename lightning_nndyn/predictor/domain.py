@@ -1,4 +1,4 @@
-"""The domain of a predictor: the networks and the training its corpus resembles."""
+"""The domain of a predictor: which networks, and which training, the runs of its fit had."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.graph.tracing.tracer import Topology
-from lightning_nndyn.predictor.features import Array
-from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, statistics_matrix
+from lightning_nndyn.signature.snapshot import STATISTICS, Array, Snapshot, statistics_matrix
 
-_TAIL = 0.05
-_MARGIN = 1.5
-_LEAST_WIDTH = 0.02
-_NAMED = 3
+_TAIL = 0.05  # the range of a statistic is measured between the 5 % and the 95 % quantile
+_MARGIN = 1.5  # times this distance it is widened, on both sides
+_LEAST_WIDTH = 0.02  # of the median: equal values have a distance of 0
+_NAMED = 3  # statistics in a message
 _STEPS_FACTOR = 1.5  # a snapshot's time is in epochs, but weights move by steps
 _DEPTH_FACTOR = 1.5  # what is read is summarised over depth: some layers more change little, a multiple much
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a run is trained, as far as its weights do not tell. None is unknown, and not held against it.
+class TrainingSetup:
+    """How a run is trained, as far as its weights do not show it. None is unknown, and counts as in domain.
 
     Attributes:
         steps_per_epoch: optimizer steps in an epoch.
         optimizer: the optimizer's class name in lower case, such as "sgd".
-        planned_epochs: how many epochs it is to have at most; -1 for no end.
+        planned_epochs: how many epochs the run is to have at most; -1 for no end.
     """
 
     steps_per_epoch: float | None = None
@@ -35,25 +34,28 @@ class Training:
     planned_epochs: float | None = None
 
 
-def domain_of(
-    first: Sequence[Snapshot], columns: Sequence[int], trainings: Sequence[Training] = ()
+Training = TrainingSetup
+"""The public name."""
+
+
+def describe_domain(
+    first: Sequence[Snapshot], columns: Sequence[int], setups: Sequence[TrainingSetup] = ()
 ) -> dict[str, Any]:
-    """What a corpus' networks are, their size and their signature before training, and how they are trained.
+    """The networks of a corpus, their size and statistics before training, and how they are trained.
 
     A statistic's range is the corpus' own, widened to 1.5 times the distance between the 5 % and the 95 %
-    quantile on both sides (about 6 standard deviations of a normal distribution). Between equal values
-    that distance would be 0; 2 % of the median is its least.
+    quantile on both sides: about 6 standard deviations of a normal distribution.
 
     Args:
         first: the snapshot at epoch 0 of each run; those with weights that are not finite are left out.
         columns: indices of the statistics in use.
-        trainings: how these runs were trained. Two thirds of the fewest to one and a half times the most
-            steps in an epoch are in the domain, and no more epochs than the longest run was planned for.
+        setups: how these runs were trained. In domain are two thirds of the fewest to one and a half times
+            the most steps in an epoch, and no more epochs than the longest run was planned for.
 
     Returns:
-        By name. What no run tells is None or empty; it is held against nobody. The kinds of layers are those
-        of all networks together; two thirds of the least to one and a half times the greatest depth are in
-        the domain.
+        The domain by name, for a card. What is known of no run is None or empty, and restricts nothing. The
+        kinds of layers are those of all networks together; two thirds of the least to one and a half times
+        the greatest depth are in domain.
     """
     statistics = statistics_matrix(first)
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
@@ -64,9 +66,9 @@ def domain_of(
         "depth": [min(depths), max(depths)] if depths else None,
         "num_nodes": [min(s.num_nodes for s in first), max(s.num_nodes for s in first)],
         "num_edges": [min(s.num_edges for s in first), max(s.num_edges for s in first)],
-        "steps_per_epoch": _around([t.steps_per_epoch for t in trainings if t.steps_per_epoch is not None]),
-        "optimizers": sorted({t.optimizer for t in trainings if t.optimizer is not None}),
-        "most_epochs": _longest([t.planned_epochs for t in trainings]),
+        "steps_per_epoch": _around([t.steps_per_epoch for t in setups if t.steps_per_epoch is not None]),
+        "optimizers": sorted({t.optimizer for t in setups if t.optimizer is not None}),
+        "most_epochs": _longest([t.planned_epochs for t in setups]),
         "statistics": {STATISTICS[i]: _range(statistics[:, i]) for i in columns},
     }
 
@@ -87,33 +89,38 @@ def _range(values: Array) -> list[float]:
     return [float(min(values.min(), low - margin)), float(max(values.max(), high + margin))]
 
 
-def outside(domain: dict[str, Any], first: Snapshot, training: Training | None = None) -> str:
-    """Say which facts of a run lie outside `domain`; empty if none does.
+def topology_of(domain: Mapping[str, Any]) -> Topology:
+    """The topology of the corpus' graphs; the oldest domains do not name it: then there were only chains."""
+    return "dataflow" if domain.get("topology") == "dataflow" else "chain"
+
+
+def why_out_of_domain(domain: dict[str, Any], first: Snapshot, setup: TrainingSetup | None = None) -> str:
+    """Which facts of a run lie outside a domain, in words; empty if none does.
 
     Args:
-        domain: what `domain_of` gave.
+        domain: of `describe_domain`.
         first: the run's snapshot at epoch 0.
-        training: how it is trained.
+        setup: how it is trained.
     """
-    training = training or Training()
+    setup = setup or TrainingSetup()
     reasons = (
-        _outside_optimizers(domain, training.optimizer),
-        _outside_steps(domain, training.steps_per_epoch),
-        _outside_epochs(domain, training.planned_epochs),
-        # Numbers of graphs that show different things do not compare.
-        _outside_topology(domain, first) or _outside_graphs(domain, first),
+        _check_optimizer(domain, setup.optimizer),
+        _check_steps(domain, setup.steps_per_epoch),
+        _check_planned_epochs(domain, setup.planned_epochs),
+        # The numbers of graphs of different topologies do not compare.
+        _check_topology(domain, first) or _check_graph(domain, first),
     )
     return "; ".join(filter(None, reasons))
 
 
-def _outside_optimizers(domain: dict[str, Any], optimizer: str | None) -> str:
+def _check_optimizer(domain: dict[str, Any], optimizer: str | None) -> str:
     known = domain["optimizers"]
     if optimizer is None or not known or optimizer in known:
         return ""
     return f"it is trained by {optimizer}, the corpus by {' or '.join(known)}"
 
 
-def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str:
+def _check_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str:
     if steps_per_epoch is None or domain["steps_per_epoch"] is None:
         return ""
     low, high = domain["steps_per_epoch"]
@@ -122,8 +129,8 @@ def _outside_steps(domain: dict[str, Any], steps_per_epoch: float | None) -> str
     return f"an epoch has {steps_per_epoch:g} optimizer steps, the corpus about {low:.3g} to {high:.3g}"
 
 
-def _outside_epochs(domain: dict[str, Any], planned: float | None) -> str:
-    # A run that has learned nothing by now may still, if it goes on for longer than any that is known.
+def _check_planned_epochs(domain: dict[str, Any], planned: float | None) -> str:
+    # A run that has learned nothing by now may still, if it goes on for longer than any run of the corpus.
     most = domain.get("most_epochs")
     if planned is None or most is None or 0 <= planned <= most:
         return ""
@@ -131,41 +138,36 @@ def _outside_epochs(domain: dict[str, Any], planned: float | None) -> str:
     return f"it is planned {length}, the corpus' runs for {most:g} at most"
 
 
-def topology_of(domain: Mapping[str, Any]) -> Topology:
-    """Of the corpus' graphs; the first domains do not tell it: then there were only chains."""
-    return "dataflow" if domain.get("topology") == "dataflow" else "chain"
-
-
-def _outside_topology(domain: dict[str, Any], first: Snapshot) -> str:
+def _check_topology(domain: dict[str, Any], first: Snapshot) -> str:
     known = topology_of(domain)
     if first.topology == known:
         return ""
     return f"its graph is of topology {first.topology!r}, the corpus' of {known!r}"
 
 
-def _outside_graphs(domain: dict[str, Any], first: Snapshot) -> str:
+def _check_graph(domain: dict[str, Any], first: Snapshot) -> str:
     reasons = (
-        _outside_kinds(domain, first.kinds),
-        _outside_depth(domain, first.depth),
-        _outside_numbers(domain, first),
+        _check_layer_kinds(domain, first.kinds),
+        _check_depth(domain, first.depth),
+        _check_numbers(domain, first),
     )
     return "; ".join(filter(None, reasons))
 
 
-def _outside_kinds(domain: dict[str, Any], kinds: Sequence[str]) -> str:
+def _check_layer_kinds(domain: dict[str, Any], kinds: Sequence[str]) -> str:
     known = domain.get("kinds") or kinds
-    strange = [kind for kind in kinds if kind not in known]
-    return f"it has layers of kinds the corpus has not: {', '.join(strange)}" if strange else ""
+    unknown = [kind for kind in kinds if kind not in known]
+    return f"it has layers of kinds the corpus has not: {', '.join(unknown)}" if unknown else ""
 
 
-def _outside_depth(domain: dict[str, Any], depth: int) -> str:
+def _check_depth(domain: dict[str, Any], depth: int) -> str:
     low, high = domain.get("depth") or (depth, depth)
     if not depth or low / _DEPTH_FACTOR <= depth <= high * _DEPTH_FACTOR:
         return ""
     return f"it is {depth} layers deep, the corpus {low if low == high else f'{low} to {high}'}"
 
 
-def _outside_numbers(domain: dict[str, Any], first: Snapshot) -> str:
+def _check_numbers(domain: dict[str, Any], first: Snapshot) -> str:
     found = dict(zip(STATISTICS, first.statistics, strict=True)) if first.finite else {}
     ranges = {name: domain[name] for name in ("num_nodes", "num_edges")}
     ranges |= {name: limits for name, limits in domain["statistics"].items() if name in found}

@@ -1,35 +1,44 @@
-"""Extremely randomised trees as plain arrays: fitted by scikit-learn, asked without it.
+"""The forests of the predictors that ship: what they read, and how they are grown and evaluated.
 
-scikit-learn's own trees are tied to the version that grew them. As arrays of numbers they load, and predict
-the same, with any.
+Trees are grown by scikit-learn and kept as plain arrays. scikit-learn's own trees are tied to the version
+that grew them; arrays of numbers load, and predict the same, with any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.predictor.history import HistoryByEpoch, epoch_ends
+from lightning_nndyn.predictor.learning_curve import LearningCurve, curve_row, linear_row, linear_width
+from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
+from lightning_nndyn.predictor.training_set import Targets
+from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
+from lightning_nndyn.signature.relative import graph_movement
+from lightning_nndyn.signature.snapshot import STATISTICS, Array
+
+TREES = 60
 
 _LEAF = -1
-_SIDES = ("left", "right")
+_RIDGE = 1.0
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees one after the other; a node's row says where to go from it, or what is predicted there.
+    """Trees, one after the other, as arrays with a row for each node.
 
     Attributes:
         roots: first node of each tree, shape [trees].
-        feature: column that a node looks at, -1 for a leaf; shape [nodes].
+        feature: column that a node compares, -1 for a leaf; shape [nodes].
         threshold: a row goes left if its number is not above it; shape [nodes].
         children: nodes to the left and to the right, shape [nodes, 2].
-        values: what is predicted at a node, shape [nodes, outputs].
-        importances: how much each column has told, summing to 1; shape [columns].
+        values: predictions at a leaf, shape [nodes, outputs].
+        importances: share of the variance that each column explains; shape [columns].
     """
 
     roots: NDArray[np.int32]
@@ -41,11 +50,11 @@ class Forest:
 
     def __call__(self, x: Array) -> Array:
         """Mean prediction of the trees, shape [n, outputs], for rows [n, columns]."""
-        return np.stack([self._one(row) for row in np.asarray(x, dtype=np.float32)])
+        return np.stack([self._predict(row) for row in np.asarray(x, dtype=np.float32)])
 
-    def _one(self, row: NDArray[np.float32]) -> Array:
+    def _predict(self, row: NDArray[np.float32]) -> Array:
         nodes = self.roots
-        while True:
+        while True:  # one step down in all trees at once
             feature = self.feature[nodes]
             inner = feature != _LEAF
             if not inner.any():
@@ -64,25 +73,35 @@ class Forest:
 
 
 def fit_forest(x: Array, y: Array, *, trees: int, seed: int) -> Forest:
-    """Grow trees on rows [n, columns] and targets [n, outputs] (Geurts et al., 2006); deterministic."""
+    """Grow extremely randomised trees (Geurts et al., 2006); deterministic.
+
+    Args:
+        x: rows, shape [n, columns].
+        y: targets, shape [n, outputs].
+        trees: how many.
+        seed: of the random splits.
+    """
     from sklearn.ensemble import ExtraTreesRegressor
 
     # Two runs a leaf and four tenths of the columns a split did best on held-out runs of all corpora.
     grown = ExtraTreesRegressor(trees, min_samples_leaf=2, max_features=0.4, random_state=seed)
     grown.fit(np.asarray(x, dtype=np.float32), y)
     parts = [estimator.tree_ for estimator in grown.estimators_]
-    roots = np.concatenate([[0], np.cumsum([part.node_count for part in parts])[:-1]]).astype(np.int32)
-    leaf = np.concatenate([part.children_left for part in parts]) == -1
-    shift = np.repeat(roots, [part.node_count for part in parts])
-    children = [np.concatenate([getattr(part, f"children_{side}") for part in parts]) for side in _SIDES]
-    feature = np.concatenate([part.feature for part in parts])
-    threshold = np.concatenate([part.threshold for part in parts])
+    counts = [part.node_count for part in parts]
+    roots = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    shift = np.repeat(roots, counts)  # nodes are numbered through all trees
+    left, right, feature, threshold = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("children_left", "children_right", "feature", "threshold")
+    )
     values = np.concatenate([part.value[:, :, 0] for part in parts])
+    leaf = left == -1
+    children = [np.where(leaf, 0, child + shift) for child in (left, right)]
     return Forest(
         roots=roots,
         feature=np.where(leaf, _LEAF, feature).astype(np.int16),
         threshold=_rounded_down(np.where(leaf, 0, threshold)),
-        children=np.stack([np.where(leaf, 0, child + shift) for child in children], axis=1).astype(np.int32),
+        children=np.stack(children, axis=1).astype(np.int32),
         values=np.where(leaf[:, None], values, 0).astype(np.float32),
         importances=grown.feature_importances_.astype(np.float32),
     )
@@ -92,3 +111,86 @@ def _rounded_down(threshold: Array) -> NDArray[np.float32]:
     """In single precision, so that the same numbers of single precision are above it."""
     single = threshold.astype(np.float32)
     return np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
+
+
+@dataclass(frozen=True)
+class ForestFamily(ModelFamily):
+    """One forest for all outputs, on the movement of the graph, and on the learning curve if there is one.
+
+    A linear model on the few numbers that rank runs on any data set is averaged with the forest, by a share
+    that held-out runs choose: a forest cannot extrapolate beyond the data sets of its fit.
+    """
+
+    seed: int
+
+    kinds = (WEIGHTS, WEIGHTS_AND_CURVE)
+    reads_layers = True
+
+    @property
+    def statistics(self) -> Sequence[int]:
+        """All of them."""
+        return range(len(STATISTICS))
+
+    @property
+    def card_settings(self) -> dict[str, Any]:
+        """Constants: cards of format 2 name the settings of both families."""
+        return {
+            "classifier": "forest",
+            "regressor": "forest",
+            "features": "both",
+            "form": "plain",
+            "scale": "relative",
+        }
+
+    def series(self, times: Iterable[float]) -> list[tuple[float, ...]]:
+        """Each time with the one before it, and each epoch's end with the one before it."""
+        ordered = sorted(times)
+        found = set()
+        for read in (ordered, epoch_ends(ordered)):
+            found |= {*((time,) for time in read[:1]), *pairwise(read)}
+        return sorted(found, key=lambda series: (series[-1], -len(series)))
+
+    def row(self, history: HistoryByEpoch, times: Sequence[float], curve: LearningCurve | None) -> Array:
+        """The linear model's numbers, if there is a curve; the graph's movement; the curve's numbers."""
+        snapshots = [history[time] for time in (0.0, *times)]
+        movement = graph_movement(snapshots, [snapshot.distances for snapshot in snapshots])
+        if curve is None:
+            return movement
+        return np.concatenate([linear_row(curve, times), movement, curve_row(curve, times)])
+
+    def fit(self, x: Array, targets: Targets, times: Sequence[float], kind: str) -> FittedModel:
+        """A forest; and, where a curve is read, a linear model of the first columns."""
+        width = linear_width(times) if kind == WEIGHTS_AND_CURVE else 0
+        y = np.stack([targets.low.astype(np.float64), targets.accuracies, targets.relative], axis=1)
+        forest = fit_forest(x[:, width:], y, trees=TREES, seed=self.seed)
+        return _FittedForest(forest, width, _fit_ridge(x[:, :width], y) if width else None)
+
+    def restore(self, plain: Mapping[str, Any]) -> FittedModel:
+        """The inverse of `FittedModel.to_plain`."""
+        return _FittedForest(Forest.from_arrays(plain["forest"]), plain["width"], plain["line"])
+
+
+class _FittedForest(FittedModel):
+    """A forest, and a linear model (weights and, last, intercept) of the first `width` columns."""
+
+    def __init__(self, forest: Forest, width: int, linear: Array | None) -> None:
+        self.forest, self.width, self.linear = forest, width, linear
+        self.importances = np.concatenate([np.zeros(width), forest.importances])
+
+    def __call__(self, x: Array) -> tuple[Array, Array | None]:
+        predicted = self.forest(x[:, self.width :])
+        if self.linear is None:
+            return predicted, None
+        return predicted, np.clip(x[:, : self.width] @ self.linear[:-1] + self.linear[-1], 0, 1)
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"forest": self.forest.to_arrays(), "width": self.width, "line": self.linear}
+
+
+def _fit_ridge(x: Array, y: Array) -> Array:
+    """Ridge regression on standardised columns; weights and, last, intercept: [columns + 1, outputs]."""
+    centre, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
+    z = (x - centre) / spread
+    weights = np.linalg.solve(z.T @ z + _RIDGE * np.eye(x.shape[1]), z.T @ (y - y.mean(axis=0)))
+    weights = weights / spread[:, None]
+    return np.vstack([weights, y.mean(axis=0) - centre @ weights])

@@ -1,4 +1,4 @@
-"""What a run has logged: training losses, validation accuracies. The other half of what a predictor reads."""
+"""The learning curve of a run: training losses and validation accuracies so far."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.signature.snapshot import Array
 
-_LARGEST = 5.0  # of a loss, in units of guessing's; a run about to diverge has any number
-_SMALLEST = 5e-3  # of an accuracy above guessing's, before its logarithm is taken
+_LARGEST_LOSS = 5.0  # in units of guessing's; the loss of a run about to diverge has no bound
+_SMALLEST_LOSS = 1e-4  # in the same units, before its logarithm is taken
+_SMALLEST_GAIN = 5e-3  # of an accuracy above guessing's, before its logarithm is taken
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """What a run has logged so far.
 
     Attributes:
         losses: for each time in epochs the mean training loss (cross-entropy, nats) over the batches of its
             epoch so far, and over the last sixteenth of an epoch.
         accuracies: validation accuracy after each epoch, fractions.
-        classes: how many classes there are, which tells what guessing gives.
+        classes: how many classes there are; it determines the loss and the accuracy of guessing.
 
     Raises:
         PredictorError: there are less than two classes.
@@ -38,7 +39,7 @@ class Curve:
             raise PredictorError(f"classes={self.classes}: accuracies mean something with 2 classes or more")
 
     def known(self, times: Sequence[float]) -> bool:
-        """Whether it reaches that far: losses at all of `times`, an accuracy for each ended epoch."""
+        """Whether there are losses at all of `times`, and an accuracy for each epoch that ended by then."""
         ended = self.accuracies[: int(times[-1])]
         return (
             len(ended) == int(times[-1])
@@ -47,7 +48,11 @@ class Curve:
         )
 
 
-def curve_row(curve: Curve, times: Sequence[float]) -> Array:
+Curve = LearningCurve
+"""The public name."""
+
+
+def curve_row(curve: LearningCurve, times: Sequence[float]) -> Array:
     """Losses and accuracies in units of what guessing gives, so that they compare between data sets.
 
     Args:
@@ -59,7 +64,7 @@ def curve_row(curve: Curve, times: Sequence[float]) -> Array:
     """
     guess = math.log(curve.classes)
     read = [curve.losses[time] for time in times[-2:]]
-    losses = [min(loss / guess, _LARGEST) for pair in (read[0], read[-1]) for loss in pair]
+    losses = [min(loss / guess, _LARGEST_LOSS) for pair in (read[0], read[-1]) for loss in pair]
     row = [*losses, losses[3] - losses[1], losses[3] - losses[2]]
     gains = _above_guessing(curve, times[-1])
     if gains:
@@ -67,10 +72,10 @@ def curve_row(curve: Curve, times: Sequence[float]) -> Array:
     return np.array(row)
 
 
-def line_row(curve: Curve, times: Sequence[float]) -> Array:
-    """The few numbers that rank runs on any data set, on scales where a straight line may do.
+def linear_row(curve: LearningCurve, times: Sequence[float]) -> Array:
+    """The few numbers that rank runs on any data set, on scales on which a linear model may do.
 
-    Inside the first epoch there is no accuracy yet, and losses alone rank runs too badly to be mixed in.
+    Inside the first epoch there is no accuracy yet, and losses alone rank runs too badly.
 
     Returns:
         Shape [0] inside the first epoch, [4] afterwards.
@@ -78,17 +83,18 @@ def line_row(curve: Curve, times: Sequence[float]) -> Array:
     gains = _above_guessing(curve, times[-1])
     if not gains:
         return np.empty(0)
-    last, best = (math.log(max(gain, 0.0) + _SMALLEST) for gain in (gains[-1], max(gains)))
-    lately = curve.losses[times[-1]][1] / math.log(curve.classes)
-    lately = math.log(min(max(lately, 1e-4), _LARGEST))
-    return np.array([last, best, lately, gains[-1] - gains[max(0, len(gains) - 2)]])
+    last, best = (math.log(max(gain, 0.0) + _SMALLEST_GAIN) for gain in (gains[-1], max(gains)))
+    late_loss = curve.losses[times[-1]][1] / math.log(curve.classes)
+    late_loss = math.log(min(max(late_loss, _SMALLEST_LOSS), _LARGEST_LOSS))
+    return np.array([last, best, late_loss, gains[-1] - gains[max(0, len(gains) - 2)]])
 
 
-def line_width(times: Sequence[float]) -> int:
-    """How many numbers `line_row` gives."""
+def linear_width(times: Sequence[float]) -> int:
+    """How many numbers `linear_row` gives."""
     return 0 if times[-1] < 1 else 4
 
 
-def _above_guessing(curve: Curve, time: float) -> list[float]:
+def _above_guessing(curve: LearningCurve, time: float) -> list[float]:
+    """Accuracies after each epoch that has ended by `time`: 0 is guessing, 1 is perfect."""
     guess = 1 / curve.classes
     return [(accuracy - guess) / (1 - guess) for accuracy in curve.accuracies[: int(time)]]

@@ -1,15 +1,18 @@
-"""From a predictor's verdicts to a decision: stop the run or let it go on, and why. Pure."""
+"""From a predictor's verdicts to a decision: stop the run or let it go on, and why. Pure functions."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Predictor, Verdict
+from lightning_nndyn.errors import PredictorError, renamed_arguments
+from lightning_nndyn.predictor.predictor import Predictor
+from lightning_nndyn.predictor.verdict import Verdict
 
 # Products such as 0.05 * 20 may fall an ulp short of the whole number they stand for.
 _ROUNDING = 1e-9
@@ -30,29 +33,31 @@ class Decision:
     epoch: float
 
 
+@renamed_arguments(good_maxima="max_risks_of_good_runs")
 @dataclass(frozen=True)
 class Policy:
     """Stops a run at the first verdict whose risk exceeds a threshold.
 
-    The threshold is calibrated on runs that ended well (a conformal quantile): such a run is stopped by
-    mistake if the largest risk of its course exceeds the threshold, and the largest held-out risks of the
-    corpus' good runs are known. With n of them, and the new run exchangeable with them, a threshold at the
-    (k+1)-th largest is exceeded with probability (k+1) / (n+1) on average over corpora; k is the largest for
-    which that is within `max_false_stop_rate`. With a `confidence`, k is the largest for which it stays
-    within the rate for that share of corpora: P(Bin(n, rate) <= k) <= 1 - confidence. All decision times
-    count together, as it is the largest risk that is compared. This holds for a run that resembles the
-    corpus'. The held-out risks come from models fitted to four fifths of the corpus, so that they are
-    exchangeable only nearly. Where whole populations (networks on data sets)
+    The threshold is a conformal quantile, calibrated on runs that ended good. Such a run is stopped by
+    mistake if the largest of its risks exceeds the threshold, and the largest held-out risk of each good run
+    of the corpus is known. Of n such maxima the (k+1)-th largest is exceeded by a new, exchangeable run with
+    probability (k+1) / (n+1), on average over corpora; k is the largest for which that is within
+    `max_false_stop_rate`. With a `confidence`, k is the largest for which it stays within the rate for that
+    share of corpora: P(Bin(n, rate) <= k) <= 1 - confidence. All decision times count together, as it is the
+    largest risk that is compared.
+
+    This holds for a run that resembles the corpus'. The held-out risks come from models fitted to four fifths
+    of the corpus, so that they are exchangeable only nearly. If whole populations (networks on data sets)
     were held out, the promise is kept for each of them: the threshold is the highest that any asks for. A
     population unlike all of them may still do worse.
 
     Verdicts out of the predictor's domain never stop. Weights that are not finite stop at any threshold.
 
     Attributes:
-        good_maxima: for each kind of models the largest held-out risk of each good run, from the predictor's
-            card; in groups, for each of which the promise is to be kept.
+        max_risks_of_good_runs: for each kind of models the largest held-out risk of each good run, from the
+            predictor's card; in groups, and the promise is kept for each group.
         max_false_stop_rate: share of good runs that may be stopped, in [0, 1).
-        threshold: of `p_low`, used instead of a calibrated one; no promise about good runs then.
+        threshold: of `p_low`, used instead of a calibrated one; nothing is promised about good runs then.
         min_epochs: verdicts before this time do not count.
         confidence: with which the rate is kept, in (0, 1); None for on average.
 
@@ -60,7 +65,7 @@ class Policy:
         PredictorError: a rate, threshold, confidence or time out of its range.
     """
 
-    good_maxima: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    max_risks_of_good_runs: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     max_false_stop_rate: float = 0.05
     threshold: float | None = None
     min_epochs: float = 0.0
@@ -79,7 +84,7 @@ class Policy:
             raise PredictorError(f"confidence={self.confidence} is not in (0, 1); give a share such as 0.9")
 
     @classmethod
-    def of(
+    def from_predictor(
         cls,
         predictor: Predictor,
         *,
@@ -93,15 +98,37 @@ class Policy:
         maxima = {kind: tuple(map(tuple, found["good_maxima"])) for kind, found in calibration.items()}
         return cls(maxima, max_false_stop_rate, threshold, min_epochs, confidence)
 
-    def calibrated(self, kind: str) -> float | None:
-        """Risk above which a run stops, by models of a kind; None where too few good runs are known."""
-        groups = self.good_maxima.get(kind, ())
-        found = [conformal_threshold(one, self.max_false_stop_rate, self.confidence) for one in groups]
+    def risk_threshold(self, kind: str) -> float | None:
+        """Risk above which a run stops, by models of a kind; None if too few good runs are known."""
+        groups = self.max_risks_of_good_runs.get(kind, ())
+        found = [conformal_threshold(group, self.max_false_stop_rate, self.confidence) for group in groups]
         return max((threshold for threshold in found if threshold is not None), default=None)
 
+    def can_stop(self, kind: str) -> bool:
+        """Whether verdicts by models of this kind can stop a run for its risk, not for divergence alone."""
+        return self.threshold is not None or self.risk_threshold(kind) is not None
+
+    @classmethod
+    def of(cls, predictor: Predictor, **settings: Any) -> Policy:
+        """Deprecated: `from_predictor`."""
+        _warn_of_old_name("of", "from_predictor")
+        return cls.from_predictor(predictor, **settings)
+
+    def calibrated(self, kind: str) -> float | None:
+        """Deprecated: `risk_threshold`."""
+        _warn_of_old_name("calibrated", "risk_threshold")
+        return self.risk_threshold(kind)
+
     def powerless(self, kind: str) -> bool:
-        """Whether no verdict by models of this kind can stop a run, but for divergence."""
-        return self.threshold is None and self.calibrated(kind) is None
+        """Deprecated: the opposite of `can_stop`."""
+        _warn_of_old_name("powerless", "can_stop")
+        return not self.can_stop(kind)
+
+    @property
+    def good_maxima(self) -> Mapping[str, Sequence[Sequence[float]]]:
+        """Deprecated: `max_risks_of_good_runs`."""
+        _warn_of_old_name("good_maxima", "max_risks_of_good_runs")
+        return self.max_risks_of_good_runs
 
     def decide(self, verdicts: Sequence[Verdict]) -> Decision:
         """Decide at the last of a run's verdicts so far, given in the order they came.
@@ -110,12 +137,12 @@ class Policy:
         """
         decision = Decision(False, "goes on: there is no verdict yet", 0.0)
         for verdict in verdicts:
-            decision = self._judge(verdict)
+            decision = self._decide_at(verdict)
             if decision.stop:
                 break
         return decision
 
-    def _judge(self, verdict: Verdict) -> Decision:
+    def _decide_at(self, verdict: Verdict) -> Decision:
         if verdict.epoch < self.min_epochs:
             grace = f"nothing is stopped before {epochs_in_words(self.min_epochs)} (min_epochs)"
             return _go_on(verdict, grace)
@@ -126,7 +153,7 @@ class Policy:
             return _go_on(verdict, f"the predictor does not know such runs ({verdict.note})")
         if self.threshold is not None:
             return _compared(verdict, "p_low", verdict.p_low, self.threshold, "the threshold that was set")
-        threshold = self.calibrated(verdict.kind)
+        threshold = self.risk_threshold(verdict.kind)
         if threshold is None:
             return _go_on(verdict, self._too_few(verdict.kind))
         return _compared(verdict, "risk", verdict.risk, threshold, self._promise())
@@ -141,15 +168,17 @@ class Policy:
             return (
                 "max_false_stop_rate is 0, which no number of runs can promise; it never stops for its risk"
             )
+        most = max(map(len, self.max_risks_of_good_runs.get(kind, ())), default=0)
         return (
             f"to stop at most {_percent(rate)} of good runs takes {good_runs_needed(rate, self.confidence)} "
-            f"of them for calibration, the predictor's corpus has {self._most(kind)}; it "
+            f"of them for calibration, the predictor's corpus has {most}; it "
             "never stops for its risk. Set a threshold, allow a higher max_false_stop_rate, or fit to more "
             "runs"
         )
 
-    def _most(self, kind: str) -> int:
-        return max(map(len, self.good_maxima.get(kind, ())), default=0)
+
+def _warn_of_old_name(old: str, new: str) -> None:
+    warnings.warn(f"Policy.{old} is now called {new}", DeprecationWarning, stacklevel=3)
 
 
 def conformal_threshold(
@@ -183,9 +212,9 @@ def good_runs_needed(rate: float, confidence: float | None = None) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(1 - rate) - _ROUNDING)
 
 
-def _compared(verdict: Verdict, name: str, value: float, bar: float, origin: str) -> Decision:
-    above = value > bar
-    shown, limit = _apart(value, bar)
+def _compared(verdict: Verdict, name: str, value: float, threshold: float, origin: str) -> Decision:
+    above = value > threshold
+    shown, limit = _distinguishable(value, threshold)
     comparison = f"{name} {shown} {'>' if above else '<='} {limit}, {origin}"
     if above:
         reason = f"{_prediction(verdict)} ({comparison}) after {epochs_in_words(verdict.epoch)}"
@@ -210,10 +239,10 @@ def _percent(share: float, digits: int | None = None) -> str:
     return f"{share * 100:.{digits}f} %" if digits is not None else f"{share * 100:g} %"
 
 
-def _apart(value: float, bar: float) -> tuple[str, str]:
-    """Both numbers with as many digits as tell them apart, two at least."""
+def _distinguishable(value: float, threshold: float) -> tuple[str, str]:
+    """Both numbers as text, with as few digits, but two or more, as make the texts differ."""
     for digits in range(2, 17):
-        texts = f"{value:.{digits}f}", f"{bar:.{digits}f}"
-        if value == bar or texts[0] != texts[1]:
+        texts = f"{value:.{digits}f}", f"{threshold:.{digits}f}"
+        if value == threshold or texts[0] != texts[1]:
             break
     return texts

@@ -1,4 +1,4 @@
-"""The predictors that came with the package."""
+"""The predictors that ship with the package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning_nndyn.predictor.predictor import Predictor
 
 
 def list_predictors() -> list[str]:
-    """Names of the predictors that came with the package."""
+    """Names of the predictors that ship with the package."""
     return sorted(file.stem for file in _folder().glob("*.skops"))
 
 
 def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
-    """Load a predictor that came with the package by name, or any other by path.
+    """Load a predictor that ships with the package by name, or any other by path.
 
     A name goes before a file of that name in the working directory, which is reached as `./name`.
 

@@ -1,4 +1,4 @@
-"""A common scale for what models of different times say, and how far good runs go on it."""
+"""Risk: a scale on which the predictions of all decision times compare, so that one threshold serves all."""
 
 from __future__ import annotations
 
@@ -8,77 +8,74 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.predictor.features import Array, Mask
+from lightning_nndyn.signature.snapshot import Array, Mask
 
-_LARGEST = 1e6  # stands for a run whose weights are not finite
-_TINY = 1e-6  # of a standard deviation: good runs that all have the same value
+_LARGEST = 1e6  # the risk of a run whose weights are not finite
+_SMALLEST_STD = 1e-6  # good runs may all have the same value
 
 
-class Risk(NamedTuple):
+class RiskScale(NamedTuple):
     """How a value compares with those of good runs at the same time, in their standard deviations.
 
-    A single threshold on it is as strict at every time: values themselves spread more at some.
+    The spread of the values differs between times. On this scale a threshold is as strict at every time.
     """
 
     mean: float
     std: float
 
     @classmethod
-    def of(cls, good: Array) -> Risk:
+    def from_good_runs(cls, values: Array) -> RiskScale:
         """The scale of held-out values of good runs, shape [n]."""
-        return cls(float(good.mean()), max(float(good.std()), _TINY))
+        return cls(float(values.mean()), max(float(values.std()), _SMALLEST_STD))
 
     def __call__(self, value: float) -> float:
         """The risk of a run with this value."""
         return float(np.clip((value - self.mean) / self.std, -_LARGEST, _LARGEST))
 
 
-class Held(NamedTuple):
-    """What held-out models of one time and kind said.
+class HeldOutScores(NamedTuple):
+    """Predictions of one decision time for runs that the models were not fitted to.
 
     Attributes:
         kind: of the models.
-        runs: their indices, shape [n].
+        runs: indices of the runs, shape [n].
         values: larger for low runs, shape [n].
-        p_low: probabilities of being low, shape [n].
     """
 
     kind: str
     runs: NDArray[np.int64]
     values: Array
-    p_low: Array
 
 
-def largest_risks(held: Sequence[Held], low: Mask, diverged: Mask) -> Array:
-    """Each run's largest risk over all its decisions.
+def max_risk_per_run(held_out: Sequence[HeldOutScores], low: Mask, diverged: Mask) -> Array:
+    """Each run's largest risk over all decision times.
 
-    A good run's risks are on the scale of the *other* good runs, as those of a new run are: nobody sets his
-    own standard.
+    A good run is scored against the other good runs (leave-one-out), as a new run would be.
 
     Args:
-        held: of one kind of models.
+        held_out: of one kind of models.
         low: which runs are low, shape [runs].
         diverged: which runs ended with weights that are not finite, shape [runs].
 
     Returns:
-        Shape [runs]; -inf for a run that was never judged.
+        Shape [runs]; -inf for a run without any prediction.
     """
     largest = np.where(diverged, _LARGEST, -np.inf)
-    for said in held:
-        good = ~low[said.runs]
-        scale = Risk.of(said.values[good])
-        risks = np.array([scale(value) for value in said.values])
-        risks[good] = _by_the_others(said.values[good])
-        largest[said.runs] = np.maximum(largest[said.runs], risks)
+    for scores in held_out:
+        good = ~low[scores.runs]
+        scale = RiskScale.from_good_runs(scores.values[good])
+        risks = np.array([scale(value) for value in scores.values])
+        risks[good] = _leave_one_out(scores.values[good])
+        largest[scores.runs] = np.maximum(largest[scores.runs], risks)
     return largest
 
 
-def _by_the_others(values: Array) -> Array:
-    """For each value, its place on the scale of all but itself."""
+def _leave_one_out(values: Array) -> Array:
+    """The risk of each value on the scale of all the others; shape [n]."""
     n = len(values)
     if n < 2:
         return np.zeros(n)
     means = (values.sum() - values) / (n - 1)
-    squares = ((values**2).sum() - values**2) / (n - 1) - means**2
-    risks = (values - means) / np.maximum(np.sqrt(np.maximum(squares, 0)), _TINY)
+    variances = ((values**2).sum() - values**2) / (n - 1) - means**2
+    risks = (values - means) / np.maximum(np.sqrt(np.maximum(variances, 0)), _SMALLEST_STD)
     return np.asarray(np.clip(risks, -_LARGEST, _LARGEST))

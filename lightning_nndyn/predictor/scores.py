@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.predictor.features import Array, Mask
+from lightning_nndyn.signature.snapshot import Array, Mask
 
-_FEWEST = 10
+_FEWEST_RUNS = 10
 
 
 def held_out_scores(low: Mask, p_low: Array, accuracies: Array, predicted: Array) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def held_out_scores(low: Mask, p_low: Array, accuracies: Array, predicted: Array
 
     Returns:
         `runs` and `low`, counts; `accuracy` of the classes at p_low > 0.5, and `majority`, that of always
-        naming the more frequent class; `mae`; `r2`; `spearman`, None where predictions or truth do not vary.
+        naming the more frequent class; `mae`; `r2`; `spearman`, None if predictions or truth do not vary.
     """
     return {
         "runs": len(low),
@@ -37,8 +37,10 @@ def held_out_scores(low: Mask, p_low: Array, accuracies: Array, predicted: Array
     }
 
 
-def rank_within(truth: Array, predicted: Array, populations: NDArray[np.str_]) -> float:
-    """Mean rank correlation within populations, by their size; those of less than ten runs do not count.
+def mean_rank_correlation(truth: Array, predicted: Array, populations: NDArray[np.str_]) -> float:
+    """Mean of Spearman's rank correlation within populations, weighted by their size.
+
+    Populations of less than ten runs do not count; 0 if none does.
 
     Args:
         truth: shape [n].
@@ -47,10 +49,12 @@ def rank_within(truth: Array, predicted: Array, populations: NDArray[np.str_]) -
     """
     total, count = 0.0, 0
     for population in np.unique(populations):
-        own = populations == population
-        correlation = _spearman(truth[own], predicted[own]) if own.sum() >= _FEWEST else None
+        members = populations == population
+        if members.sum() < _FEWEST_RUNS:
+            continue
+        correlation = _spearman(truth[members], predicted[members])
         if correlation is not None:
-            total, count = total + correlation * own.sum(), count + own.sum()
+            total, count = total + correlation * members.sum(), count + members.sum()
     return total / count if count else 0.0
 
 

@@ -1,148 +1,124 @@
-"""A corpus in memory, checked, classified and split into folds."""
+"""The runs that a predictor is fitted to: checked, classified as low or good, and split into folds."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.features import Array, Mask, broken_epoch, tabulate
-from lightning_nndyn.predictor.learning_curve import Curve
-from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn.predictor.history import diverged_at, index_by_epoch
+from lightning_nndyn.predictor.learning_curve import LearningCurve
+from lightning_nndyn.predictor.low_accuracy import LowAccuracyRule, relative_accuracies
+from lightning_nndyn.signature.snapshot import Array, Mask, Snapshot
 
 FOLDS = 5
 """Folds of the cross-validation, as in the paper."""
-MIN_PER_CLASS = FOLDS
-"""Fewest runs of either class a model is fitted to: one a fold."""
 
+MIN_PER_CLASS = FOLDS
+"""Fewest runs of either class that a model is fitted to: one a fold."""
 
 MIN_POPULATIONS = 3
-"""Fewest populations of which some can be held out, and the others still tell what they have in common."""
+"""Fewest populations of which some can be held out, while the others still show what they have in common."""
 
 _NAMED = 3  # runs in a message
 
 
-class Runs:
-    """A corpus in memory: snapshots by epoch, curves, final accuracies, classes and folds of its runs.
+class Targets(NamedTuple):
+    """How runs ended: low or not, final accuracy, the same as a share of the best; and their populations.
+
+    Each of shape [n].
+    """
+
+    low: Mask
+    accuracies: Array
+    relative: Array
+    populations: NDArray[np.str_]
+
+    def take(self, chosen: Any) -> Targets:
+        """Some of the runs, by their indices or a mask."""
+        return Targets(*(values[chosen] for values in self))
+
+
+class TrainingSet:
+    """Runs in memory: histories by epoch, learning curves, how the runs ended, and their folds.
 
     Args:
         histories: the snapshots of each run.
         accuracies: final accuracies, fractions.
-        bar: below which a run is low.
-        curves: what each run has logged; None where that is not known.
+        rule: which accuracies are low.
+        curves: what each run has logged; None if that is not known.
         groups: runs of one group are never on both sides of a split.
-        populations: what each run's accuracy is compared with: the runs of one network on one data set.
+        populations: the runs of one network on one data set have the same name; accuracies are compared
+            within them.
         seed: of the folds.
 
     Attributes:
-        apart: whether whole populations are held out, as there are enough of them to learn from the others.
+        histories: snapshots by epoch, for each run.
+        targets: how the runs ended.
+        diverged: epoch from which on a run's weights are not finite; None for a run without such an epoch.
+        holds_out_populations: whether folds consist of whole populations, as there are enough of them.
+        folds: the fold of each run, shape [n].
+
+    Raises:
+        PredictorError: too few runs of one class, graphs of more than one topology, or malformed input.
     """
 
     def __init__(
         self,
         histories: Sequence[Sequence[Snapshot]],
         accuracies: Sequence[float],
-        bar: Bar,
+        rule: LowAccuracyRule,
         *,
-        curves: Sequence[Curve | None] | None = None,
+        curves: Sequence[LearningCurve | None] | None = None,
         groups: Sequence[Hashable] | None = None,
         populations: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
-        self.tables = [tabulate(history) for history in histories]
-        count = len(self.tables)
-        check_topologies({f"run {i}": table[0.0].topology for i, table in enumerate(self.tables)})
-        self.accuracies = _checked(accuracies, count)
+        self.histories = [index_by_epoch(history) for history in histories]
+        count = len(self.histories)
+        check_topologies({f"run {i}": history[0.0].topology for i, history in enumerate(self.histories)})
+        checked = _checked_accuracies(accuracies, count)
         self.curves = list(curves) if curves is not None else [None] * count
-        self.populations = np.array(populations if populations is not None else [""] * count)
-        for name, given in (("curves", self.curves), ("populations", self.populations)):
+        names = np.array(populations if populations is not None else [""] * count)
+        for what, given in (("curves", self.curves), ("populations", names)):
             if len(given) != count:
-                raise PredictorError(f"got {count} histories and {len(given)} {name}; give one for each")
-        self.relative = relative_accuracies(self.accuracies, self.populations, self._guesses())
-        self.low: Mask = bar.low(self.accuracies, self.relative)
-        self.broken = [broken_epoch(table) for table in self.tables]
-        self.apart = len(set(self.populations)) >= MIN_POPULATIONS
-        self.folds = _folds(self.low, groups, seed)
-        if self.apart:
-            self.folds = _folds_of_populations(self.low, self.populations, seed)
+                raise PredictorError(f"got {count} histories and {len(given)} {what}; give one for each")
+        # Without a curve the number of classes is unknown; guessing then counts as 0.
+        guesses = np.array([0.0 if curve is None else 1 / curve.classes for curve in self.curves])
+        relative = relative_accuracies(checked, names, guesses)
+        self.targets = Targets(rule.low(checked, relative), checked, relative, names)
+        self.diverged = [diverged_at(history) for history in self.histories]
+        self.holds_out_populations = len(set(names)) >= MIN_POPULATIONS
+        self.folds = _folds(self.targets.low, groups, seed)  # refuses too few groups in either case
+        if self.holds_out_populations:
+            self.folds = _folds_of_populations(self.targets.low, names, seed)
+
+    def __len__(self) -> int:
+        return len(self.histories)
 
     def times(self, max_epoch: float) -> list[float]:
         """All epochs after 0 at which some run was read, up to `max_epoch`, ascending."""
-        return sorted({epoch for table in self.tables for epoch in table if 0 < epoch <= max_epoch})
+        return sorted({epoch for history in self.histories for epoch in history if 0 < epoch <= max_epoch})
 
-    def usable(self, times: Sequence[float], fused: bool = False) -> list[int]:
+    def indices_read_at(self, times: Sequence[float], with_curve: bool = False) -> NDArray[np.int64]:
         """Indices of the runs that were read at all of `times` and had not diverged by the last of them.
 
-        With `fused`, their curves must reach that far as well.
+        With `with_curve`, their learning curves must reach that far as well.
         """
-        return [
-            i
-            for i, (table, broken, curve) in enumerate(
-                zip(self.tables, self.broken, self.curves, strict=True)
-            )
-            if all(time in table for time in times)
-            and (broken is None or broken > times[-1])
-            and (not fused or (curve is not None and curve.known(times)))
+        rows = zip(self.histories, self.diverged, self.curves, strict=True)
+        usable = [
+            all(time in history for time in times)
+            and (diverged is None or diverged > times[-1])
+            and (not with_curve or (curve is not None and curve.known(times)))
+            for history, diverged, curve in rows
         ]
-
-    def _guesses(self) -> Array:
-        return np.array([0.0 if curve is None else 1 / curve.classes for curve in self.curves])
+        return np.flatnonzero(usable)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What a run must reach to be good: an accuracy, or a share of the best of its kind.
-
-    Raises:
-        PredictorError: not exactly one is given, or it is not within (0, 1).
-    """
-
-    accuracy: float | None = None
-    share: float | None = None
-
-    def __post_init__(self) -> None:
-        given = {"low_threshold": self.accuracy, "low_share": self.share}
-        known = {name: value for name, value in given.items() if value is not None}
-        if len(known) != 1:
-            raise PredictorError(
-                "pass low_threshold, an accuracy, or low_share, a share of the best one: one of them"
-            )
-        for name, value in known.items():
-            if not 0 < value < 1:
-                raise PredictorError(f"{name}={value} is not a fraction in (0, 1), such as 0.4")
-
-    def low(self, accuracies: Array, relative: Array) -> Mask:
-        """Which runs stay below it."""
-        return relative < self.share if self.share is not None else accuracies < float(self.accuracy or 0)
-
-    def __str__(self) -> str:
-        """In words, after "low is "."""
-        if self.share is not None:
-            return f"below {self.share:.0%} of the best"
-        return f"below {self.accuracy:.0%}"
-
-
-def relative_accuracies(accuracies: Array, populations: NDArray[Any], guesses: Array) -> Array:
-    """Accuracies as shares of what can be reached: 0 for guessing, 1 for the best run of the same population.
-
-    Args:
-        accuracies: fractions, shape [n].
-        populations: of one network on one data set each, shape [n].
-        guesses: what guessing gives, shape [n].
-    """
-    relative = np.empty(len(accuracies))
-    for population in np.unique(populations):
-        own = populations == population
-        span = np.maximum(accuracies[own].max() - guesses[own], 1e-9)
-        relative[own] = (accuracies[own] - guesses[own]) / span
-    return np.clip(relative, 0, 1)
-
-
-def _checked(accuracies: Sequence[float], runs: int) -> Array:
+def _checked_accuracies(accuracies: Sequence[float], runs: int) -> Array:
     values = np.asarray(accuracies, dtype=np.float64).reshape(-1)
     if len(values) != runs or runs == 0:
         raise PredictorError(f"got {runs} histories and {len(values)} accuracies; give one for each")
@@ -158,29 +134,29 @@ def _folds(low: Mask, groups: Sequence[Hashable] | None, seed: int) -> NDArray[n
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     check_classes(low, "in the corpus", "Train more runs, or set low_threshold so that both classes occur.")
-    folds = np.zeros(len(low), dtype=np.int64)
     if groups is None:
-        splits = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(low, low)
-    else:
-        numbers = _numbered(groups, len(low))
-        splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(low, low, numbers)
-    for fold, (_, held) in enumerate(splits):
-        folds[held] = fold
-    return folds
+        return _numbered_folds(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(low, low), low)
+    numbers = _numbered_groups(groups, len(low))
+    splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(low, low, numbers)
+    return _numbered_folds(splits, low)
 
 
 def _folds_of_populations(low: Mask, populations: NDArray[Any], seed: int) -> NDArray[np.int64]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     count = min(FOLDS, len(set(populations)))
-    folds = np.zeros(len(low), dtype=np.int64)
     splits = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(low, low, populations)
-    for fold, (_, held) in enumerate(splits):
-        folds[held] = fold
+    return _numbered_folds(splits, low)
+
+
+def _numbered_folds(splits: Any, low: Mask) -> NDArray[np.int64]:
+    folds = np.zeros(len(low), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(splits):
+        folds[held_out] = fold
     return folds
 
 
-def _numbered(groups: Sequence[Hashable], runs: int) -> list[int]:
+def _numbered_groups(groups: Sequence[Hashable], runs: int) -> list[int]:
     if len(groups) != runs:
         raise PredictorError(f"got {runs} histories and {len(groups)} groups; give one for each")
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}

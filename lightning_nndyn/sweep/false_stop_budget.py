@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import stdtrit
 
-from lightning_nndyn.predictor.features import Array, Mask
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 _ROUNDING = 1e-9
 _PRIOR = 5  # good runs that the prior variance of their scores counts as

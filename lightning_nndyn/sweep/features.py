@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep.run import SweepReading, SweepRun
 
 GROUPS = ("hyperparameters", "weights", "curve", "predictor")

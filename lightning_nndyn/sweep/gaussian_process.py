@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.signature.snapshot import Array
 
 _SCALES = (0.0, 0.1, 0.3, 1.0, 3.0)  # inverse length scales of a group; 0 leaves the group out
 _FIRST_SCALE = 0.3

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import stdtr
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.features import Array
 from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words
+from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep.false_stop_budget import good_value, stop_threshold
 from lightning_nndyn.sweep.features import GROUPS, RankTransform, RunFeatures
 from lightning_nndyn.sweep.gaussian_process import NUM_HYPERPARAMETERS, GaussianProcess, one_blas_thread

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.errors import renamed_arguments
-from lightning_nndyn.predictor import Curve
-from lightning_nndyn.predictor.features import Array
+from lightning_nndyn.predictor import LearningCurve
 from lightning_nndyn.signature.relative import graph_movement, movement_names, signed
-from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn.signature.snapshot import Array, Snapshot
 
 _DIGITS = 5  # significant ones of the numbers in a sweep's storage
 _SINCE_START = [i for i, name in enumerate(movement_names()) if name.endswith(":start")]
@@ -40,7 +39,10 @@ class SweepReading:
     @classmethod
     @renamed_arguments(known="prior_prediction")
     def of(
-        cls, history: Sequence[Snapshot], curve: Curve | None = None, prior_prediction: float | None = None
+        cls,
+        history: Sequence[Snapshot],
+        curve: LearningCurve | None = None,
+        prior_prediction: float | None = None,
     ) -> SweepReading:
         """The reading at the time of the latest snapshot.
 
@@ -106,7 +108,7 @@ def movement_since_start(first: Snapshot, now: Snapshot) -> Array:
     return graph_movement([first, now], [first.distances, now.distances])[_SINCE_START]
 
 
-def curve_numbers(curve: Curve | None, time: float) -> Array:
+def curve_numbers(curve: LearningCurve | None, time: float) -> Array:
     """Mean losses so far and lately; after whole epochs also the metric's last, best, and latest change.
 
     Returns:

@@ -19,10 +19,10 @@ from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.predictor import Training
+from lightning_nndyn.predictor import TrainingSetup
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
-SGD = Training(BATCHES, "sgd")
+SGD = TrainingSetup(BATCHES, "sgd")
 
 
 def means(values: list[float], lately: int) -> list[float]:

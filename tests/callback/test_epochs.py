@@ -24,7 +24,7 @@ from lightning_nndyn.callback import session
 from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.callback.schedule import Stretches
 from lightning_nndyn.errors import NNDynWarning
-from lightning_nndyn.predictor import Training
+from lightning_nndyn.predictor import TrainingSetup
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 STRETCH = [0.0, *DEFAULT_TIMES, 1.0]
@@ -240,7 +240,7 @@ def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -
         run.fit(Long(length=length))
     assert run.current_epoch <= 1 and times(callback) == [*STRETCH, 2.0, 3.0]
     record = callback._record
-    assert record.training == Training(BATCHES, "sgd", planned_epochs=3 + 4 / BATCHES)
+    assert record.training == TrainingSetup(BATCHES, "sgd", planned_epochs=3 + 4 / BATCHES)
     assert [verdict.epoch for verdict in callback.verdicts] == times(callback)[1:]
     assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
     assert all(verdict.in_domain for verdict in callback.verdicts)

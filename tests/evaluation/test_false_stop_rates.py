@@ -28,8 +28,7 @@ from lightning_nndyn.evaluation.benchmark.false_stop_tables import (
     trust_report,
 )
 from lightning_nndyn.evaluation.dataset import Collection
-from lightning_nndyn.predictor import Verdict
-from lightning_nndyn.predictor import predictor as predictor_module
+from lightning_nndyn.predictor import Verdict, forest
 from lightning_nndyn.predictor.policy import Policy
 
 
@@ -37,7 +36,7 @@ from lightning_nndyn.predictor.policy import Policy
 def small_forests() -> Iterator[None]:
     """What is measured here does not depend on how good the forests are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor_module, "TREES", 8)
+        patch.setattr(forest, "TREES", 8)
         patch.setattr(false_stop_rates, "_DRAWS", 2)
         yield
 
@@ -81,7 +80,7 @@ def test_as_shipped_a_predictors_own_policy_decides(monkeypatch: pytest.MonkeyPa
     collection, sure = three()[0], []
     for test in false_stop_rates.held_out_folds(collection, 0):
         predictor = false_stop_rates.fitted_without(collection, test, 0)
-        policy = Policy.of(predictor)
+        policy = Policy.from_predictor(predictor)
         sure += [
             policy.decide(one.verdicts).stop
             for one in false_stop_rates.follow(predictor, collection.take(test), "fused")

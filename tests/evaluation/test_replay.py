@@ -44,8 +44,7 @@ from lightning_nndyn.evaluation.replay.race import Race
 from lightning_nndyn.evaluation.replay.sampled_sweeps import Run, sweeps
 from lightning_nndyn.evaluation.replay.sweep_predictor import Learned, parameters
 from lightning_nndyn.evaluation.replay.tables import Subject, equal_regret, reached
-from lightning_nndyn.predictor import Curve
-from lightning_nndyn.predictor import predictor as predictor_module
+from lightning_nndyn.predictor import LearningCurve, forest
 
 ALEXNET = CORPORA / "alexnet-cifar10.parquet"
 
@@ -65,7 +64,14 @@ def run(
     record: Any = SimpleNamespace(config=config, curve={"test_accuracy": list(curve)})
     best = max(curve)
     return Run(
-        place, record, [], Curve({}, list(curve)), epochs or len(curve), best, best >= 0.5, epochs is None
+        place,
+        record,
+        [],
+        LearningCurve({}, list(curve)),
+        epochs or len(curve),
+        best,
+        best >= 0.5,
+        epochs is None,
     )
 
 
@@ -276,7 +282,7 @@ def told_by_its_movement(count: int) -> list[Run]:
         replace(
             run(place, [0.1] * 4 + [float(accuracy)] * 4),
             history=collection.histories[place],
-            logged=Curve({}, [], 10),
+            logged=LearningCurve({}, [], 10),
         )
         for place, accuracy in enumerate(collection.accuracies)
     ]
@@ -302,7 +308,7 @@ def test_a_list_among_the_hyperparameters_counts_by_its_length_and_sum() -> None
 
 
 def test_each_run_is_judged_by_a_predictor_that_never_saw_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor_module, "TREES", 8)
+    monkeypatch.setattr(forest, "TREES", 8)
     collection = made_up("one", 0, count=60)
     seen: list[set[str]] = []
     fit = type(collection).fit
@@ -330,7 +336,7 @@ def test_each_run_is_judged_by_a_predictor_that_never_saw_it(monkeypatch: pytest
 def test_a_corpus_is_judged_by_a_predictor_that_knows_all_others_and_not_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(predictor_module, "TREES", 8)
+    monkeypatch.setattr(forest, "TREES", 8)
     corpora = [made_up(name, seed, count=40) for seed, name in enumerate(("one", "two"))]
     seen: list[set[str]] = []
     fit = type(corpora[0]).fit

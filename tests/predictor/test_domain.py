@@ -25,8 +25,8 @@ from lightning_nndyn.corpus.training.data import load_digits_data
 from lightning_nndyn.corpus.training.network import build_network, layer_kinds, network_options
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation.benchmark.material import history_of
-from lightning_nndyn.predictor import Predictor, Training
-from lightning_nndyn.predictor.domain import domain_of, outside
+from lightning_nndyn.predictor import Predictor, TrainingSetup
+from lightning_nndyn.predictor.domain import describe_domain, why_out_of_domain
 from lightning_nndyn.predictor.policy import Policy
 from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
@@ -208,7 +208,7 @@ def start(**facts: Any) -> Snapshot:
 
 def domain(*firsts: Snapshot) -> dict[str, Any]:
     """As it reads back from a card."""
-    found = domain_of(firsts or (start(), start(kinds=("linear",), depth=9)), range(len(STATISTICS)))
+    found = describe_domain(firsts or (start(), start(kinds=("linear",), depth=9)), range(len(STATISTICS)))
     return json.loads(json.dumps(found))
 
 
@@ -228,11 +228,13 @@ def domain(*firsts: Snapshot) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_the_corpus_has_not_is_named(facts: dict[str, Any], why: str) -> None:
-    assert outside(domain(), start(**facts)) == why
+    assert why_out_of_domain(domain(), start(**facts)) == why
 
 
 def test_all_reasons_are_given_together() -> None:
-    found = outside(domain(), start(kinds=("gru",), depth=90, num_nodes=101), Training(optimizer="lion"))
+    found = why_out_of_domain(
+        domain(), start(kinds=("gru",), depth=90, num_nodes=101), TrainingSetup(optimizer="lion")
+    )
     assert found == (
         "it has layers of kinds the corpus has not: gru; it is 90 layers deep, the corpus 6 to 9; "
         "num_nodes before training is 101, the corpus has 100 to 100"
@@ -255,20 +257,27 @@ def test_all_reasons_are_given_together() -> None:
 def test_a_run_longer_than_all_of_the_corpus_is_not_known(
     corpus: tuple[float | None, ...], planned: float | None, why: str
 ) -> None:
-    known = domain_of([start()], [], [Training(planned_epochs=epochs) for epochs in corpus])
-    assert outside(json.loads(json.dumps(known)), start(), Training(planned_epochs=planned)) == why
+    known = describe_domain([start()], [], [TrainingSetup(planned_epochs=epochs) for epochs in corpus])
+    assert (
+        why_out_of_domain(json.loads(json.dumps(known)), start(), TrainingSetup(planned_epochs=planned))
+        == why
+    )
 
 
 def test_of_graphs_that_show_different_things_no_numbers_are_compared() -> None:
     strange = start(topology="dataflow", kinds=("lstm",), depth=90, num_nodes=7)
-    assert outside(domain(), strange) == "its graph is of topology 'dataflow', the corpus' of 'chain'"
-    assert outside(domain(start(topology="dataflow")), start()).endswith("'chain', the corpus' of 'dataflow'")
-    assert outside(domain(start(topology="dataflow")), start(topology="dataflow")) == ""
+    assert (
+        why_out_of_domain(domain(), strange) == "its graph is of topology 'dataflow', the corpus' of 'chain'"
+    )
+    assert why_out_of_domain(domain(start(topology="dataflow")), start()).endswith(
+        "'chain', the corpus' of 'dataflow'"
+    )
+    assert why_out_of_domain(domain(start(topology="dataflow")), start(topology="dataflow")) == ""
 
 
 def test_what_no_run_of_the_corpus_tells_is_held_against_nobody() -> None:
     silent = domain(start(kinds=(), depth=0))
-    assert outside(silent, start(kinds=("lstm",), depth=90)) == ""
+    assert why_out_of_domain(silent, start(kinds=("lstm",), depth=90)) == ""
     half = domain(start(), start(kinds=(), depth=0))
     assert (half["kinds"], half["depth"]) == (["conv2d", "linear"], [6, 6])
 
@@ -276,8 +285,8 @@ def test_what_no_run_of_the_corpus_tells_is_held_against_nobody() -> None:
 def test_a_domain_of_before_knows_chains_of_any_kind_and_depth() -> None:
     added = ("topology", "kinds", "depth", "most_epochs")
     old = {name: value for name, value in domain().items() if name not in added}
-    assert outside(old, start(kinds=("lstm",), depth=90)) == ""
-    assert "of topology 'dataflow'" in outside(old, start(topology="dataflow"))
+    assert why_out_of_domain(old, start(kinds=("lstm",), depth=90)) == ""
+    assert "of topology 'dataflow'" in why_out_of_domain(old, start(topology="dataflow"))
 
 
 # -- predictors ----------------------------------------------------------------------------------------------
@@ -303,7 +312,7 @@ def test_a_predictor_keeps_silent_about_the_other_topology_but_for_divergence(
     other = {"chain": "dataflow", "dataflow": "chain"}[topology]
     fitted(topology=topology).save(tmp_path / "made-up")
     predictor = Predictor.load(tmp_path / "made-up")
-    policy = Policy.of(predictor, threshold=0.5)
+    policy = Policy.from_predictor(predictor, threshold=0.5)
     assert predictor.topology == topology
     assert policy.decide([predictor.predict(slow(topology=topology))]).stop
     verdict = predictor.predict(slow(topology=other))
@@ -341,15 +350,15 @@ def test_a_predictor_of_real_runs_knows_them_and_no_hundred_layers_and_no_groups
     assert (known.card["domain"]["kinds"], known.card["domain"]["depth"]) == (["conv2d", "linear"], [5, 5])
     assert known.topology == "chain"
     runs = [run for run, _ in digits_runs._runs()]
-    assert not any(outside(known.card["domain"], run[0]) for run in runs)
+    assert not any(why_out_of_domain(known.card["domain"], run[0]) for run in runs)
     deep = [m for i in range(99) for m in (nn.Conv2d(16 if i else 1, 16, 3, padding=1), nn.ReLU())]
     model = nn.Sequential(*deep, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-    assert "it is 100 layers deep, the corpus 5;" in outside(
+    assert "it is 100 layers deep, the corpus 5;" in why_out_of_domain(
         known.card["domain"], read(model, torch.zeros(2, 1, 8, 8))
     )
     grouped = digits_runs.network()
     grouped[3] = nn.Conv2d(6, 16, 5, padding=2, groups=2)
-    assert "it has layers of kinds the corpus has not: grouped_conv2d;" in outside(
+    assert "it has layers of kinds the corpus has not: grouped_conv2d;" in why_out_of_domain(
         known.card["domain"], read(grouped, torch.zeros(2, 1, 8, 8))
     )
 

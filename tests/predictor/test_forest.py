@@ -12,14 +12,14 @@ import pytest
 from synthetic_runs import RUNS, runs
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Curve, Predictor, Training, Verdict
-from lightning_nndyn.predictor.applicability import Neighbours, fit_neighbours
+from lightning_nndyn.predictor import LearningCurve, Predictor, TrainingSetup, Verdict
+from lightning_nndyn.predictor.applicability import ApplicabilityArea, fit_applicability
 from lightning_nndyn.predictor.forest import Forest, fit_forest
-from lightning_nndyn.predictor.learning_curve import curve_row, line_row, line_width
+from lightning_nndyn.predictor.learning_curve import curve_row, linear_row, linear_width
+from lightning_nndyn.predictor.low_accuracy import relative_accuracies
 from lightning_nndyn.predictor.policy import Policy
-from lightning_nndyn.predictor.risk import Held, Risk, largest_risks
-from lightning_nndyn.predictor.scores import rank_within
-from lightning_nndyn.predictor.training_set import relative_accuracies
+from lightning_nndyn.predictor.risk import HeldOutScores, RiskScale, max_risk_per_run
+from lightning_nndyn.predictor.scores import mean_rank_correlation
 from lightning_nndyn.signature.snapshot import Snapshot
 
 
@@ -48,26 +48,26 @@ def test_curves_are_read_in_units_of_guessing() -> None:
     """Losses of guessing are 1, accuracies of guessing 0, whatever the number of classes."""
     for classes in (2, 10, 100):
         guess = math.log(classes)
-        curve = Curve({0.5: (guess, guess), 1.0: (guess, guess / 2)}, [1 / classes], classes)
+        curve = LearningCurve({0.5: (guess, guess), 1.0: (guess, guess / 2)}, [1 / classes], classes)
         row = curve_row(curve, (0.5, 1.0))
         np.testing.assert_allclose(row, [1, 1, 1, 0.5, -0.5, -0.5, 0, 0, 0, 0], atol=1e-12)
-        assert len(line_row(curve, (0.5, 1.0))) == line_width((0.5, 1.0)) == 4
-        assert len(line_row(curve, (0.5,))) == line_width((0.5,)) == 0
+        assert len(linear_row(curve, (0.5, 1.0))) == linear_width((0.5, 1.0)) == 4
+        assert len(linear_row(curve, (0.5,))) == linear_width((0.5,)) == 0
 
 
 def test_curves_stay_bounded_where_a_loss_explodes() -> None:
-    curve = Curve({1.0: (1e30, 1e30)}, [0.1], 10)
+    curve = LearningCurve({1.0: (1e30, 1e30)}, [0.1], 10)
     assert np.abs(curve_row(curve, (1.0,))).max() <= 5
 
 
 def test_a_curve_is_known_as_far_as_it_reaches() -> None:
-    curve = Curve({0.5: (2.0, 2.0), 1.0: (2.0, 1.9), 2.0: (1.8, 1.7)}, [0.3], 10)
+    curve = LearningCurve({0.5: (2.0, 2.0), 1.0: (2.0, 1.9), 2.0: (1.8, 1.7)}, [0.3], 10)
     assert curve.known((0.5,)) and curve.known((0.5, 1.0))
     assert not curve.known((1.0, 2.0))  # no second accuracy yet
     assert not curve.known((0.25, 0.5))
-    assert not Curve({1.0: (math.nan, math.nan)}, [0.3], 10).known((1.0,))
+    assert not LearningCurve({1.0: (math.nan, math.nan)}, [0.3], 10).known((1.0,))
     with pytest.raises(PredictorError, match="classes=1"):
-        Curve(classes=1)
+        LearningCurve(classes=1)
 
 
 # -- forests
@@ -95,14 +95,14 @@ def test_forest_predicts_what_scikit_learn_does() -> None:
 def test_neighbours_know_strangers() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 6))
-    near = fit_neighbours(x, np.array([0.5, 0.5, 0, 0, 0, 0]), np.arange(100) % 5)
+    near = fit_applicability(x, np.array([0.5, 0.5, 0, 0, 0, 0]), np.arange(100) % 5)
     new = rng.normal(size=(400, 6))
     p_values = np.array([near.p_value(near.distance(row)) for row in new])
     assert abs((p_values < 0.1).mean() - 0.1) < 0.06  # a new one is as far as those that were held out
     assert near.p_value(near.distance(np.full(6, 9.0))) < 0.02
     blind = np.array([0.0, 0.0, 9, 9, 9, 9])  # far off only in what tells nothing
     assert near.p_value(near.distance(blind)) > 0.3
-    assert Neighbours.from_arrays(near.to_arrays()).distance(blind) == near.distance(blind)
+    assert ApplicabilityArea.from_arrays(near.to_arrays()).distance(blind) == near.distance(blind)
 
 
 def test_neighbours_of_held_out_groups_are_far() -> None:
@@ -111,7 +111,7 @@ def test_neighbours_of_held_out_groups_are_far() -> None:
     group = np.arange(100) % 5
     x = rng.normal(size=(100, 3)) + 10 * rng.normal(size=(5, 3))[group]
     weights = np.ones(3)
-    apart, mixed = (fit_neighbours(x, weights, folds) for folds in (group, np.arange(100) // 20))
+    apart, mixed = (fit_applicability(x, weights, folds) for folds in (group, np.arange(100) // 20))
     assert np.median(apart.held_out) > 3 * np.median(mixed.held_out)
 
 
@@ -121,19 +121,21 @@ def test_neighbours_of_held_out_groups_are_far() -> None:
 def test_risk_is_on_the_scale_of_the_other_good_runs() -> None:
     rng = np.random.default_rng(0)
     low = np.arange(40) >= 25
-    held = [Held("weights", np.arange(40), rng.normal(size=40), np.zeros(40)) for _ in range(3)]
-    largest = largest_risks(held, low, np.zeros(40, bool))
+    held = [HeldOutScores("weights", np.arange(40), rng.normal(size=40)) for _ in range(3)]
+    largest = max_risk_per_run(held, low, np.zeros(40, bool))
     for run in (0, 7, 24):
         others = [i for i in range(25) if i != run]
-        scales = [Risk.of(said.values[others]) for said in held]
+        scales = [RiskScale.from_good_runs(said.values[others]) for said in held]
         expected = max(scale(said.values[run]) for scale, said in zip(scales, held, strict=True))
         assert largest[run] == pytest.approx(expected)
-    assert largest[30] == pytest.approx(max(Risk.of(said.values[:25])(said.values[30]) for said in held))
+    assert largest[30] == pytest.approx(
+        max(RiskScale.from_good_runs(said.values[:25])(said.values[30]) for said in held)
+    )
 
 
 def test_a_run_that_diverged_has_the_largest_risk_and_an_unread_one_none() -> None:
-    held = [Held("weights", np.array([0, 1]), np.array([0.0, 1.0]), np.zeros(2))]
-    largest = largest_risks(held, np.zeros(4, bool), np.array([False, False, True, False]))
+    held = [HeldOutScores("weights", np.array([0, 1]), np.array([0.0, 1.0]))]
+    largest = max_risk_per_run(held, np.zeros(4, bool), np.array([False, False, True, False]))
     assert largest[2] == 1e6 and largest[3] == -math.inf
 
 
@@ -143,10 +145,10 @@ def test_the_promise_holds_for_the_scale_too() -> None:
     stopped, draws, n = 0, 3000, 39
     for _ in range(draws):
         values = rng.normal(size=(4, n + 1)) * np.array([[1], [3], [0.2], [10]])
-        held = [Held("weights", np.arange(n), row[:-1], np.zeros(n)) for row in values]
-        maxima = largest_risks(held, np.zeros(n, bool), np.zeros(n, bool))
-        bar = Policy({"weights": [maxima.tolist()]}, 0.1).calibrated("weights")
-        new = max(Risk.of(row[:-1])(row[-1]) for row in values)
+        held = [HeldOutScores("weights", np.arange(n), row[:-1]) for row in values]
+        maxima = max_risk_per_run(held, np.zeros(n, bool), np.zeros(n, bool))
+        bar = Policy({"weights": [maxima.tolist()]}, 0.1).risk_threshold("weights")
+        new = max(RiskScale.from_good_runs(row[:-1])(row[-1]) for row in values)
         stopped += bar is not None and new > bar
     assert stopped / draws <= 0.1 + 3 * math.sqrt(0.09 / draws)
 
@@ -165,8 +167,8 @@ def test_ranks_are_compared_within_populations_only() -> None:
     truth = np.concatenate([np.arange(20), 100 + np.arange(20)]).astype(float)
     predicted = np.concatenate([np.arange(20), np.arange(20)]).astype(float)
     names = np.repeat(["a", "b"], 20)
-    assert rank_within(truth, predicted, names) == pytest.approx(1)
-    assert rank_within(truth[:5], predicted[:5], names[:5]) == 0.0  # too few to rank
+    assert mean_rank_correlation(truth, predicted, names) == pytest.approx(1)
+    assert mean_rank_correlation(truth[:5], predicted[:5], names[:5]) == 0.0  # too few to rank
 
 
 # -- the whole predictor
@@ -199,7 +201,7 @@ def test_a_share_of_the_best_takes_the_place_of_a_threshold() -> None:
     )
     shares = relative_accuracies(np.array(accuracies + worse), np.array(names), np.full(2 * RUNS, 0.1))
     assert both.card["low"] == (shares < 0.5).sum() > 0
-    assert both.bar == "below 50% of the best" and both.low_threshold is None
+    assert str(both.low_rule) == "below 50% of the best" and both.low_threshold is None
     for wrong in ({}, {"low_threshold": 0.5, "low_share": 0.5}):
         with pytest.raises(PredictorError, match="low_threshold, an accuracy, or low_share"):
             Predictor(**wrong)
@@ -238,13 +240,13 @@ def test_strangers_are_told_by_how_their_weights_move() -> None:
 
 def test_optimizers_and_steps_of_any_run_of_the_corpus_are_known() -> None:
     histories, accuracies, curves = runs()
-    training = [Training(100 * (1 + i % 3), ("sgd", "adam")[i % 2]) for i in range(RUNS)]
+    training = [TrainingSetup(100 * (1 + i % 3), ("sgd", "adam")[i % 2]) for i in range(RUNS)]
     predictor = Predictor(low_threshold=0.5, max_epoch=0.25).fit(
         histories, accuracies, curves=curves, training=training
     )
 
     def note(steps: float, optimizer: str) -> str:
-        return predictor.predict(histories[0], training=Training(steps, optimizer)).note
+        return predictor.predict(histories[0], training=TrainingSetup(steps, optimizer)).note
 
     assert "optimizer" not in note(70, "sgd") + note(440, "adam")
     assert "500 optimizer steps" in note(500, "sgd")
@@ -253,13 +255,13 @@ def test_optimizers_and_steps_of_any_run_of_the_corpus_are_known() -> None:
 
 def test_nothing_is_stopped_that_is_to_go_on_for_longer_than_any_run_of_the_corpus() -> None:
     histories, accuracies, curves = runs()
-    training = [Training(100, "sgd", planned_epochs=(10, 30)[i % 2]) for i in range(RUNS)]
+    training = [TrainingSetup(100, "sgd", planned_epochs=(10, 30)[i % 2]) for i in range(RUNS)]
     predictor = Predictor(low_threshold=0.5, max_epoch=0.25).fit(
         histories, accuracies, curves=curves, training=training
     )
     doomed, policy = histories[int(np.argmin(accuracies))], Policy(threshold=0.0)
     verdicts = {
-        planned: predictor.predict(doomed, training=Training(100, "sgd", planned_epochs=planned))
+        planned: predictor.predict(doomed, training=TrainingSetup(100, "sgd", planned_epochs=planned))
         for planned in (30, 31)
     }
     assert verdicts[31].p_low == verdicts[30].p_low > 0

@@ -212,7 +212,7 @@ def test_card_and_archive_of_two_predictors(saved: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("intruder", "name"),
     [
-        (Intruder(), "test_persistence.Intruder"),
+        (Intruder(), f"{__name__}.Intruder"),
         (Ridge(), "sklearn.linear_model._ridge.Ridge"),  # skops itself would trust it
         (np.random.RandomState(0), "RandomStateNode"),
         (len, "builtins.len"),
@@ -229,7 +229,7 @@ def test_unknown_type_is_named_and_not_constructed(saved: Path, intruder: Any, n
 def test_the_intruder_would_have_been_constructed() -> None:
     """The test above can fail: with skops told to trust it, the intruder speaks."""
     CONSTRUCTED.clear()
-    skops.io.loads(skops.io.dumps(Intruder()), trusted=["test_persistence.Intruder"])
+    skops.io.loads(skops.io.dumps(Intruder()), trusted=[f"{__name__}.Intruder"])
     assert CONSTRUCTED == ["an intruder"]
 
 

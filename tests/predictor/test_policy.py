@@ -73,7 +73,7 @@ def test_promise_holds_over_many_draws(n: int, rate: float, ties: bool) -> None:
 
 def test_stops_above_the_threshold_only() -> None:
     policy = Policy(EVEN, max_false_stop_rate=0.1)
-    bar = policy.calibrated("weights")
+    bar = policy.risk_threshold("weights")
     assert bar == 0.9  # the tenth largest of 0.99, 0.98, ...: (9 + 1) / 101 <= 0.1
     assert not policy.decide([verdict(bar)]).stop
     assert policy.decide([verdict(np.nextafter(bar, 1))]).stop
@@ -100,7 +100,7 @@ def test_reason_tells_near_numbers_apart(p_low: float) -> None:
 def test_too_few_good_runs_never_stop_and_say_how_many_it_takes() -> None:
     policy = Policy({"weights": [SCORES[:18]]})
     decision = policy.decide([verdict(1.0)])
-    assert policy.calibrated("weights") is None and policy.powerless("weights")
+    assert policy.risk_threshold("weights") is None and not policy.can_stop("weights")
     assert not decision.stop
     assert "takes 19 of them" in decision.reason
     assert "has 18" in decision.reason
@@ -185,14 +185,14 @@ def test_each_kind_of_models_has_its_own_threshold() -> None:
     assert policy.decide([verdict(2.0)]).stop
     assert not policy.decide([verdict(2.0, kind="fused")]).stop
     assert policy.decide([verdict(9.5, kind="fused")]).stop
-    assert policy.powerless("curves")
+    assert not policy.can_stop("curves")
 
 
 def test_the_promise_is_kept_for_each_group_of_good_runs() -> None:
     """The highest threshold counts; groups too small to ask for one are passed over."""
     groups = [SCORES, [3 * score for score in SCORES], [99.0] * 5]
     policy = Policy({"weights": groups}, max_false_stop_rate=0.1)
-    assert policy.calibrated("weights") == pytest.approx(2.7)
+    assert policy.risk_threshold("weights") == pytest.approx(2.7)
     for group in groups[:2]:
         assert np.mean([policy.decide([verdict(score)]).stop for score in group]) <= 0.1
 
@@ -223,7 +223,7 @@ def test_with_confidence_few_corpora_break_the_promise() -> None:
     for _ in range(2000):
         risks = {"weights": [rng.random(100).tolist()]}
         for confidence in over:
-            threshold = Policy(risks, 0.1, confidence=confidence).calibrated("weights")
+            threshold = Policy(risks, 0.1, confidence=confidence).risk_threshold("weights")
             assert threshold is not None
             over[confidence] += 1 - threshold > 0.1
     assert over[0.9] / 2000 <= 0.11 < over[None] / 2000

@@ -14,8 +14,9 @@ from synthetic_runs import START, TIMES, corpus, diverged, history, paper, snaps
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor
-from lightning_nndyn.predictor.estimators import decision_values, fit_classifier, fit_platt
-from lightning_nndyn.predictor.features import Features, readings, tabulate
+from lightning_nndyn.predictor.history import index_by_epoch
+from lightning_nndyn.predictor.paper_models import Features, PaperFamily, decision_values, fit_classifier
+from lightning_nndyn.predictor.platt import fit_platt
 from lightning_nndyn.predictor.policy import Policy
 from lightning_nndyn.signature.relative import MOVEMENT_FLOOR, SIGNED_UNIT
 from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
@@ -47,17 +48,17 @@ def test_raw_features_are_the_papers(form: Any, features: Any) -> None:
     table = np.array([snapshot.statistics for snapshot in snapshots])[:, chosen]
     read = Features(features, form, "raw")
     np.testing.assert_allclose(
-        read.all_snapshots(tabulate(snapshots), TIMES), temporal(table, form).ravel(), rtol=1e-12
+        read.all_snapshots(index_by_epoch(snapshots), TIMES), temporal(table, form).ravel(), rtol=1e-12
     )
     np.testing.assert_allclose(
-        read.two_snapshots(tabulate(snapshots), TIMES), temporal(table, form)[-2:].ravel(), rtol=1e-12
+        read.two_snapshots(index_by_epoch(snapshots), TIMES), temporal(table, form)[-2:].ravel(), rtol=1e-12
     )
 
 
 def test_relative_features_are_movements() -> None:
     """Ten times the movement adds log(10) to its sizes, whatever the statistic's size; its sign is kept."""
     slow, fast, back = (
-        Features().rows(tabulate([snapshot(0, START), snapshot(1, START + factor * START)]), [1.0])
+        Features().rows(index_by_epoch([snapshot(0, START), snapshot(1, START + factor * START)]), [1.0])
         for factor in (1e-3, 1e-2, -1e-2)
     )
     assert slow.shape == (1, 30)
@@ -70,7 +71,7 @@ def test_relative_features_are_movements() -> None:
 
 
 def test_relative_features_tell_the_last_step_from_the_whole_way() -> None:
-    there_and_back = tabulate([snapshot(0, START), snapshot(1, 2 * START), snapshot(2, START)])
+    there_and_back = index_by_epoch([snapshot(0, START), snapshot(1, 2 * START), snapshot(2, START)])
     signed, whole, last = Features().rows(there_and_back, [1.0, 2.0])[1].reshape(3, 10)
     np.testing.assert_array_equal(signed, 0.0)
     np.testing.assert_allclose(whole, np.log(MOVEMENT_FLOOR))
@@ -78,13 +79,13 @@ def test_relative_features_tell_the_last_step_from_the_whole_way() -> None:
 
 
 def test_relative_features_stay_bounded_while_a_run_diverges() -> None:
-    exploding = tabulate([snapshot(0, START), snapshot(1, START * 1e30)])
+    exploding = index_by_epoch([snapshot(0, START), snapshot(1, START * 1e30)])
     largest = np.abs(Features().rows(exploding, [1.0])).max()
     assert largest < max(np.arcsinh(100 / SIGNED_UNIT), -np.log(MOVEMENT_FLOOR))
 
 
 def test_each_prefix_of_all_times_and_of_the_epoch_ends_is_read() -> None:
-    assert set(readings([0.25, 1.0, 2.0, 0.5])) == {
+    assert set(PaperFamily("svm", "svr", Features(), 0).series([0.25, 1.0, 2.0, 0.5])) == {
         (0.25,),
         (0.25, 0.5),
         (0.25, 0.5, 1.0),
@@ -301,7 +302,7 @@ def test_calibrated_policy_stops_few_good_runs_and_most_doomed_ones() -> None:
     rate, stopped, caught = 0.1, [], []
     for seed in range(4):
         predictor = paper(low_threshold=0.5).fit(*corpus(160, seed=seed, noise=0.3))
-        policy = Policy.of(predictor, max_false_stop_rate=rate)
+        policy = Policy.from_predictor(predictor, max_false_stop_rate=rate)
         histories, accuracies = corpus(120, seed=100 + seed, noise=0.3)
         for whole, accuracy in zip(histories, accuracies, strict=True):
             verdicts = [predictor.predict(whole[:n]) for n in range(2, len(whole) + 1)]

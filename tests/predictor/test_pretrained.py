@@ -109,7 +109,7 @@ def test_scores_beat_the_majority_inside_the_first_epoch() -> None:
     assert first["accuracy"] > first["majority"] + 0.1
     for kind in ("weights", "fused"):
         assert len(card["calibration"][kind]["good_maxima"][0]) == card["runs"] - card["low"]
-        assert Policy.of(nd.load_predictor("lenet5-digits")).calibrated(kind) is not None
+        assert Policy.from_predictor(nd.load_predictor("lenet5-digits")).risk_threshold(kind) is not None
 
 
 def fit(learning_rate: float, epochs: int, **settings: object) -> nd.GraphDynamicsCallback:
@@ -176,7 +176,7 @@ def test_other_networks_are_left_alone() -> None:
     verdict = predictor.predict([taker.take(0.0), taker.take(0.0625)])
     assert not verdict.in_domain
     assert "num_nodes" in verdict.note
-    assert not Policy.of(predictor).decide([verdict]).stop
+    assert not Policy.from_predictor(predictor).decide([verdict]).stop
 
 
 @pytest.mark.needs("pyarrow")
@@ -184,7 +184,7 @@ def test_held_out_stops_keep_the_budget_on_the_corpus() -> None:
     """The calibrated threshold stops at most the promised share of the good runs it was calibrated on."""
     card = nd.load_predictor("lenet5-digits").card
     for kind in ("weights", "fused"):
-        threshold = Policy.of(nd.load_predictor("lenet5-digits")).calibrated(kind)
+        threshold = Policy.from_predictor(nd.load_predictor("lenet5-digits")).risk_threshold(kind)
         maxima = np.array(card["calibration"][kind]["good_maxima"][0])
         assert threshold is not None
         assert (maxima > threshold).mean() <= 0.05

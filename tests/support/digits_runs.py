@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_nndyn.corpus.models import lenet5
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
-from lightning_nndyn.predictor import Curve, Predictor
+from lightning_nndyn.predictor import LearningCurve, Predictor
 from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, Snapshot, batch_of
 
@@ -91,7 +91,7 @@ def module_class(pl: Any) -> Any:
     return Digits
 
 
-def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], Curve]:
+def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], LearningCurve]:
     """A run without Lightning: its snapshots, its losses and its accuracies on the test images."""
     net = network(seed)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
@@ -114,7 +114,7 @@ def run_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], Curve
                 curve[time] = (sum(losses) / len(losses), sum(lately) / len(lately))
         x, y = digits()[1].tensors
         accuracies.append(float((net(x).argmax(1) == y).float().mean()))
-    return history, Curve(curve, accuracies, 10)
+    return history, LearningCurve(curve, accuracies, 10)
 
 
 def history_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], float]:
@@ -124,7 +124,7 @@ def history_of(lr: float, seed: int, epochs: int = 3) -> tuple[list[Snapshot], f
 
 
 @shared
-def _runs() -> list[tuple[list[Snapshot], Curve]]:
+def _runs() -> list[tuple[list[Snapshot], LearningCurve]]:
     """Half of them with learning rates that lead nowhere."""
     good, doomed = torch.linspace(0.02, 0.08, 12), torch.logspace(-6, -4, 12)
     return [run_of(lr, seed=100 + i) for i, lr in enumerate([*good.tolist(), *doomed.tolist()])]

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.predictor import Curve, list_predictors, load_predictor
+from lightning_nndyn.predictor import LearningCurve, list_predictors, load_predictor
 from lightning_nndyn.signature.snapshot import Snapshot
 
 FOLDER = Path(__file__).parents[1] / "predictor" / "frozen"
@@ -21,14 +21,14 @@ ENDS = (2, 4, 7)
 
 
 @cache
-def recorded_runs() -> dict[str, tuple[list[Snapshot], Curve]]:
+def recorded_runs() -> dict[str, tuple[list[Snapshot], LearningCurve]]:
     """Low and good runs of the shipped corpora up to epoch 2, by the corpus and the run's rank in it."""
     plain = json.loads(gzip.decompress((FOLDER / "recorded_runs.json.gz").read_bytes()))
     return {name: (list(map(Snapshot.from_dict, run["history"])), _curve(run)) for name, run in plain.items()}
 
 
-def _curve(run: dict[str, Any]) -> Curve:
-    return Curve(
+def _curve(run: dict[str, Any]) -> LearningCurve:
+    return LearningCurve(
         {time: (mean, late) for time, mean, late in run["losses"]}, run["accuracies"], run["classes"]
     )
 

@@ -9,8 +9,8 @@ import numpy as np
 from synthetic_runs import runs
 
 from lightning_nndyn.evaluation.dataset import Collection
-from lightning_nndyn.predictor import Training
-from lightning_nndyn.predictor.training_set import relative_accuracies
+from lightning_nndyn.predictor import TrainingSetup
+from lightning_nndyn.predictor.low_accuracy import relative_accuracies
 
 
 def made_up(name: str, seed: int, count: int = 100, dataset: str = "digits") -> Collection:
@@ -25,7 +25,7 @@ def made_up(name: str, seed: int, count: int = 100, dataset: str = "digits") -> 
         accuracies=truth,
         configurations=[f"{name} {place}" for place in range(count)],
         populations=populations,
-        trainings=[Training(30, "sgd")] * count,
+        trainings=[TrainingSetup(30, "sgd")] * count,
         relative=relative_accuracies(truth, populations, np.full(count, 0.1)),
         thresholds={str(populations[0]): 0.5},
     )

@@ -8,10 +8,10 @@ from functools import cache, partial
 
 import numpy as np
 
-from lightning_nndyn.predictor import Curve, Predictor
+from lightning_nndyn.predictor import LearningCurve, PaperPredictor
 from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
 
-paper = partial(Predictor, classifier="svm", regressor="svr")
+paper = partial(PaperPredictor, regressor="svr", features="both", scale="relative")
 """Reads the statistics alone, which is all that made-up snapshots have."""
 
 TIMES = (0.25, 0.5, 1.0, 2.0, 3.0)
@@ -53,7 +53,7 @@ RUNS = 90
 
 
 @cache
-def runs(seed: int = 0, count: int = RUNS) -> tuple[list[list[Snapshot]], list[float], list[Curve]]:
+def runs(seed: int = 0, count: int = RUNS) -> tuple[list[list[Snapshot]], list[float], list[LearningCurve]]:
     """Made-up runs with all that is read of one: the faster the weights move, the better it ends."""
     histories, accuracies = corpus(count, seed)
     rng = np.random.default_rng(seed)
@@ -75,8 +75,8 @@ def with_layers(snapshot: Snapshot, rng: np.random.Generator) -> Snapshot:
     return replace(snapshot, layers=layers, distances=(far, 2 * far))
 
 
-def curve_of(history: list[Snapshot], accuracy: float, rng: np.random.Generator) -> Curve:
+def curve_of(history: list[Snapshot], accuracy: float, rng: np.random.Generator) -> LearningCurve:
     times = [snapshot.epoch for snapshot in history if snapshot.epoch > 0]
     loss = {time: (2.3 - accuracy * time / 4, 2.2 - accuracy * time / 4) for time in times}
     ends = [0.1 + (accuracy - 0.1) * (1 - 0.5**epoch) + 0.02 * rng.normal() for epoch in (1, 2, 3)]
-    return Curve(loss, [min(max(end, 0.0), 1.0) for end in ends], classes=10)
+    return LearningCurve(loss, [min(max(end, 0.0), 1.0) for end in ends], classes=10)

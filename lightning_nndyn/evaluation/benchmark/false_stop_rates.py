@@ -141,7 +141,7 @@ def _split(courses: Sequence[Course], random: np.random.Generator) -> Iterator[t
     good = [course for course in courses if not course.low]
     dealt = random.permutation(len(good))
     known, new = ([good[place] for place in part] for part in np.array_split(dealt, 2))
-    bar = Policy({"any": [[_largest(course) for course in known]]}, RATE).calibrated("any")
+    bar = Policy({"any": [[_largest(course) for course in known]]}, RATE).risk_threshold("any")
     if bar is None or not new:
         return
     yield FALSE_STOPS, float(np.mean([_largest(course) > bar for course in new]))
@@ -158,7 +158,7 @@ def _largest(course: Course) -> float:
 
 def follow(predictor: Predictor, collection: Collection, kind: str) -> list[Course]:
     """What a predictor says of each run at each of its times."""
-    relative, policy = collection.relative, Policy.of(predictor, max_false_stop_rate=RATE)
+    relative, policy = collection.relative, Policy.from_predictor(predictor, max_false_stop_rate=RATE)
     share, threshold = predictor.low_share, predictor.low_threshold
     low = relative < share if share is not None else collection.accuracies < (threshold or 0)
     said = [_verdicts(predictor, collection, place, kind) for place in range(len(collection.records))]
@@ -217,7 +217,7 @@ def stranger_rows(
         predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE, seed=seed))
     except PredictorError:
         return
-    policy, tested = Policy.of(predictor, max_false_stop_rate=RATE), union.take(out)
+    policy, tested = Policy.from_predictor(predictor, max_false_stop_rate=RATE), union.take(out)
     for kind, method in METHODS.items():
         courses = follow(predictor, tested, kind)
         for time in (0.25, 1.0):

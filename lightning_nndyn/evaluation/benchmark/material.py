@@ -9,7 +9,7 @@ from dataclasses import replace
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
 from lightning_nndyn.corpus.training.network import layer_kinds
-from lightning_nndyn.predictor import Curve, Training
+from lightning_nndyn.predictor import LearningCurve, TrainingSetup
 from lightning_nndyn.signature.snapshot import Snapshot
 
 _SAME_RUN = ("seed", "index", "sampling", "preset")  # what may differ between runs of one configuration
@@ -41,10 +41,10 @@ def distances(record: RunRecord) -> list[list[float]]:
     ]
 
 
-def curve_of(record: RunRecord) -> Curve:
+def curve_of(record: RunRecord) -> LearningCurve:
     """Its training losses and test accuracies."""
     pairs = zip(record.snapshots, record.losses, strict=True)
-    return Curve(
+    return LearningCurve(
         losses={snapshot.epoch: loss for snapshot, loss in pairs if snapshot.epoch > 0},
         accuracies=record.curve["test_accuracy"],
         classes=classes_of(record),
@@ -61,8 +61,8 @@ def configuration_of(record: RunRecord) -> str:
     return json.dumps({name: value for name, value in record.config.items() if name not in _SAME_RUN})
 
 
-def training_of(record: RunRecord, images: int) -> Training:
+def training_of(record: RunRecord, images: int) -> TrainingSetup:
     """How it was trained; `images` are those that its data set has to train on."""
     used = min(record.config["images"] or images, images)
     steps = math.ceil(used / record.config["batch_size"])
-    return Training(steps, record.config["optimizer"], planned_epochs=record.config["epochs"])
+    return TrainingSetup(steps, record.config["optimizer"], planned_epochs=record.config["epochs"])

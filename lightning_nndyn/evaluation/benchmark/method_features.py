@@ -11,7 +11,8 @@ from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
 from lightning_nndyn.corpus.storage.thinning import horizon_of
 from lightning_nndyn.evaluation.benchmark.material import distances
-from lightning_nndyn.predictor.features import Features, tabulate
+from lightning_nndyn.predictor.history import index_by_epoch
+from lightning_nndyn.predictor.paper_models import Features
 from lightning_nndyn.signature.relative import graph_movement
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -120,7 +121,7 @@ def readable(name: str, records: Sequence[RunRecord], time: float) -> bool:
 
 
 def _table(record: RunRecord, time: float) -> tuple[dict[float, Snapshot], list[float]]:
-    table = tabulate(snapshots_until(record, time))
+    table = index_by_epoch(snapshots_until(record, time))
     return table, [epoch for epoch in table if epoch > 0]
 
 

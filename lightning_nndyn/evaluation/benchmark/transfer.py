@@ -15,7 +15,7 @@ from lightning_nndyn.evaluation.benchmark.material import classes_of
 from lightning_nndyn.evaluation.benchmark.method_features import INPUTS, readable
 from lightning_nndyn.evaluation.benchmark.scores import Outcome, scored, spearman
 from lightning_nndyn.evaluation.benchmark.study import Array, Study
-from lightning_nndyn.predictor.training_set import relative_accuracies as shares_of_best
+from lightning_nndyn.predictor.low_accuracy import relative_accuracies as shares_of_best
 
 TIMES = (1 / 16, 1 / 4, 1.0, 2.0)
 """Times of decision, in epochs."""

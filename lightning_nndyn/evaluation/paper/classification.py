@@ -12,8 +12,8 @@ from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, banded
 from lightning_nndyn.evaluation.benchmark.scores import Outcome, accuracy, auc, scored
 from lightning_nndyn.evaluation.benchmark.study import Array, Study
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
-from lightning_nndyn.predictor.estimators import Classifier, decision_values, fit_classifier
-from lightning_nndyn.predictor.features import Mask
+from lightning_nndyn.predictor.paper_models import Classifier, decision_values, fit_classifier
+from lightning_nndyn.signature.snapshot import Mask
 
 MAJORITY = "majority"
 """Calls all runs what most of them are. The paper's sample is half low, and its baseline a coin."""

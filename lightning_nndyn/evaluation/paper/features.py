@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.benchmark.study import Array, Study
-from lightning_nndyn.predictor.estimators import Classifier
-from lightning_nndyn.predictor.features import Features, FeatureSet, tabulate
+from lightning_nndyn.predictor.history import index_by_epoch
+from lightning_nndyn.predictor.paper_models import Classifier, Features, FeatureSet
 from lightning_nndyn.signature.snapshot import Snapshot
 from lightning_nndyn.signature.temporal import Form
 
@@ -80,4 +80,4 @@ def snapshot_pairs(
 
 
 def _table(record: RunRecord) -> dict[float, Snapshot]:
-    return tabulate(record.snapshots)
+    return index_by_epoch(record.snapshots)

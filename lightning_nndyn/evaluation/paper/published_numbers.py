@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_nndyn.evaluation.benchmark.study import Study
-from lightning_nndyn.predictor.estimators import Classifier
-from lightning_nndyn.predictor.features import FeatureSet
+from lightning_nndyn.predictor.paper_models import Classifier, FeatureSet
 
 Pair = tuple[int, int]
 Subject = tuple[str, str]

@@ -14,8 +14,7 @@ from lightning_nndyn.evaluation.benchmark.scores import Outcome, mae, r2, scored
 from lightning_nndyn.evaluation.benchmark.study import Array, Study
 from lightning_nndyn.evaluation.paper.features import snapshot_pairs
 from lightning_nndyn.evaluation.paper.published_numbers import PAIRS, Pair
-from lightning_nndyn.predictor.estimators import fit_regressor, predicted_accuracies
-from lightning_nndyn.predictor.features import FeatureSet
+from lightning_nndyn.predictor.paper_models import FeatureSet, fit_regressor, predicted_accuracies
 
 
 @dataclass(frozen=True)

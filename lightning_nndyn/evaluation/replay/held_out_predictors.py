@@ -92,7 +92,7 @@ def _scores(courses: dict[str, Course]) -> dict[str, dict[str, float]]:
 
 
 def _stops(predictor: Predictor, rate: float, courses: dict[str, Course]) -> dict[str, float]:
-    policy = Policy.of(predictor, max_false_stop_rate=rate)
+    policy = Policy.from_predictor(predictor, max_false_stop_rate=rate)
     decisions = {place: policy.decide(course.verdicts) for place, course in courses.items()}
     return {place: decision.epoch for place, decision in decisions.items() if decision.stop}
 

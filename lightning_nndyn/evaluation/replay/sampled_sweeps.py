@@ -13,7 +13,7 @@ from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.corpus.storage.access import corpus_manifest
 from lightning_nndyn.evaluation.benchmark.study import Study
 from lightning_nndyn.evaluation.dataset import Collection
-from lightning_nndyn.predictor import Curve
+from lightning_nndyn.predictor import LearningCurve
 from lightning_nndyn.signature.snapshot import Snapshot
 
 FEWEST = 20
@@ -38,7 +38,7 @@ class Run:
     place: int
     record: RunRecord
     history: Sequence[Snapshot]
-    logged: Curve
+    logged: LearningCurve
     epochs: float
     accuracy: float
     good: bool

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import FINISHED, STOPPED
-from lightning_nndyn.predictor import Training, Verdict
+from lightning_nndyn.predictor import TrainingSetup, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot, statistics_matrix
 
@@ -65,7 +65,7 @@ class Run:
     classes: int
     curve: Values
     logged: list[str]
-    training: Training
+    training: TrainingSetup
     planned: float | None
     epochs: float
     no_accuracy: str = ""

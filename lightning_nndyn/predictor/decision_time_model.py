@@ -1,0 +1,109 @@
+"""The model of one decision time, with all that turns its output into a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_nndyn.predictor.applicability import ApplicabilityArea
+from lightning_nndyn.predictor.history import HistoryByEpoch
+from lightning_nndyn.predictor.learning_curve import LearningCurve
+from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
+from lightning_nndyn.predictor.platt import Platt
+from lightning_nndyn.predictor.risk import RiskScale
+from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE, Verdict
+from lightning_nndyn.signature.snapshot import Array
+
+OUT_OF_DOMAIN_LEVEL = 0.05
+"""Share of the corpus' own held-out runs that count as out of domain by their distance."""
+
+
+@dataclass(frozen=True)
+class DecisionTimeModel:
+    """The model of one decision time.
+
+    Attributes:
+        times: epochs of the snapshots that are read, besides epoch 0; the last is the time of decision.
+        kind: whether the weights alone are read, or the learning curve as well.
+        fitted: predicts from a row of numbers.
+        blend: weight of the second prediction in the average of the two.
+        platt: from the value for low runs to a probability.
+        risk: from the same value to a scale on which decision times compare.
+        applicability: the runs of the fit; None if their distance is not measured.
+    """
+
+    times: tuple[float, ...]
+    kind: str
+    fitted: FittedModel
+    blend: float
+    platt: Platt
+    risk: RiskScale
+    applicability: ApplicabilityArea | None
+
+    def ready(self, history: HistoryByEpoch, curve: LearningCurve | None) -> bool:
+        """Whether a run has all that this model reads."""
+        if not all(time in history for time in self.times):
+            return False
+        if curve is None:
+            return self.kind == WEIGHTS
+        return self.kind == WEIGHTS_AND_CURVE and curve.known(self.times)
+
+    def predict(self, family: ModelFamily, history: HistoryByEpoch, curve: LearningCurve | None) -> Verdict:
+        """Predict one run; it is out of domain if its row is far from those of the fit."""
+        row = family.row(history, self.times, curve)
+        value, accuracy, relative = blended(self.fitted(row[None]), self.blend)[0]
+        distance = p_domain = None
+        note = ""
+        if self.applicability is not None:
+            distance = self.applicability.distance(row)
+            p_domain = self.applicability.p_value(distance)
+            if p_domain < OUT_OF_DOMAIN_LEVEL:
+                note = f"its weights move unlike those of all runs that are known (distance {distance:.1f})"
+        return Verdict(
+            predicted_accuracy=float(accuracy),
+            p_low=float(self.platt(np.array([value]))[0]),
+            epoch=self.times[-1],
+            in_domain=not note,
+            note=note,
+            relative_accuracy=None if np.isnan(relative) else float(relative),
+            risk=self.risk(float(value)),
+            kind=self.kind,
+            distance=distance,
+            p_domain=p_domain,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Numbers, arrays and scikit-learn's estimators by name, to be saved."""
+        area = self.applicability
+        return {
+            "times": self.times,
+            "kind": self.kind,
+            "fitted": self.fitted.to_plain(),
+            "blend": self.blend,
+            "platt": asdict(self.platt),
+            "risk": list(self.risk),
+            "neighbours": None if area is None else area.to_arrays(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], family: ModelFamily) -> DecisionTimeModel:
+        """The inverse of `to_plain`."""
+        area = plain["neighbours"]
+        return cls(
+            times=tuple(plain["times"]),
+            kind=plain["kind"],
+            fitted=family.restore(plain["fitted"]),
+            blend=plain["blend"],
+            platt=Platt(**plain["platt"]),
+            risk=RiskScale(*plain["risk"]),
+            applicability=None if area is None else ApplicabilityArea.from_arrays(area),
+        )
+
+
+def blended(predictions: tuple[Array, Array | None], share: float) -> Array:
+    """The average of two predictions of equal shape; `share` is the weight of the second, if there is one."""
+    first, second = predictions
+    return first if second is None else (1 - share) * first + share * second

@@ -174,13 +174,23 @@ def corpus_export(
         float | None,
         typer.Option(help="Leave out the raw material of late snapshots until the file is no larger."),
     ] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="Leave nothing out, but write several files, each no larger.")
+    ] = False,
 ) -> None:
-    """Write a corpus folder's records into one parquet file.
+    """Write a corpus folder's records into one parquet file, or into several.
 
-    Example: `nndyn corpus export corpora/resnet44-cifar10 resnet44-cifar10.parquet --max-mb 20`
+    Example: `nndyn corpus export corpora/resnet44-cifar10 resnet44-cifar10.parquet --max-mb 20`, or `nndyn
+        corpus export corpora/sweeps corpora/begun/sweeps.parquet --max-mb 20 --split`
     """
-    from lightning_nndyn.corpus import export_parquet
+    from lightning_nndyn.corpus import export_parquet, export_parts
 
+    if split:
+        if max_mb is None:
+            raise typer.BadParameter("--split: say how large a file may be, with --max-mb")
+        for part in export_parts(folder, file, max_mb=max_mb):
+            typer.echo(f"{part}: {part.stat().st_size / 1e6:.1f} MB")
+        return
     horizon = export_parquet(folder, file, max_mb=max_mb)
     kept = "" if math.isinf(horizon) else f", with raw material per layer up to epoch {horizon:g}"
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB{kept}")

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_nndyn.errors import CorpusError
 
 PRECISIONS = ("float32", "bf16")
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "lion")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class RunConfig:
         seed: Of weights, batches, crops and dropout.
         learning_rate: At the start, before the schedule's factor.
         dropout: Probability of the network's dropout layers.
-        optimizer: "sgd", "adam" or "adamw".
-        momentum: Of SGD; the first beta of Adam and AdamW, whose second is 0.999.
-        weight_decay: L2 penalty; decoupled with AdamW.
-        schedule: How the learning rate changes from step to step, see `schedule_factor`.
+        optimizer: One of `OPTIMIZERS`.
+        momentum: Of SGD and RMSprop; the first beta of Adam, AdamW and Lion.
+        weight_decay: L2 penalty; decoupled with AdamW and Lion.
+        schedule: How the learning rate changes from step to step, see `learning_rate_factor`.
         batch_size: Images in a batch; the last one of an epoch may be smaller.
         epochs: Epochs to train.
         patience: Epochs without a better test accuracy after which the paper stops; recorded, not obeyed.
@@ -43,6 +43,14 @@ class RunConfig:
         init_scale: Factor on the weights of convolutions and linear layers at the start; 6^(1/2) on torch's
             gives the variance of He et al. (2015).
         network_options: Further arguments of the network's function.
+        data_options: What is taken of the data set, or how it is made, see `sweeps.data_of_run`.
+        warmup: Share of the training over which the learning rate rises, before its schedule begins.
+        label_smoothing: Of the loss.
+        gradient_clip: Largest norm of all gradients together; None for any.
+        raw_epochs: Read raw material per layer up to that epoch; None for all of them.
+        family: Of networks, so that a whole one can be left out. Runs of a family are read on both graphs.
+        sweep: The number of the sweep that the run belongs to.
+        searched: The settings that vary within the sweep, with the run's values.
     """
 
     preset: str
@@ -68,6 +76,14 @@ class RunConfig:
     sampling: str = "grid"
     init_scale: float = 1.0
     network_options: Mapping[str, Any] = field(default_factory=dict)
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    raw_epochs: float | None = None
+    family: str = ""
+    sweep: int | None = None
+    searched: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no run can be trained with."""

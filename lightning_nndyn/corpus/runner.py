@@ -14,9 +14,9 @@ from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.corpus.progress import Progress
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
-from lightning_nndyn.corpus.training.data import ImageData, load_data
+from lightning_nndyn.corpus.training.arrays import RunData
 from lightning_nndyn.corpus.training.environment import SLOW_BF16, checked_device, slow_bf16
-from lightning_nndyn.corpus.training.sources import DataFolders, load_all
+from lightning_nndyn.corpus.training.sources import DataFolders, load_all, load_source
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 
@@ -193,5 +193,5 @@ def _train(task: _Task) -> _Outcome:
 
 
 @lru_cache(maxsize=3)
-def _loaded(folder: str, dataset: str, size: int | None) -> ImageData:
-    return load_data(dataset, None, CorpusFolder(folder).cache, size=size)
+def _loaded(folder: str, dataset: str, size: int | None) -> RunData:
+    return load_source(dataset, None, CorpusFolder(folder).cache, size)

@@ -1,7 +1,8 @@
 """What a corpus holds, in a dozen numbers."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from lightning_nndyn.corpus.storage.record import RunRecord
 def corpus_status(path: Path | str) -> dict[str, Any]:
     """What a corpus folder or parquet file holds, as JSON-able values.
 
-    `low_share` is the share of runs whose best accuracy is below the preset's threshold for their data set; a
-    run counts as trainable when it did not diverge and its best accuracy is at least twice that of guessing.
+    `low_share` is the share of runs whose best accuracy is below the preset's threshold for their data set,
+    or for their sweep; a run counts as trainable when it did not diverge and its best accuracy is at least
+    twice that of guessing.
     Runs that failed count as runs and as failed, and nowhere else.
 
     Raises:
@@ -38,11 +40,32 @@ def low_threshold(settings: Mapping[str, Any], dataset: str) -> float:
     return threshold[dataset] if isinstance(threshold, Mapping) else threshold
 
 
+def low_bars(settings: Mapping[str, Any], records: Sequence[RunRecord]) -> list[float]:
+    """The accuracy below which each run is low, for its data set or for its sweep.
+
+    In a sweep it lies some way from guessing to the best of its runs that are among the records.
+    """
+    best: dict[int, float] = {}
+    for record in records:
+        sweep, accuracy = record.config.get("sweep"), record.best_accuracy
+        if sweep is not None and not math.isnan(accuracy):
+            best[sweep] = max(best.get(sweep, 0.0), accuracy)
+    return [_low_bar(settings, record.config, best) for record in records]
+
+
+def _low_bar(settings: Mapping[str, Any], config: Mapping[str, Any], best: Mapping[int, float]) -> float:
+    if config.get("sweep") is None:
+        return low_threshold(settings, config["dataset"])
+    guess: float = config["guess"]
+    share: float = settings["low_share"]
+    return guess + share * max(0.0, best.get(config["sweep"], guess) - guess)
+
+
 def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any]:
     settings = manifest["settings"]
     whole = [record for record in records if not record.failed]
     best = [record.best_accuracy for record in whole]
-    low = sum(one.best_accuracy < low_threshold(settings, one.config["dataset"]) for one in whole)
+    low = sum(accuracy < bar for accuracy, bar in zip(best, low_bars(settings, whole), strict=True))
     return {
         "corpus": settings["name"],
         "network": settings.get("network", "random"),
@@ -75,4 +98,6 @@ def _departures(records: list[RunRecord]) -> list[str]:
 def is_trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:
     """Whether a run did not diverge and is at least twice as good as guessing."""
     guess = 1 / manifest["data"][record.config["dataset"]]["classes"]
+    if record.config.get("sweep") is not None:  # of some of the classes; of two, nothing is twice as good
+        guess = min(record.config["guess"], (1 + record.config["guess"]) / 4)
     return record.diverged_epoch is None and record.best_accuracy >= 2 * guess

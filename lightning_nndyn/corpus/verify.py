@@ -14,8 +14,8 @@ from lightning_nndyn.corpus.storage.access import corpus_manifest, load_corpus
 from lightning_nndyn.corpus.storage.folder import CorpusFolder, check_same
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.storage.thinning import horizon_of, thinned
-from lightning_nndyn.corpus.training.data import ImageData, load_data
-from lightning_nndyn.corpus.training.sources import DataFolders, data_folders, describe
+from lightning_nndyn.corpus.training.arrays import RunData
+from lightning_nndyn.corpus.training.sources import DataFolders, data_folders, describe, load_source
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 
@@ -81,9 +81,9 @@ class _Images:
         self.path, self.manifest, self.cache, self.download = path, manifest, cache, download
         self.folders = data_folders(tuple(manifest["settings"]["datasets"]), data)
 
-    def load(self, config: RunConfig) -> ImageData:
+    def load(self, config: RunConfig) -> RunData:
         folder = self.folders.get(config.dataset)
-        images = load_data(config.dataset, folder, self.cache, size=config.size, download=self.download)
+        images = load_source(config.dataset, folder, self.cache, config.size, self.download)
         check_same(self.path, self.manifest["data"][config.dataset], describe(images))
         return images
 
@@ -125,5 +125,5 @@ def _measured(record: RunRecord) -> str:
     plain = replace(record, snapshots=snapshots).to_dict()
     curve = {name: values for name, values in record.curve.items() if name != "seconds"}
     return json.dumps(
-        [curve, *(plain[name] for name in ("snapshots", "losses", "weights", "diverged_epoch"))]
+        [curve, *(plain[name] for name in ("snapshots", "flow", "losses", "weights", "diverged_epoch"))]
     )

@@ -122,7 +122,7 @@ def test_a_setting_that_a_preset_lacks_is_refused() -> None:
         get_preset("zoo").scaled(dropouts=(0.5,))
 
 
-@pytest.mark.parametrize("wrong", [{"optimizer": "lion"}, {"precision": "int3"}])
+@pytest.mark.parametrize("wrong", [{"optimizer": "lamb"}, {"precision": "int3"}])
 def test_a_run_that_nobody_can_train_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(CorpusError, match=next(iter(wrong))):
         replace(get_preset("zoo").config(0), **wrong)

@@ -1,9 +1,10 @@
-"""The corpora that can be trained by name: the paper's eight, two more LeNets, and the zoo."""
+"""The corpora that can be trained by name: the paper's eight, two more LeNets, the zoo and the sweeps."""
 
 from typing import Any
 
 from lightning_nndyn.corpus.presets.base import Preset
 from lightning_nndyn.corpus.presets.paper import GridPreset
+from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset
 from lightning_nndyn.corpus.presets.zoo_preset import ZooPreset
 from lightning_nndyn.errors import CorpusError
 
@@ -34,6 +35,7 @@ PRESETS: dict[str, Preset] = {
             test_images=2000,
             low_threshold={"digits": 0.5, "cifar10": 0.4, "imagenet100": 0.09},
         ),
+        SweepPreset("sweeps", epochs=40),
     )
 }
 

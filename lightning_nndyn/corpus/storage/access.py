@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,54 @@ def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None
     content, horizon = _within(corpus.records(), corpus.manifest(), max_mb)
     write_atomically(Path(file), content)
     return horizon
+
+
+def export_parts(folder: Path | str, file: Path | str, *, max_mb: float) -> list[Path]:
+    """Write all whole records into as many parquet files as it takes, with all raw material.
+
+    Args:
+        folder: The corpus.
+        file: What they are named after: `sweeps.parquet` gives `sweeps-000.parquet`, `sweeps-001.parquet`...
+            Files that were written so before and are no longer needed are deleted.
+        max_mb: Megabytes (10^6 bytes) that each may have. Sweeps are kept together.
+
+    Returns:
+        The files, by index of their runs.
+
+    Raises:
+        CorpusError: There is no corpus or no record, a file cannot be written, or one sweep (or run) alone is
+            larger than `max_mb`.
+        MissingExtraError: pyarrow is not installed.
+    """
+    corpus, file = CorpusFolder(folder), Path(file)
+    contents = _parts(corpus.records(), corpus.manifest(), 1e6 * max_mb)
+    files = [file.with_name(f"{file.stem}-{part:03d}{file.suffix}") for part in range(len(contents))]
+    for part, content in zip(files, contents, strict=True):
+        write_atomically(part, content)
+    for old in set(file.parent.glob(f"{file.stem}-[0-9][0-9][0-9]{file.suffix}")) - set(files):
+        old.unlink()
+    return files
+
+
+def _parts(records: Sequence[RunRecord], manifest: dict[str, Any], limit: float) -> list[bytes]:
+    """The records in one file, or each half of them in files of their own."""
+    content = parquet_bytes(records, manifest)
+    if len(content) <= limit:
+        return [content]
+    groups = [list(group) for _, group in groupby(records, key=_kept_together)]
+    if len(groups) < 2:
+        raise CorpusError(
+            f"{len(records)} runs take {len(content) / 1e6:.1f} MB and are kept together: allow more than "
+            f"max_mb={limit / 1e6:g}"
+        )
+    halves = groups[: len(groups) // 2], groups[len(groups) // 2 :]
+    return [part for half in halves for part in _parts(list(chain.from_iterable(half)), manifest, limit)]
+
+
+def _kept_together(record: RunRecord) -> tuple[int, int]:
+    """Runs of a sweep have the same."""
+    sweep = record.config.get("sweep")
+    return (0, record.index) if sweep is None else (1, sweep)
 
 
 def _within(

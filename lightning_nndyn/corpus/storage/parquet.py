@@ -23,8 +23,14 @@ _READABLE = ("1", "2")
 _VERSION_KEY, _MANIFEST_KEY, _NAMES_KEY = b"nndyn_parquet_version", b"nndyn_manifest", b"nndyn_statistics"
 _SNAPSHOT_FLOATS = ("epoch", "eigenvalue", "residual")
 _SNAPSHOT_INTS = ("iterations", "num_nodes", "num_edges")
-_RAW = ("layer", "weight")
-_REPEATED = ("departures", "kinds", "layer_names", "weight_names")
+_SERIES = ("eigenvalue", "residual", *_SNAPSHOT_INTS)
+_SCHEDULE = ("factor", "progress")
+_RAW = ("layer", "weight", "flow_layer")
+_REPEATED = ("departures", "kinds", "layer_names", "weight_names", "flow_kinds", "flow_layer_names")
+_FLOW = "flow_"  # before the names of what was read on the whole data flow
+_OPTIONAL_FLOATS = (
+    "schedule_factor", "schedule_progress", "flow_eigenvalue", "flow_residual", "flow_statistics",
+)  # fmt: skip
 
 
 def parquet_bytes(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> bytes:
@@ -112,7 +118,8 @@ def _check_version(file: Path, metadata: Mapping[bytes, bytes]) -> None:
 def _float_lists() -> list[str]:
     curves = [f"curve_{name}" for name in CURVES]
     losses = ["loss_so_far", "loss_recent"]
-    return [*curves, *losses, *_SNAPSHOT_FLOATS, "statistics", *(f"{kind}_values" for kind in _RAW)]
+    values = [f"{kind}_values" for kind in _RAW]
+    return [*curves, *losses, *_SNAPSHOT_FLOATS, "statistics", *_OPTIONAL_FLOATS, *values]
 
 
 def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
@@ -136,7 +143,9 @@ def _schema(pyarrow: Any, manifest: Mapping[str, Any]) -> Any:
         "topology": text,
         "kinds": pyarrow.list_(text),
         "depth": pyarrow.int32(),
-        **{name: pyarrow.list_(pyarrow.int32()) for name in _SNAPSHOT_INTS},
+        "flow_kinds": pyarrow.list_(text),
+        "flow_depth": pyarrow.int32(),
+        **{f"{way}{name}": pyarrow.list_(pyarrow.int32()) for way in ("", _FLOW) for name in _SNAPSHOT_INTS},
         **{f"{kind}_names": pyarrow.list_(text) for kind in _RAW},
         **{f"{kind}_widths": pyarrow.list_(pyarrow.int32()) for kind in _RAW},
         **{f"{kind}_present": pyarrow.list_(pyarrow.bool_()) for kind in _RAW},
@@ -158,44 +167,41 @@ def _row(record: RunRecord) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in (*plain, *labels)},
         **{name: record.config.get(name) for name in ("seed", "learning_rate", "dropout")},
-        **_graph_facts(snapshots),
+        "topology": snapshots[0].topology if snapshots else "chain",
         "config": json.dumps(record.config),
         "versions": json.dumps(record.versions),
         **{f"curve_{name}": values for name, values in record.curve.items()},
-        **{name: [getattr(one, name) for one in snapshots] for name in (*_SNAPSHOT_FLOATS, *_SNAPSHOT_INTS)},
+        "epoch": [one.epoch for one in snapshots],
+        **_series(snapshots),
+        **{f"{_FLOW}{name}": values for name, values in _series(record.flow).items()},
+        **{f"schedule_{name}": [pair[at] for pair in record.schedule] for at, name in enumerate(_SCHEDULE)},
         "loss_so_far": [so_far for so_far, _ in record.losses],
         "loss_recent": [recent for _, recent in record.losses],
-        "statistics": np.array([one.statistics for one in snapshots], dtype=np.float64).T.ravel(),
-        **_flatten("layer", [one.layers for one in snapshots]),
         **_flatten("weight", record.weights),
     }
 
 
-def _graph_facts(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
-    """What the graph is: the same in all snapshots of a run."""
-    if not snapshots:
-        return {"topology": "chain", "kinds": [], "depth": 0}
-    first = snapshots[0]
-    return {"topology": first.topology, "kinds": list(first.kinds), "depth": first.depth}
+def _series(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    """What was read on one graph; its kinds and its depth are the same in all snapshots of a run."""
+    return {
+        "kinds": list(snapshots[0].kinds) if snapshots else [],
+        "depth": snapshots[0].depth if snapshots else 0,
+        **{name: [getattr(one, name) for one in snapshots] for name in _SERIES},
+        "statistics": np.array([one.statistics for one in snapshots], dtype=np.float64).T.ravel(),
+        **_flatten("layer", [one.layers for one in snapshots]),
+    }
 
 
 def _record(row: dict[str, Any]) -> RunRecord:
     count = len(row["epoch"])
-    statistics = np.array(row["statistics"], dtype=np.float64).reshape(len(STATISTICS), count).T.tolist()
-    layers = _unflatten("layer", row, count)
-    graph = {
-        "topology": row.get("topology", "chain"),
-        "kinds": tuple(row.get("kinds", ())),
-        "depth": row.get("depth", chain_depth(row["layer_names"])),
-    }
-    snapshots = [
-        Snapshot(statistics=tuple(statistics[at]), layers=layers[at], **_scalars(row, at), **graph)
-        for at in range(count)
-    ]
+    flow = {name.removeprefix(_FLOW): values for name, values in row.items() if name.startswith(_FLOW)}
+    places = [row.get(f"schedule_{name}") or () for name in _SCHEDULE]
     return RunRecord(
         index=row["index"],
         config=json.loads(row["config"]),
-        snapshots=snapshots,
+        snapshots=_snapshots(row, row.get("topology", "chain")),
+        flow=_snapshots(flow | {"epoch": row["epoch"]}, "dataflow") if flow.get("iterations") else [],
+        schedule=list(zip(*places, strict=True)),
         losses=list(zip(row["loss_so_far"], row["loss_recent"], strict=True)),
         weights=_unflatten("weight", row, count),
         curve={name: row[f"curve_{name}"] for name in CURVES},
@@ -209,8 +215,23 @@ def _record(row: dict[str, Any]) -> RunRecord:
     )
 
 
-def _scalars(row: dict[str, Any], at: int) -> dict[str, Any]:
-    return {name: row[name][at] for name in (*_SNAPSHOT_FLOATS, *_SNAPSHOT_INTS)}
+def _snapshots(row: dict[str, Any], topology: str) -> list[Snapshot]:
+    """What was read on one graph, whose columns have their plain names here."""
+    count = len(row["epoch"])
+    statistics = np.array(row["statistics"], dtype=np.float64).reshape(len(STATISTICS), count).T.tolist()
+    layers = _unflatten("layer", row, count)
+    graph = {
+        "topology": topology,
+        "kinds": tuple(row.get("kinds", ())),
+        "depth": row.get("depth", chain_depth(row["layer_names"])),
+    }
+    return [
+        Snapshot(
+            epoch=row["epoch"][at], statistics=tuple(statistics[at]), layers=layers[at],
+            **{name: row[name][at] for name in _SERIES}, **graph,
+        )
+        for at in range(count)
+    ]  # fmt: skip
 
 
 def _flatten(kind: str, series: Sequence[LayerNumbers]) -> dict[str, Any]:

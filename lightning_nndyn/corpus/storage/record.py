@@ -43,6 +43,10 @@ class RunRecord:
             accuracies NaN.
         departures: In which points the run departs from the paper's protocol.
         versions: Of the record, the signature, the package and torch.
+        flow: The same times on the graph of the whole data flow; empty where that is the chain, or was not
+            read.
+        schedule: For each snapshot the factor of the learning rate and the share of all planned steps that
+            had been trained; the first records do not have it.
     """
 
     index: int
@@ -58,6 +62,8 @@ class RunRecord:
     failed: bool = False
     departures: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    flow: list[Snapshot] = field(default_factory=list)
+    schedule: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def best_accuracy(self) -> float:
@@ -87,6 +93,8 @@ class RunRecord:
             "labels": {name: getattr(self, name) for name in labels},
             "snapshots": [snapshot.to_dict() for snapshot in self.snapshots],
             "losses": [list(pair) for pair in self.losses],
+            "flow": [snapshot.to_dict() for snapshot in self.flow],
+            "schedule": [list(pair) for pair in self.schedule],
             "weights": [{name: list(values) for name, values in layer.items()} for layer in self.weights],
         }
 
@@ -97,9 +105,12 @@ class RunRecord:
         Raises:
             KeyError: A key is missing.
         """
-        known = {"failed": False} | dict(values)  # the first records do not say it: none of them failed
+        # The first records do not say these: none of them failed, and one graph was read.
+        known: dict[str, Any] = {"failed": False, "flow": [], "schedule": []} | dict(values)
         known = {name: known[name] for name in cls.__dataclass_fields__}
         known["snapshots"] = [_single_layers(Snapshot.from_dict(one)) for one in values["snapshots"]]
+        known["flow"] = [_single_layers(Snapshot.from_dict(one)) for one in known["flow"]]
+        known["schedule"] = [(factor, progress) for factor, progress in known["schedule"]]
         known["losses"] = [(so_far, recent) for so_far, recent in values["losses"]]
         known["weights"] = [single_precision(layer) for layer in values["weights"]]
         return cls(**known)

@@ -18,12 +18,18 @@ _HORIZONS = (30, 20, 15, 10, 7, 5, 3, 2, 1)  # epochs
 def thinned(record: RunRecord, horizon: float) -> RunRecord:
     """The record without raw material, per layer, of snapshots after an epoch; that of a divergence stays."""
     kept = [snapshot.epoch <= horizon or not snapshot.finite for snapshot in record.snapshots]
+    thin = [
+        [
+            snapshot if keep else replace(snapshot, layers={})
+            for keep, snapshot in zip(kept, snapshots, strict=True)
+        ]
+        for snapshots in (record.snapshots, record.flow)
+        if snapshots
+    ]
     return replace(
         record,
-        snapshots=[
-            snapshot if keep else replace(snapshot, layers={})
-            for keep, snapshot in zip(kept, record.snapshots, strict=True)
-        ],
+        snapshots=thin[0] if record.snapshots else [],
+        flow=thin[1] if record.flow else [],
         weights=[layers if keep else {} for keep, layers in zip(kept, record.weights, strict=True)],
     )
 

@@ -10,25 +10,26 @@ import torch
 from torch import nn
 
 from lightning_nndyn.corpus import models
+from lightning_nndyn.corpus.presets.sweeps.networks import sweep_network
 from lightning_nndyn.corpus.presets.zoo import zoo_network
 from lightning_nndyn.corpus.presets.zoo_networks import scale_weights
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.arrays import RunData, input_arguments
 from lightning_nndyn.corpus.training.data import ImageData
 from lightning_nndyn.errors import NNDynError
 from lightning_nndyn.graph.tracing.layer_kinds import module_kind
 
 
-def network_options(config: RunConfig, data: ImageData) -> dict[str, Any]:
-    """The keyword arguments of the network's function: those the run sets, and those the images ask for."""
-    channels, size, _ = data.shape
-    offered = {"in_channels": channels, "image_size": size}
+def network_options(config: RunConfig, data: RunData) -> dict[str, Any]:
+    """The keyword arguments of the network's function: those the run sets, and those the data ask for."""
+    offered = input_arguments(data)
     takes = inspect.signature(_constructor(config.network)).parameters
     fitting = {name: value for name, value in offered.items() if name in takes}
     return {"num_classes": len(data.classes), "dropout": config.dropout, **fitting, **config.network_options}
 
 
-def build_network(config: RunConfig, data: ImageData) -> nn.Module:
+def build_network(config: RunConfig, data: RunData) -> nn.Module:
     """The network with fresh weights, drawn from torch's global random state, laid out for speed."""
     network: Any = _constructor(config.network)(**network_options(config, data))
     scale_weights(network, config.init_scale)
@@ -36,9 +37,10 @@ def build_network(config: RunConfig, data: ImageData) -> nn.Module:
     return laid_out
 
 
-def layout(data: ImageData) -> torch.memory_format:
+def layout(data: RunData) -> torch.memory_format:
     """Channels last makes a step with colour images faster; with one channel there is no such layout."""
-    return torch.channels_last if data.shape[0] > 1 else torch.contiguous_format
+    coloured = isinstance(data, ImageData) and data.shape[0] > 1
+    return torch.channels_last if coloured else torch.contiguous_format
 
 
 def layer_kinds(record: RunRecord) -> tuple[str, ...]:
@@ -65,5 +67,6 @@ def _kinds(network: str, options: str, layers: tuple[str, ...]) -> tuple[str, ..
 
 
 def _constructor(name: str) -> Callable[..., nn.Module]:
-    found: Callable[..., nn.Module] = zoo_network if name == "zoo_network" else getattr(models, name)
+    own: dict[str, Callable[..., nn.Module]] = {"zoo_network": zoo_network, "sweep_network": sweep_network}
+    found: Callable[..., nn.Module] = own[name] if name in own else getattr(models, name)
     return found

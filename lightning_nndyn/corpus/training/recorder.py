@@ -18,8 +18,10 @@ from lightning_nndyn.corpus.storage.record import (
     patience_epoch,
     single_precision,
 )
-from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.arrays import RunData, test_inputs
+from lightning_nndyn.corpus.training.flow_chain import traced_graphs
 from lightning_nndyn.corpus.training.network import build_network, network_options
+from lightning_nndyn.corpus.training.schedules import learning_rate_factor
 from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.signature.reader import SnapshotReader
@@ -43,13 +45,13 @@ class EpochRow:
 class RunRecorder:
     """The network of a run, and what is recorded of it. It trains nothing: see `training.train`."""
 
-    def __init__(self, config: RunConfig, data: ImageData, batches: int) -> None:
+    def __init__(self, config: RunConfig, data: RunData, batches: int) -> None:
         """Build the network from torch's global random state, and trace its graph.
 
         Args:
             config: The run's settings.
-            data: The images it is trained on, already as few as the settings say; the network goes to
-                their device.
+            data: What it is trained on, already as little as the settings say; the network goes to its
+                device.
             batches: Batches in an epoch.
 
         Raises:
@@ -58,10 +60,12 @@ class RunRecorder:
         self.config, self.data, self.batches = config, data, batches
         self.started = time.perf_counter()
         self.model: nn.Module = build_network(config, data).to(data.device)
-        example = data.normalise(data.test_images[:2])
-        self.taker = SnapshotReader(rolled_graph(self.model, example), per_layer=True)
+        example = data.normalise(test_inputs(data)[:2])
+        self.chain_reader, self.flow_reader = _readers(self.model, example, bool(config.family))
         self.weights = WeightStatistics(self.model)
         self.snapshots: list[Snapshot] = []
+        self.flow: list[Snapshot] = []
+        self.schedule: list[tuple[float, float]] = []
         self.losses: list[tuple[float, float]] = []
         self.layers: list[LayerNumbers] = []
         self.curve: dict[str, list[float]] = {name: [] for name in CURVES}
@@ -81,16 +85,26 @@ class RunRecorder:
             moment: The time.
             losses: Of all batches of its epoch so far [batches]; empty before the first one.
         """
-        snapshot = self.taker.read(moment)
+        raw = self.config.raw_epochs is None or moment <= self.config.raw_epochs
         recent = batch_of(_RECENT, self.batches)
         so_far, lately = float(losses.mean()), float(losses[-recent:].mean())  # NaN before the first batch
-        # `weights` has the distances exactly, of all entries.
-        self.snapshots.append(replace(snapshot, layers=single_precision(snapshot.layers), distances=()))
+        self.snapshots.append(replace(_kept(self.chain_reader.read(moment), raw), topology="chain"))
+        if self.flow_reader is not None:
+            self.flow.append(_kept(self.flow_reader.read(moment), raw))
         self.losses.append((so_far, lately))
-        self.layers.append(self.weights.read())
-        if self.diverged is None and not (snapshot.finite and (moment == 0 or np.isfinite(so_far))):
+        self.layers.append(self.weights.read() if raw else {})
+        self.schedule.append(self._schedule_place(moment))
+        finite = all(taken[-1].finite for taken in (self.snapshots, self.flow) if taken)
+        if self.diverged is None and not (finite and (moment == 0 or np.isfinite(so_far))):
             self.diverged = moment
         return self.diverged is None
+
+    def _schedule_place(self, moment: float) -> tuple[float, float]:
+        """The factor of the learning rate, and the share of all steps that have been trained."""
+        epochs, part = divmod(moment, 1)
+        batches = epochs * self.batches + (batch_of(part, self.batches) if part else 0)
+        progress = batches / (self.batches * self.config.epochs)
+        return learning_rate_factor(self.config, progress), progress
 
     def end_epoch(self, row: EpochRow) -> None:
         """Add an epoch to the curves."""
@@ -105,6 +119,8 @@ class RunRecorder:
             snapshots=self.snapshots,
             losses=self.losses,
             weights=self.layers,
+            flow=self.flow,
+            schedule=self.schedule,
             curve=self.curve,
             patience_epoch=patience_epoch(self.curve["test_accuracy"], self.config.patience),
             diverged_epoch=self.diverged,
@@ -120,13 +136,28 @@ class RunRecorder:
         return "all epochs trained" if self.diverged is None else f"diverged at epoch {self.diverged:g}"
 
 
+def _readers(model: nn.Module, example: Tensor, both: bool) -> tuple[SnapshotReader, SnapshotReader | None]:
+    """What reads the chain, and the whole data flow; None for the latter if it is not wanted or no other."""
+    if not both:
+        return SnapshotReader(rolled_graph(model, example), per_layer=True), None
+    graphs = traced_graphs(model, example)
+    flow = None if graphs.alike else SnapshotReader(graphs.flow, per_layer=True)
+    return SnapshotReader(graphs.chain, per_layer=True), flow
+
+
+def _kept(snapshot: Snapshot, raw: bool) -> Snapshot:
+    """What is recorded of a snapshot; `RunRecord.weights` has the distances exactly, of all entries."""
+    layers = single_precision(snapshot.layers) if raw else {}
+    return replace(snapshot, layers=layers, distances=())
+
+
 def empty_record(
-    config: RunConfig, data: ImageData, departures: Sequence[str], failure: str | None = None
+    config: RunConfig, data: RunData, departures: Sequence[str], failure: str | None = None
 ) -> RunRecord:
     """The record of a run that has done nothing yet, or could not even start."""
     return RunRecord(
         index=config.index,
-        config=asdict(config) | {"network_options": network_options(config, data)},
+        config=asdict(config) | {"network_options": network_options(config, data), "guess": guess(data)},
         snapshots=[],
         losses=[],
         weights=[],
@@ -139,6 +170,11 @@ def empty_record(
         departures=list(departures),
         versions=_versions(data.device),
     )
+
+
+def guess(data: RunData) -> float:
+    """The accuracy of guessing: the share of the test split's most frequent class."""
+    return int(data.test_labels.bincount().max()) / len(data.test_labels)
 
 
 def _versions(device: torch.device) -> dict[str, str]:

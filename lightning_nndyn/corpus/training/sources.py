@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.corpus.presets.base import Preset
-from lightning_nndyn.corpus.training.data import ImageData, load_data
+from lightning_nndyn.corpus.training.arrays import RunData
+from lightning_nndyn.corpus.training.data import load_data
+from lightning_nndyn.corpus.training.run_data import ARRAYS, array_data
 from lightning_nndyn.errors import CorpusError
 
 DataFolders = Path | str | Mapping[str, Path | str] | None
@@ -17,9 +19,17 @@ def load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> 
     about = {}
     for dataset in preset.datasets:
         size = None if dataset == "digits" and len(preset.datasets) > 1 else preset.size
-        images = load_data(dataset, roots.get(dataset), cache, size=size, download=download)
-        about[dataset] = describe(images)
+        about[dataset] = describe(load_source(dataset, roots.get(dataset), cache, size, download))
     return about
+
+
+def load_source(
+    dataset: str, root: Path | None, cache: Path, size: int | None = None, download: bool = False
+) -> RunData:
+    """A whole data set: images as `load_data` loads them, or what scikit-learn carries or a rule makes."""
+    if dataset in ARRAYS:
+        return array_data(dataset)
+    return load_data(dataset, root, cache, size=size, download=download)
 
 
 def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
@@ -36,12 +46,12 @@ def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path
             raise CorpusError(f"no data set {unknown[0]!r} is trained on here: {', '.join(datasets)}")
         return {name: Path(folder) for name, folder in data.items()}
     if len(datasets) > 1:
-        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name != "digits")
+        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name not in ("digits", *ARRAYS))
         raise CorpusError(f"data={str(data)!r} is one folder, several are needed: {wanted}")
     return {datasets[0]: Path(data)}
 
 
-def describe(data: ImageData) -> dict[str, Any]:
+def describe(data: RunData) -> dict[str, Any]:
     """What a manifest says of a data set."""
     return {
         "fingerprint": data.fingerprint(),

@@ -1,27 +1,30 @@
 """Trains one run: a plain loop, the whole data set in memory, one thread."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
 
-from lightning_nndyn.corpus.presets.zoo import schedule_factor
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.corpus.training.arrays import ArrayData, ArrayLoader, RunData, test_inputs
 from lightning_nndyn.corpus.training.batches import BatchLoader
-from lightning_nndyn.corpus.training.data import ImageData
 from lightning_nndyn.corpus.training.environment import checked_device, full_precision, one_thread, seeded
 from lightning_nndyn.corpus.training.network import layout
+from lightning_nndyn.corpus.training.optimizers import make_optimizer as make_optimizer
 from lightning_nndyn.corpus.training.recorder import EpochRow, RunRecorder, empty_record
+from lightning_nndyn.corpus.training.run_data import data_of_run
+from lightning_nndyn.corpus.training.schedules import learning_rate_factor
 from lightning_nndyn.errors import CorpusError
 
 _TEST_BATCH = 500
 
 
 def train_run(
-    config: RunConfig, data: ImageData, departures: Sequence[str] = (), *, device: str = "cpu"
+    config: RunConfig, data: RunData, departures: Sequence[str] = (), *, device: str = "cpu"
 ) -> RunRecord:
     """Train one run on one thread and return its record; the same arguments give the same record.
 
@@ -30,7 +33,8 @@ def train_run(
 
     Args:
         config: The run.
-        data: The images, on the CPU. On another device they are kept as uint8 and normalised batch by batch.
+        data: All of its data set, on the CPU. On another device images are kept as uint8 and normalised batch
+            by batch.
         departures: From the paper's protocol, for the record.
         device: "cpu", "cuda", "cuda:1", ... Weights, batches, crops and flips are drawn on the CPU and are
             the same on each device; dropout is drawn on the device.
@@ -40,10 +44,10 @@ def train_run(
     """
     place = checked_device(device)
     with one_thread(), seeded(config.seed, place), full_precision(place):
-        data = data.subset(config.images, config.test_images)
+        data = data_of_run(config, data)
         try:
             data = data.to(place)
-            batches = BatchLoader(config, data)
+            batches = ArrayLoader(config, data) if isinstance(data, ArrayData) else BatchLoader(config, data)
             recorder = RunRecorder(config, data, len(batches))
         except Exception as error:
             return empty_record(config, data, departures, failure_message(error))
@@ -73,21 +77,12 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "_ALLOC_FAILED" in str(error)
 
 
-def make_optimizer(config: RunConfig, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a run."""
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, config.momentum, weight_decay=decay, foreach=True)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, (config.momentum, 0.999), weight_decay=decay, foreach=True)
-
-
 class _Trainer:
-    def __init__(self, recorder: RunRecorder, batches: BatchLoader) -> None:
+    def __init__(self, recorder: RunRecorder, batches: BatchLoader | ArrayLoader) -> None:
         self.recorder, self.batches = recorder, batches
         self.config, self.data, self.model = recorder.config, recorder.data, recorder.model
         self.optimizer = make_optimizer(self.config, self.model.parameters())
-        self.test_images = self.data.test_images.contiguous(memory_format=layout(self.data))
+        self.test_inputs = test_inputs(self.data).contiguous(memory_format=layout(self.data))
         self.steps = 0
 
     def train(self) -> None:
@@ -105,8 +100,8 @@ class _Trainer:
         losses = torch.zeros(len(self.batches), device=self.data.device)
         hits = torch.zeros_like(losses, dtype=torch.long)
         self.model.train()
-        for batch, (images, labels) in enumerate(self.batches, start=1):
-            losses[batch - 1], hits[batch - 1] = self._step(images, labels)
+        for batch, (inputs, labels) in enumerate(self.batches, start=1):
+            losses[batch - 1], hits[batch - 1] = self._step(inputs, labels)
             if not all([self.recorder.snapshot(moment, losses[:batch]) for moment in times.get(batch, [])]):
                 break
         seen = min(batch * self.config.batch_size, len(self.data.train_labels))
@@ -122,19 +117,21 @@ class _Trainer:
             )
         )
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels)
+            logits = self.model(inputs)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
         self._schedule()
         self.optimizer.zero_grad()
         loss.backward()
+        if self.config.gradient_clip is not None:
+            clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     def _schedule(self) -> None:
         progress = self.steps / (self.config.epochs * len(self.batches))
-        factor = schedule_factor(self.config.schedule, progress)
+        factor = learning_rate_factor(self.config, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor
         self.steps += 1
@@ -149,8 +146,8 @@ class _Trainer:
         """Mean loss and accuracy on the test split."""
         self.model.eval()
         with self._autocast():
-            parts = map(self.data.normalise, self.test_images.split(_TEST_BATCH))
-            logits = torch.cat([self.model(images) for images in parts]).float()
+            parts = map(self.data.normalise, self.test_inputs.split(_TEST_BATCH))
+            logits = torch.cat([self.model(inputs) for inputs in parts]).float()
         labels = self.data.test_labels
         return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).double().mean())
 

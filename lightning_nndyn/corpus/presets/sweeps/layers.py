@@ -1,0 +1,126 @@
+"""What the networks of the sweeps are put together from, and how their first weights are drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+
+from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS
+from lightning_nndyn.errors import CorpusError
+
+NORMALISATIONS = ("none", "batch", "group", "layer")
+INITIALISATIONS = ("default", "he", "xavier", "orthogonal", "truncated_normal")
+_GROUPS = 4
+_TRUNCATED_STD = 0.02  # as transformers are begun with
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size and the style of a network; each family reads what it has a use for.
+
+    Attributes:
+        width: Channels or neurons of the first layers; deeper stages of a CNN are wider.
+        depth: Layers, or blocks of a stage.
+        normalisation: One of `NORMALISATIONS`.
+        activation: One of `ACTIVATIONS`.
+        dropout: Probability of the dropout layers.
+    """
+
+    width: int
+    depth: int
+    normalisation: str
+    activation: str
+    dropout: float
+
+    def activate(self) -> nn.Module:
+        """A fresh activation layer."""
+        return ACTIVATIONS[self.activation]()
+
+    def norm(self, channels: int) -> nn.Module:
+        """A normalisation of maps [N, channels, height, width]."""
+        return map_norm(self.normalisation, channels)
+
+    def conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+        """A convolution that keeps the maps' size but for its stride; a normalisation brings the bias."""
+        bias = self.normalisation == "none"
+        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
+
+    def conv_block(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+        """Convolution, normalisation and activation."""
+        return nn.Sequential(self.conv(inputs, outputs, kernel, stride), self.norm(outputs), self.activate())
+
+    def head(self, channels: int, num_classes: int) -> nn.Sequential:
+        """The classifier: mean over each map, dropout, one linear layer."""
+        return nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(channels, num_classes)
+        )
+
+
+def map_norm(name: str, channels: int) -> nn.Module:
+    """The normalisation of that name for maps with so many channels."""
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "none":
+        return nn.Identity()
+    return nn.GroupNorm(1 if name == "layer" else gcd(_GROUPS, channels), channels)
+
+
+def row_norm(name: str, features: int) -> nn.Module:
+    """The normalisation of that name for rows [N, features]."""
+    if name == "batch":
+        return nn.BatchNorm1d(features)
+    if name == "none":
+        return nn.Identity()
+    return nn.LayerNorm(features) if name == "layer" else nn.GroupNorm(gcd(_GROUPS, features), features)
+
+
+class Residual(nn.Module):
+    """Adds what a branch makes of its input to a shortcut, the input itself unless one is given."""
+
+    def __init__(
+        self, branch: nn.Module, shortcut: nn.Module | None = None, after: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.branch, self.shortcut, self.after = branch, shortcut or nn.Identity(), after or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that the branch keeps, or the shortcut changes likewise."""
+        out: Tensor = self.after(self.shortcut(x) + self.branch(x))
+        return out
+
+
+@torch.no_grad()
+def draw_weights(model: nn.Module, initialisation: str) -> None:
+    """Draw the weights of all convolutions and linear layers anew, in place.
+
+    Raises:
+        CorpusError: There is no such initialisation.
+    """
+    if initialisation not in INITIALISATIONS:
+        raise CorpusError(
+            f"initialisation={initialisation!r} is unknown: choose from {', '.join(INITIALISATIONS)}"
+        )
+    if initialisation == "default":
+        return
+    draws: dict[str, Callable[[Tensor], Tensor]] = {
+        "he": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+        "xavier": nn.init.xavier_uniform_,
+        "orthogonal": nn.init.orthogonal_,
+        "truncated_normal": lambda weight: nn.init.trunc_normal_(weight, std=_TRUNCATED_STD),
+    }
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            draws[initialisation](module.weight)
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+@torch.no_grad()
+def shrink_branches(model: nn.Module, factor: float) -> None:
+    """Multiply the last weights of each residual branch: without normalisation the sums would grow."""
+    for module in model.modules():
+        if isinstance(module, Residual):
+            last = [part for part in module.branch.modules() if isinstance(part, nn.Conv2d | nn.Linear)][-1]
+            last.weight.mul_(factor)

@@ -44,7 +44,7 @@ def _chain(calls: dict[int, Call]) -> RolledGraph:
     path = _longest_path(calls)
     sizes = [calls[path[0]].ports[0].size, *(calls[number].size for number in path)]
     weights: list[LayerWeight] = []
-    joints: list[tuple[list[int], int]] = []
+    edges: list[tuple[list[int], int]] = []
     for place, number in enumerate(path):
         call = calls[number]
         for port in call.ports:
@@ -52,14 +52,14 @@ def _chain(calls: dict[int, Call]) -> RolledGraph:
                 weights.append(
                     LayerWeight(call.name, port.read, port.groups, port.transposed, kind=call.kind)
                 )
-                joints.append(([0], 1))
+                edges.append(([0], 1))
             elif path[place - 1] in port.reaches:
                 feeding = {place: port.reaches[path[place - 1]]}
                 for sources, weight in _weights(call, port, feeding, sizes):
                     weights.append(weight)
-                    joints.append((sources, place + 1))
+                    edges.append((sources, place + 1))
     names = ["input", *(calls[number].name for number in path)]
-    return RolledGraph(sizes, weights, edges=joints, layer_names=names)
+    return RolledGraph(sizes, weights, edges=edges, layer_names=names)
 
 
 def _longest_path(calls: dict[int, Call]) -> list[int]:

@@ -14,7 +14,7 @@ from lightning_nndyn.corpus.training.arrays import ArrayData, ArrayLoader, RunDa
 from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.environment import checked_device, full_precision, one_thread, seeded
 from lightning_nndyn.corpus.training.network import layout
-from lightning_nndyn.corpus.training.optimizers import make_optimizer as make_optimizer
+from lightning_nndyn.corpus.training.optimizers import make_optimizer
 from lightning_nndyn.corpus.training.recorder import EpochRow, RunRecorder, empty_record
 from lightning_nndyn.corpus.training.run_data import data_of_run
 from lightning_nndyn.corpus.training.schedules import learning_rate_factor

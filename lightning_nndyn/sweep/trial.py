@@ -74,7 +74,7 @@ class SweepMember(ABC):
         super().__init_subclass__(**arguments)
         for old, new in _NEW_NAMES.items():
             if old in cls.__dict__ and new not in cls.__dict__:
-                warnings.warn(_renamed(cls, old), DeprecationWarning, stacklevel=2)
+                warnings.warn(_renamed(cls, old), DeprecationWarning, stacklevel=3)  # beyond ABCMeta
                 setattr(cls, new, cls.__dict__[old])
 
     if not TYPE_CHECKING:

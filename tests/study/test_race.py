@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
-from lightning_nndyn.study import race
+from lightning_nndyn.study import Race, race
 from lightning_nndyn.study.race import RaceResult, Rung
-from lightning_nndyn.study.race_journal import RungResult, open_journal
+from lightning_nndyn.study.race_journal import RungResult
 
 SEEN = ((1.0, 0.5), (2.0, 0.2))
 """Rungs of a race without a predictor."""
@@ -137,6 +137,16 @@ def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path
     assert best["candidate"] in (0, 1) and best["value"] > 0.8  # learning rates of 0.3 and 0.1
 
 
+def test_names_of_earlier_releases_work_and_warn(tmp_path: Path) -> None:
+    counts: list[int] = []
+    with pytest.warns(DeprecationWarning, match="'watch' is now called 'on_update'"):
+        found = race(  # type: ignore[call-arg]
+            lambda params, callback: train(params, callback), rates(0.1, 0.01), file=tmp_path / "r",
+            predictor=None, rungs=((1, 0.5),), watch=lambda state: counts.append(len(state.laps)),
+        )  # fmt: skip
+    assert isinstance(found, Race) and counts == [1, 2, 3]
+
+
 def test_a_candidate_that_fails_or_diverges_is_out_and_the_others_go_on(tmp_path: Path) -> None:
     def broken(params: dict[str, Any], callback: Any) -> float:
         if params["rate"] == 7:
@@ -236,35 +246,6 @@ def test_bad_arguments_are_named(tmp_path: Path, changed: dict[str, Any], messag
     with pytest.raises(ValueError, match=message):
         race(train, **{**known, **changed})
     assert not (tmp_path / "r").exists()
-
-
-def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "r"
-    with open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}) as journal:
-        journal.add(RungResult(0, 0, 0.5))
-        with (
-            pytest.raises(SweepError, match="another process runs this race"),
-            open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
-        ):
-            pass
-    before = file.read_bytes()
-    with (
-        pytest.raises(SweepError, match=r"other rungs: \[\[1, 0.5\]\] there, \[\[2, 0.5\]\] here"),
-        open_journal(file, {"candidates": [1], "rungs": [[2, 0.5]]}),
-    ):
-        pass
-    file.write_bytes(before + b"not JSON\n")
-    with pytest.raises(SweepError, match="is no race's file"), open_journal(file, {}):
-        pass
-    assert file.read_bytes() == before + b"not JSON\n"
-    file.write_bytes(before + b'{"epoch": 1}\n')
-    with (
-        pytest.raises(SweepError, match=r'holds {"epoch": 1}, which is no result of a race'),
-        open_journal(file, {"candidates": [1], "rungs": [[1, 0.5]]}),
-    ):
-        pass
-    with pytest.raises(SweepError, match="cannot be opened"), open_journal(tmp_path, {}):
-        pass
 
 
 # -- from a YAML file ----------------------------------------------------------------------------------------

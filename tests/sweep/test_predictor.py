@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
-from lightning_nndyn.sweep.false_stop_budget import good_value, stop_threshold
-from lightning_nndyn.sweep.features import ParameterEncoder, RankTransform
-from lightning_nndyn.sweep.gaussian_process import GaussianProcess
 
 
 def sweep(seed: int, runs: int = 60, noise: float = 0.1, signal: float = 1.0) -> list[SweepRun]:
@@ -36,92 +31,7 @@ def fitted(runs: list[SweepRun], **settings: Any) -> SweepPredictor:
     return SweepPredictor(**settings).fit(runs)
 
 
-# -- the process ---------------------------------------------------------------------------------------------
-
-
-def table(seed: int = 0, n: int = 25) -> tuple[list[np.ndarray], np.ndarray]:
-    rng = np.random.default_rng(seed)
-    groups = [rng.normal(size=(n, 2)), rng.normal(size=(n, 3)), np.empty((n, 0))]
-    return groups, np.sin(groups[0][:, 0]) + 0.1 * rng.normal(size=n)
-
-
-def again(
-    groups: list[np.ndarray], targets: np.ndarray, fit: GaussianProcess
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each run, by a process that is solved anew without it."""
-    n, means, spreads = len(targets), [], []
-
-    def kernel(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-        pairs = zip(a, b, fit.scales, strict=True)
-        distance = sum(s**2 * ((x[:, None] - y[None]) ** 2).sum(-1) for x, y, s in pairs)
-        return np.exp(-0.5 * distance)
-
-    for left in range(n):
-        rest = np.arange(n) != left
-        others, own = [group[rest] for group in groups], [group[[left]] for group in groups]
-        solved = np.linalg.inv(kernel(others, others) + fit.noise * np.eye(n - 1))
-        near = kernel(own, others)
-        means.append(fit.offset + (near @ solved @ (targets[rest] - fit.offset))[0])
-        spreads.append(fit.signal_std * np.sqrt(1 + fit.noise - (near @ solved @ near.T)[0, 0]))
-    return np.array(means), np.array(spreads)
-
-
-def test_leaving_one_out_is_solving_without_it() -> None:
-    groups, targets = table()
-    fit = GaussianProcess.fit(groups, targets)
-    errors, spreads = fit.leave_one_out()
-    means, expected = again(groups, targets, fit)
-    np.testing.assert_allclose(targets - errors, means, atol=1e-8)
-    np.testing.assert_allclose(spreads, expected, rtol=1e-6)
-
-
-def test_the_process_predicts_what_its_formula_says() -> None:
-    groups, targets = table()
-    fit = GaussianProcess.fit([group[:-1] for group in groups], targets[:-1])
-    mean, spread = fit.predict([group[-1:] for group in groups])
-    full = replace(fit, groups=groups)
-    means, spreads = again(groups, targets, full)
-    assert mean[0] == pytest.approx(means[-1], abs=1e-8) and spread[0] == pytest.approx(spreads[-1], rel=1e-6)
-
-
-def test_the_group_that_tells_is_found_and_the_other_left_out() -> None:
-    groups, targets = table(n=60)
-    fit = GaussianProcess.fit(groups, targets)
-    assert fit.scales[0] > 0 and fit.scales[1] == 0
-
-
 # -- scores and parameters -----------------------------------------------------------------------------------
-
-
-def test_normal_scores_are_the_quantiles_of_ranks() -> None:
-    scores = RankTransform(np.array([3.0, 1.0, 2.0, 10.0]))
-    np.testing.assert_allclose(scores(np.array([1.0, 2, 3, 10])), norm.ppf([0.125, 0.375, 0.625, 0.875]))
-    np.testing.assert_allclose(scores(np.array([-9.0, 99.0])), norm.ppf([0.125, 0.875]))
-    np.testing.assert_allclose(scores.inverse(scores(np.array([1.5, 7.0]))), [1.5, 7.0])
-    tied = RankTransform(np.array([1.0, 1.0, 5.0, 5.0]))
-    np.testing.assert_allclose(tied(np.array([1.0, 5.0])), norm.ppf([0.25, 0.75]))
-
-
-def test_parameters_may_be_conditional_categorical_and_logarithmic() -> None:
-    known = [
-        {"lr": 10.0**-exponent, "depth": exponent, "kind": kind, "on": exponent > 1, **extra}
-        for exponent, (kind, extra) in enumerate(
-            [("sgd", {"momentum": 0.9}), ("adam", {}), (None, {}), ("sgd", {})]
-        )
-    ]
-    rows = ParameterEncoder(known)
-    found = rows(known)
-    assert np.isfinite(found).all() and len(np.unique(found, axis=0)) == 4
-    steps = np.diff(found, axis=0)
-    even = np.isclose(steps, steps[0]).all(axis=0) & (steps[0] != 0)
-    assert even.sum() == 2  # the logarithm of lr, and depth
-    strange = rows([{"lr": 1e9, "kind": "never seen", "other": 1}, {}])
-    assert strange.shape == (2, found.shape[1]) and np.abs(strange).max() <= 3
-
-
-def test_a_choice_of_numbers_and_texts_may_show_its_first_text_late() -> None:
-    rows = ParameterEncoder([{"width": 16}, {"width": 32}, {"width": 16}])
-    assert np.isfinite(rows([{"width": "auto"}, {"width": True}, {"width": 32}])).all()
 
 
 def test_what_one_sweep_has_learned_is_not_told_to_the_next() -> None:
@@ -157,79 +67,6 @@ def test_to_minimize_is_to_maximize_the_negative() -> None:
         one, two = here.forecast(run), there.forecast(run)
         assert one.p_good == pytest.approx(two.p_good) and one.value == pytest.approx(-two.value)
         assert one.good_value == pytest.approx(-two.good_value)
-
-
-# -- the budget ----------------------------------------------------------------------------------------------
-
-
-def brute(
-    scores: np.ndarray, chances: np.ndarray, good: np.ndarray, rate: float, weights: np.ndarray
-) -> float:
-    """The three conditions, one limit after the other."""
-    lowest, counts = np.array([np.nanmin(row) for row in scores])[good], weights[good]
-    total = counts.sum()
-    if len(lowest) < 2 or not rate:
-        return -np.inf
-    shares = counts / total
-    n = 1 / (shares**2).sum()
-    mean = (shares * lowest).sum()
-    variance = (5 + n * (shares * (lowest - mean) ** 2).sum()) / (n + 4)
-    next_one = mean + t.ppf(rate, n + 4) * np.sqrt(variance * (1 + 1 / n))
-
-    def allowed(limit: float) -> bool:
-        cost = 0.0
-        for row, chance, weight in zip(scores, chances, weights, strict=True):
-            below = [weight * p for score, p in zip(row, chance, strict=True) if score < limit]
-            cost += below[0] if below else 0
-        stopped = counts[lowest < limit].sum()
-        within = stopped <= rate * (total + 1) + 1e-9 and cost <= rate * total + 1e-9
-        return limit <= next_one + 1e-12 and within
-
-    known = scores[np.isfinite(scores)]
-    return max((limit for limit in [*known, next_one] if allowed(limit)), default=-np.inf)
-
-
-@pytest.mark.parametrize(("seed", "rate"), list(product(range(12), [0.02, 0.1, 0.3, 0.95])))
-def test_the_limit_is_the_highest_that_three_conditions_allow(seed: int, rate: float) -> None:
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(10, 60))
-    good = rng.random(n) < 0.3
-    good[:2] = True
-    scores = rng.normal(size=(n, 3)) * rng.uniform(0.3, 2) - 1.5 * ~good[:, None]
-    scores[rng.random((n, 3)) < 0.2] = np.nan
-    scores[np.isnan(scores).all(axis=1), 0] = 0.0
-    chances = norm.cdf(scores)
-    ones = np.ones(n)
-    found = stop_threshold(scores, chances, good, rate)
-    assert found == pytest.approx(brute(scores, chances, good, rate, ones), abs=1e-9)
-    weights = np.where(rng.random(n) < 0.2, 20.0, 1.0)
-    found = stop_threshold(scores, chances, good, rate, weights)
-    assert found == pytest.approx(brute(scores, chances, good, rate, weights), abs=1e-9)
-
-
-def test_a_condemned_run_that_was_let_finish_well_speaks_for_those_that_were_stopped() -> None:
-    """200 good runs, of which the budget of 5 % pays for ten: one that stands for twenty is too much."""
-    scores = np.concatenate([np.linspace(1, 3, 200), np.full(100, -4.0), [-1.0]])[:, None]
-    good = np.arange(301) != 250
-    good[200:300] = False
-    weights = np.ones(301)
-    before = stop_threshold(scores, norm.cdf(scores), good, 0.05, weights)
-    weights[300] = 20.0  # let finish with a probability of 5 %
-    after = stop_threshold(scores, norm.cdf(scores), good, 0.05, weights)
-    assert before > -1.0 >= after > -4.0
-
-
-def test_without_a_budget_or_good_runs_nothing_is_stopped() -> None:
-    scores = np.random.default_rng(0).normal(size=(20, 2))
-    chances, good = norm.cdf(scores), np.arange(20) < 5
-    assert stop_threshold(scores, chances, good, 0.0) == -np.inf
-    assert stop_threshold(scores, chances, np.arange(20) < 1, 0.3) == -np.inf
-
-
-def test_stopped_runs_raise_no_bar() -> None:
-    values = np.arange(10.0)
-    assert good_value(values, 0.2, 10) == 8 and good_value(values, 0.2, 20) == 6
-    assert good_value(values, 0.25, 100) == 0 and good_value(values, 0.01, 10) == 9
 
 
 # -- the predictor -------------------------------------------------------------------------------------------
@@ -328,8 +165,3 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     ((name, value),) = settings.items()
     with pytest.raises(PredictorError, match=f"{name}={value!r}"):
         SweepPredictor(**settings)
-
-
-def test_readings_survive_a_storage() -> None:
-    for reading in (Reading(0.25, (1.0, 2.5), (0.1,), 0.7), Reading(1.0)):
-        assert Reading.from_dict(reading.to_dict()) == reading

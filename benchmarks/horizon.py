@@ -1,10 +1,10 @@
-"""How many good runs are lost by a predictor that knows shorter runs only, by how long they were planned for.
+"""Share of good runs that a predictor fitted to shorter runs would stop, by their planned length.
 
     python benchmarks/horizon.py pretrained_predictors/*.parquet corpora/*.parquet
 
-A predictor is fitted to all populations but one, and follows the runs of that one as if it did not know how
-long they are to be. What became of them is then read off their curves as if they had ended earlier: the best
-accuracy so far, against the best of all runs so far. It is the same runs, verdicts and stops in each row.
+A predictor is fitted to all populations but one, and judges the runs of that one without their planned
+length. Each row then labels the same runs, with the same verdicts and stops, as if they had ended after so
+many epochs: by the best accuracy until then, against the best of all runs until then.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.benchmark.false_stop_rates import METHODS, follow
-from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.benchmark.judged_runs import METHODS, judge
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.low_accuracy import relative_accuracies
 from lightning_nndyn.predictor.policy import Policy
 
 
-def stops(predictor: Predictor, runs: Collection, kind: str) -> NDArray[np.bool_]:
-    """Which runs are stopped by models of a kind, whatever their length."""
+def stops(predictor: Predictor, runs: RunDataset, kind: str) -> NDArray[np.bool_]:
+    """Which runs are stopped by models of a kind, without their planned length."""
     policy = Policy.from_predictor(predictor)
     unplanned = replace(runs, trainings=[replace(one, planned_epochs=None) for one in runs.trainings])
-    return np.array([policy.decide(course.verdicts).stop for course in follow(predictor, unplanned, kind)])
+    return np.array([policy.decide(run.verdicts).stop for run in judge(predictor, unplanned, kind)])
 
 
-def low(runs: Collection, epochs: int) -> NDArray[np.bool_]:
-    """Which runs would have been low had all of them ended after so many epochs."""
+def low(runs: RunDataset, epochs: int) -> NDArray[np.bool_]:
+    """Which runs would be low if all had ended after so many epochs."""
     best = np.array([max(curve.accuracies[:epochs]) for curve in runs.curves])
     guesses = np.array([1 / curve.classes for curve in runs.curves])
     return np.asarray(relative_accuracies(best, runs.populations, guesses) < LOW_SHARE)
@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--without", default="lenet5-digits on digits", help="the population left out")
     parser.add_argument("--epochs", nargs="+", type=int, default=[10, 15, 20, 25, 30, 37, 50])
     args = parser.parse_args(argv)
-    union = Collection.load(args.corpora)
+    union = RunDataset.load(args.corpora)
     out = union.populations == args.without
     if not out.any():
         raise SystemExit(f"{args.without!r} is none of {', '.join(np.unique(union.populations))}")
     predictor = union.take(~out).fit(Predictor(low_share=LOW_SHARE))
     known = predictor.card["domain"]["most_epochs"]
-    print(f"{args.without}, by a predictor over all else, whose longest run has {known:g} epochs")
+    print(f"{args.without}, by a predictor of all other populations, whose longest run has {known:g} epochs")
     print(
         "| planned for | good | "
         + " | ".join(f"lost, {kind} | low stopped, {kind}" for kind in METHODS)

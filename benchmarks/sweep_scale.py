@@ -3,11 +3,11 @@
     python benchmarks/sweep_scale.py              # prints the table of docs/sweeps.md
     python benchmarks/sweep_scale.py --write      # writes it there
 
-The recorded runs of LeNet-5 on CIFAR-10 (`corpora/lenet5-cifar10.parquet`), drawn again and again with noise,
-go through `OptunaMember` and `SweepPredictor` as the callback does it: at each of 8 readings a decision and a
-note. Nothing is stopped, which is the worst case: all trials finish, and are learned from. The last 25 trials
-before each size are measured, those before them put into the storage as the callback leaves them. One process
-for each storage, its files in memory: what a disk takes to flush them comes on top.
+The recorded runs of LeNet-5 on CIFAR-10 (`corpora/lenet5-cifar10.parquet`), drawn repeatedly and with noise,
+go through `OptunaMember` and `SweepPredictor` as in the callback: a decision and a report at each of 8
+readings. No run is stopped, which is the worst case: all trials finish, and are learned from. The last 25
+trials before each size are measured; those before them are put into the storage as the callback leaves them.
+Each storage has a process of its own, with its files in memory: the time of a disk comes on top.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.integrations.optuna import OptunaMember
 from lightning_nndyn.integrations.optuna_storage import READING, encode_reading, step_of
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
@@ -45,7 +45,7 @@ TIMES = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0)
 
 def recorded() -> list[SweepRun]:
     """The corpus' runs that did not diverge."""
-    corpus, found = Collection.load([CORPUS]), []
+    corpus, found = RunDataset.load([CORPUS]), []
     for record, history, curve in zip(corpus.records, corpus.histories, corpus.curves, strict=True):
         snapshots = [one for one in history if one.epoch in TIMES and one.finite]
         if len(snapshots) == len(TIMES):
@@ -91,7 +91,7 @@ def storage_of(kind: str, folder: str) -> Any:
 
 
 def train(trial: Any, run: SweepRun, spent: dict[str, list[float]]) -> None:
-    """Plays one run; adds the seconds that its decisions and its notes took."""
+    """Trains one run; adds the seconds that its decisions and its reports took."""
     member = OptunaMember(trial)
     for count in range(1, len(run.readings) + 1):
         start = time.perf_counter()

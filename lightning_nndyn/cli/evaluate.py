@@ -1,4 +1,4 @@
-"""``nndyn evaluate``: of predictions, and of sweeps."""
+"""``nndyn evaluate``: of predictions, and of stopping in sweeps."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ class _PredictionsUnlessNamed(TyperGroup):
 evaluate_app = typer.Typer(cls=_PredictionsUnlessNamed, no_args_is_help=True)
 
 _Cache = Annotated[
-    Path, typer.Option(help="Finished parts, to go on with after a cut; delete it after changes of code.")
+    Path,
+    typer.Option(help="Finished parts, to continue after an interruption; delete after changes of code."),
 ]
 _Minutes = Annotated[
-    float | None, typer.Option(help="Begin no part after so many; the same command goes on.")
+    float | None, typer.Option(help="Begin no part after so many; the same command continues.")
 ]
 
 
 @evaluate_app.callback()
 def evaluate_what() -> None:
-    """Measure on recorded runs: how good predictions are, and what stopping by them saves in a sweep.
+    """Measure on recorded runs how good predictions are, and what stopping by them saves in a sweep.
 
     Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`,
         short for `nndyn evaluate predictions ...`; or `nndyn evaluate sweep corpora/*.parquet --output docs`
@@ -46,15 +47,15 @@ def evaluate_corpora(
         "nndyn-results"
     ),
     method: Annotated[
-        list[str] | None, typer.Option(help="Give several times for several; all unless given.")
+        list[str] | None, typer.Option(help="May be given several times; all unless given.")
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Cross-validations, with other folds.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="Number of cross-validations.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     cache: _Cache = Path("nndyn-evaluation-cache"),
     minutes: _Minutes = None,
 ) -> None:
-    """Compare what predicts final accuracy: weights, curves, both, hyperparameters, on held-out runs.
+    """Compare methods that predict the final accuracy of held-out runs, from weights, curves and both.
 
     Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
     """
@@ -62,7 +63,7 @@ def evaluate_corpora(
 
     rows = evaluate(
         corpora, output, methods=method, repeats=repeats, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
-        said=typer.echo,
+        on_progress=typer.echo,
     )  # fmt: skip
     if rows is not None:
         typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
@@ -72,22 +73,22 @@ def evaluate_corpora(
 def evaluate_sweep(
     corpora: Corpora,
     output: Annotated[Path, typer.Option(help="Folder for rows, tables and figure.")] = Path("nndyn-results"),
-    sweeps: Annotated[int, typer.Option(help="Random orders of each corpus.", min=1)] = 200,
+    sweeps: Annotated[int, typer.Option(help="Number of sweeps of each corpus.", min=1)] = 200,
     size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,
     seed: Annotated[int, typer.Option(help="Of orders, folds and forests.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     cache: _Cache = Path("nndyn-replay-cache"),
     minutes: _Minutes = None,
 ) -> None:
-    """Replay corpora as sweeps in random order: what Optuna's pruners, patience, others and we save and miss.
+    """Replay corpora as sweeps in random order: what Optuna's pruners, patience and our rules save and miss.
 
     Example: `nndyn evaluate sweep pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
     """
     from lightning_nndyn.evaluation import replay_sweeps
 
-    outcomes = replay_sweeps(
+    rows = replay_sweeps(
         corpora, output, count=sweeps, size=size, seed=seed, jobs=jobs, cache=cache, minutes=minutes,
-        said=typer.echo,
+        on_progress=typer.echo,
     )  # fmt: skip
-    if outcomes is not None:
-        typer.echo(f"{output / 'replay.md'}: {len(outcomes)} rows")
+    if rows is not None:
+        typer.echo(f"{output / 'replay.md'}: {len(rows)} rows")

@@ -1,4 +1,4 @@
-"""Fits a predictor to a corpus, or to several."""
+"""Fit a predictor to recorded corpora."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.predictor import Predictor
 
 LOW_SHARE = 0.5
-"""Share of the best accuracy below which a run is low, where corpora have no accuracy in common."""
+"""Share of the best accuracy below which a run is low, where populations have no threshold in common."""
 
 
 def fit_predictor(
@@ -21,11 +21,11 @@ def fit_predictor(
     low_share: float | None = None,
     **settings: Any,
 ) -> Predictor:
-    """Fits a predictor to the best test accuracy of the runs of one corpus or several.
+    """Fit a predictor to the best test accuracy of the runs of one corpus or several.
 
     Args:
         corpora: corpus folders, or parquet files that were exported from them.
-        name: what to call it; None takes the corpora's names.
+        name: of the predictor; None takes the corpora's names.
         low_threshold: accuracy below which a run is low, a fraction; None takes the preset's.
         low_share: instead of it, a share of the best accuracy on the same network and data. With several
             corpora, or one with several data sets, 0.5 unless either is given.
@@ -39,18 +39,27 @@ def fit_predictor(
         MissingExtraError: if a corpus is a parquet file and pyarrow is not installed.
         PredictorError: if one has no runs or too few, or a setting is unknown.
     """
-    collection = Collection.load([corpora] if isinstance(corpora, (str, Path)) else corpora, name)
-    return collection.fit(new_predictor(collection, low_threshold, low_share, **settings))
+    runs = RunDataset.load(corpora, name)
+    return runs.fit(new_predictor(runs, low_threshold, low_share, **settings))
 
 
 def new_predictor(
-    collection: Collection,
+    runs: RunDataset,
     low_threshold: float | None = None,
     low_share: float | None = None,
     **settings: Any,
 ) -> Predictor:
-    """One that is not fitted yet, with the bar that suits the runs unless one is given."""
+    """A predictor that is not fitted yet, with the low-accuracy rule that suits the runs unless one is given.
+
+    Args:
+        runs: of one population, whose threshold is taken, or of several.
+        low_threshold: see `fit_predictor`.
+        low_share: see `fit_predictor`.
+        settings: further arguments of `Predictor`.
+    """
     if low_threshold is None and low_share is None:
-        only = list(collection.thresholds.values())
-        low_threshold, low_share = (only[0], None) if len(only) == 1 else (None, LOW_SHARE)
+        if len(set(runs.populations)) == 1:
+            low_threshold = float(runs.thresholds[0])
+        else:
+            low_share = LOW_SHARE
     return Predictor(low_threshold=low_threshold, low_share=low_share, **settings)

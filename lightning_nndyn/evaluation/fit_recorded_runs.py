@@ -1,4 +1,4 @@
-"""Predictors from one's own runs, and verdicts on them: from the records that the callback leaves."""
+"""Fit a predictor to one's own runs, from the records that the callback leaves."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lightning_nndyn.signature.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
-class OwnRun:
+class RecordedRun:
     """A run that the callback has recorded.
 
     Attributes:
-        file: its record.
+        file: the record.
         status: "finished", "stopped", "interrupted" or "running".
-        history: its snapshots.
+        history: snapshots.
         curve: losses, and the metric after each epoch.
         accuracy: the metric's best value; None where it was never logged.
         training: optimizer and steps per epoch.
@@ -40,45 +40,58 @@ class OwnRun:
     training: TrainingSetup
 
 
-def load_runs(folder: Path | str, metric: str | None = None) -> list[OwnRun]:
-    """The recorded runs under a folder, in the order of their names.
+def load_runs(folder: Path | str, metric: str | None = None) -> list[RecordedRun]:
+    """Read the recorded runs under a folder, in the order of their file names.
 
     Args:
         folder: searched with all folders in it.
-        metric: the validation accuracy; None takes each run's own `monitor`.
+        metric: the validation accuracy; None takes each run's `monitor`.
 
     Raises:
         PredictorError: there are none, or a record cannot be read.
     """
-    found: dict[str, OwnRun] = {}
+    runs: dict[str, RecordedRun] = {}
     for file in find_records(folder):
-        name, run = _own_run(file, metric)
+        name, run = _read(file, metric)
         # A run that was resumed may have left a record in the log folder of each of its parts.
-        if name not in found or len(run.history) >= len(found[name].history):
-            found[name] = run
-    runs = list(found.values())
+        if name not in runs or len(run.history) >= len(runs[name].history):
+            runs[name] = run
     if not runs:
         raise PredictorError(
             f"no records of runs (nndyn-*.json) under {str(folder)!r}: train with GraphDynamicsCallback and "
             "a logger, or give the folder it was told to leave them in"
         )
-    return runs
+    return list(runs.values())
 
 
-def _own_run(file: Path, metric: str | None) -> tuple[str, OwnRun]:
+def load_record(file: Path) -> tuple[Record, dict[str, Any]]:
+    """Read a record, and the whole content of its file.
+
+    Raises:
+        PredictorError: the file cannot be read, or a part of the record is missing.
+    """
     content = read_record(file)
     try:
-        record, monitor, status = Record.from_dict(content), content["monitor"], content["status"]
-    except (KeyError, TypeError, ValueError) as error:
+        missing = sorted({"status", "monitor"} - set(content))
+        if missing:
+            raise KeyError(*missing)
+        return Record.from_dict(content), content
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
+
+
+def _read(file: Path, metric: str | None) -> tuple[str, RecordedRun]:
+    """The run's name, and the run."""
+    record, content = load_record(file)
+    monitor = content["monitor"]
     values = record.metrics.get(metric or monitor or "", [])
     known = [value for value in values if value is not None]
     logged = record.curve_of([math.nan if value is None else value for value in values])
-    run = OwnRun(
+    run = RecordedRun(
         file=file,
-        status=status,
+        status=content["status"],
         history=record.history,
-        # Of the monitor it is known which epochs had a validation.
+        # For the monitor the record also says which epochs had a validation.
         curve=record.curve() if metric in (None, monitor) else logged,
         accuracy=max(known, default=None),
         training=record.training,
@@ -95,19 +108,19 @@ def fit_runs(
     low_share: float | None = None,
     **settings: Any,
 ) -> Predictor:
-    """Fits a predictor to the finished ones of one's own runs.
+    """Fit a predictor to the finished runs under a folder.
 
     Args:
         folder: where they were logged.
-        metric: the validation accuracy; None takes each run's own `monitor`.
-        name: what to call it; None tells how many runs there were, and in which folder.
+        metric: the validation accuracy; None takes each run's `monitor`.
+        name: of the predictor; None names the number of runs and the folder.
         low_threshold: best accuracy below which a run is low, a fraction.
-        low_share: instead of it, a share of the best of all runs; 0.5 unless either is given.
+        low_share: instead of it, a share of the best accuracy of all runs; 0.5 unless either is given.
         settings: further arguments of `Predictor`.
 
     Raises:
-        PredictorError: there are too few finished runs with that metric, it is no accuracy, or their graphs
-            are of more than one topology.
+        PredictorError: there are too few finished runs with that metric, it is not an accuracy, or the graphs
+            have different topologies.
     """
     runs = load_runs(folder, metric)
     usable = [run for run in runs if run.status == FINISHED and run.accuracy is not None]
@@ -128,8 +141,8 @@ def fit_runs(
     )
 
 
-def _warn_of_stopped(runs: Sequence[OwnRun]) -> None:
-    """How those would have ended nobody knows, and the good ones among them had the highest risks."""
+def _warn_of_stopped(runs: Sequence[RecordedRun]) -> None:
+    """The final accuracy of a stopped run is unknown, and the good ones among them had the highest risks."""
     stopped = sum(run.status == STOPPED for run in runs)
     if stopped:
         warnings.warn(
@@ -141,12 +154,12 @@ def _warn_of_stopped(runs: Sequence[OwnRun]) -> None:
         )
 
 
-def _counted(runs: Sequence[OwnRun]) -> str:
+def _counted(runs: Sequence[RecordedRun]) -> str:
     counts = Counter(run.status for run in runs)
     return f"{len(runs)} runs ({', '.join(f'{count} {status}' for status, count in sorted(counts.items()))})"
 
 
-def _check_fractions(runs: Sequence[OwnRun], metric: str | None) -> None:
+def _check_fractions(runs: Sequence[RecordedRun], metric: str | None) -> None:
     for run in runs:
         if run.accuracy is not None and not 0 <= run.accuracy <= 1:
             raise PredictorError(

@@ -1,4 +1,4 @@
-"""Verdicts on checkpoints, without training."""
+"""Verdicts of a predictor on checkpoints, without training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _CALLBACK = "GraphDynamicsCallback"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a predictor says of a checkpoint: a verdict, or why there is none."""
+class CheckpointVerdict:
+    """A predictor's verdict on a checkpoint, or why there is none."""
 
     file: Path
     verdict: Verdict | None
@@ -38,21 +38,21 @@ def predict_checkpoints(
     *,
     model: str | None = None,
     shape: Sequence[int] | None = None,
-) -> Iterator[Scored]:
-    """Judges runs by their checkpoints.
+) -> Iterator[CheckpointVerdict]:
+    """Judge runs by their checkpoints.
 
-    A checkpoint of a run with the callback carries all that was read until then. Others carry weights alone:
-    with a `model` to put them into, each folder's checkpoints are taken for one run, which must begin with
-    one that was saved before the first step.
+    A checkpoint of a run with the callback contains all snapshots until then. Others contain weights only:
+    they need a `model` to load them into. The checkpoints of each folder are taken for one run, and one of
+    them must have been saved before the first step.
 
     Args:
         paths: checkpoint files, or folders with such.
-        predictor: what judges.
+        predictor: that gives the verdicts.
         model: "package.module:name" of a class or function that makes the network without arguments.
-        shape: of one input of it, such as (3, 32, 32), where tracing needs one.
+        shape: of one input of the network, such as (3, 32, 32), if tracing needs one.
 
     Raises:
-        PredictorError: a path has no checkpoints, or the model cannot be made, or has other weights.
+        PredictorError: a path has no checkpoints, or the model cannot be made or has other weights.
     """
     files = [file for path in paths for file in _files(Path(path))]
     make = None if model is None else _maker(model)
@@ -62,19 +62,23 @@ def predict_checkpoints(
             content = _content(file)
             record, time = _record(content), _time(content)
         except PredictorError as error:
-            yield Scored(file, None, str(error))
+            yield CheckpointVerdict(file, None, str(error))
             continue
         if record is not None:
-            yield _judged(file, predictor, record)
+            yield _verdict_on_record(file, predictor, record)
         elif make is None:
-            yield Scored(file, None, "made without the callback: give the model to read its weights with")
+            yield CheckpointVerdict(
+                file, None, "made without the callback: give the model to read its weights with"
+            )
         elif time is None:
-            yield Scored(file, None, "saved within an epoch: only epoch ends, and the beginning, are read")
+            yield CheckpointVerdict(
+                file, None, "saved within an epoch: only epoch ends, and the beginning, are read"
+            )
         else:
             weights.setdefault(file.parent, []).append((time, file, content["state_dict"]))
     for run in weights.values():
         assert make is not None
-        yield from _read_run(sorted(run, key=lambda one: one[0]), predictor, make(), shape)
+        yield from _verdicts_on_weights(sorted(run, key=lambda one: one[0]), predictor, make(), shape)
 
 
 def _files(path: Path) -> list[Path]:
@@ -85,14 +89,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _content(file: Path) -> Mapping[str, Any]:
-    """A Lightning checkpoint.
+    """Read a Lightning checkpoint.
 
     Raises:
-        PredictorError: it is none, or holds more than numbers.
+        PredictorError: it is not one, or contains more than tensors and numbers.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is in the file decides what is raised
+    except Exception as error:  # a damaged file may raise anything
         first = str(error).strip().split("\n")[0]
         raise PredictorError(
             f"not a checkpoint of numbers alone ({type(error).__name__}: {first})"
@@ -112,8 +116,8 @@ def _record(content: Mapping[str, Any]) -> Record | None:
     return None
 
 
-def _judged(file: Path, predictor: Predictor, record: Record) -> Scored:
-    """By the curve as well where it reaches as far as the weights; else by the weights alone."""
+def _verdict_on_record(file: Path, predictor: Predictor, record: Record) -> CheckpointVerdict:
+    """The later of the verdicts with and without the learning curve, which may end before the snapshots."""
     curves = [record.curve(), None] if predictor.reads_curves else [None]
     verdicts, why = [], ""
     for curve in curves:
@@ -121,11 +125,12 @@ def _judged(file: Path, predictor: Predictor, record: Record) -> Scored:
             verdicts.append(predictor.predict(record.history, curve=curve, training=record.training))
         except PredictorError as error:
             why = str(error)
-    return Scored(file, max(verdicts, key=lambda one: one.epoch), "") if verdicts else Scored(file, None, why)
+    latest = max(verdicts, key=lambda verdict: verdict.epoch, default=None)
+    return CheckpointVerdict(file, latest, "" if latest else why)
 
 
 def _time(content: Mapping[str, Any]) -> float | None:
-    """Epochs that had ended; None within an epoch."""
+    """The number of finished epochs; None for a checkpoint that was saved within an epoch."""
     if content["global_step"] == 0:
         return 0.0
     loop = content.get("loops", {}).get("fit_loop")
@@ -137,15 +142,17 @@ def _time(content: Mapping[str, Any]) -> float | None:
     return float(epochs["started"]) if batches["is_last_batch"] else None
 
 
-def _read_run(
+def _verdicts_on_weights(
     run: Sequence[tuple[float, Path, Mapping[str, Any]]],
     predictor: Predictor,
     network: nn.Module,
     shape: Sequence[int] | None,
-) -> Iterator[Scored]:
+) -> Iterator[CheckpointVerdict]:
     if run[0][0] > 0:
         for _, file, _ in run:
-            yield Scored(file, None, "this folder has no checkpoint that was saved before the first step")
+            yield CheckpointVerdict(
+                file, None, "this folder has no checkpoint that was saved before the first step"
+            )
         return
     _load(network, run[0][2])
     example = None if shape is None else torch.zeros(1, *shape)
@@ -154,26 +161,25 @@ def _read_run(
     for time, file, state in run:
         _load(network, state)
         if history and time <= history[-1].epoch:
-            yield Scored(file, None, f"another checkpoint after {time:g} epochs was read")
+            yield CheckpointVerdict(file, None, f"another checkpoint after {time:g} epochs was read")
             continue
         history.append(taker.read(time))
         if len(history) == 1:
-            yield Scored(file, None, "where the run begins")
+            yield CheckpointVerdict(file, None, "where the run begins")
             continue
         try:
-            yield Scored(file, predictor.predict(history))
+            yield CheckpointVerdict(file, predictor.predict(history))
         except PredictorError as error:
-            yield Scored(file, None, str(error))
+            yield CheckpointVerdict(file, None, str(error))
 
 
 def _load(network: nn.Module, state: Mapping[str, Any]) -> None:
-    """Into the network itself, or one that a LightningModule has under some name."""
-    own = set(network.state_dict())
-    for prefix in sorted(
-        {name[: len(name) - len(key)] for name in state for key in own if name.endswith(key)}
-    ):
-        if all(prefix + key in state for key in own):
-            network.load_state_dict({key: state[prefix + key] for key in own})
+    """Load the weights of a network, or of a LightningModule that has it as an attribute."""
+    keys = set(network.state_dict())
+    prefixes = {name[: len(name) - len(key)] for name in state for key in keys if name.endswith(key)}
+    for prefix in sorted(prefixes):
+        if all(prefix + key in state for key in keys):
+            network.load_state_dict({key: state[prefix + key] for key in keys})
             return
     raise PredictorError(f"the checkpoint has no weights for {type(network).__name__}: name another model")
 

@@ -32,7 +32,7 @@ from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.corpus.training import data as images
 from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
-from lightning_nndyn.evaluation.benchmark.material import history_of
+from lightning_nndyn.evaluation.dataset import history_of
 
 TINY = GridPreset(
     "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),

@@ -24,7 +24,7 @@ from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.training.data import load_digits_data
 from lightning_nndyn.corpus.training.network import build_network, layer_kinds, network_options
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.benchmark.material import history_of
+from lightning_nndyn.evaluation.dataset import history_of
 from lightning_nndyn.predictor import Predictor, TrainingSetup
 from lightning_nndyn.predictor.domain import describe_domain, why_out_of_domain
 from lightning_nndyn.predictor.policy import Policy

@@ -18,7 +18,7 @@ from lightning_nndyn.corpus import corpus_status, load_corpus
 from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.data import load_digits_data
 from lightning_nndyn.evaluation import fit_predictor
-from lightning_nndyn.evaluation.benchmark.material import curve_of, history_of
+from lightning_nndyn.evaluation.dataset import curve_of, history_of
 from lightning_nndyn.predictor.policy import Policy
 
 ROOT = Path(nd.__file__).parents[1]

@@ -1,1 +1,6 @@
-"""Ways to predict final accuracy, held against each other on the same held-out runs."""
+"""Methods that predict final accuracy, compared on the same held-out runs of recorded corpora.
+
+Corpora (`RunDataset`) go in; rows of numbers come out (`rows.Row`), which `evaluate` writes with tables and
+figures. `compare` and `transfer` score methods, `false_stop_rates` and `few_own_runs` test predictors as
+shipped; `tasks` splits all of it into parts that are cached.
+"""

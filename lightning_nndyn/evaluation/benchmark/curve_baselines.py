@@ -1,4 +1,4 @@
-"""Baselines that learn nothing from other runs: they read a run's own curve."""
+"""Baselines that extrapolate a run's own learning curve, without learning from other runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.benchmark.method_features import snapshots_until
 
 Formula = Callable[[RunRecord, float], float]
+"""From a run and the decision time, in epochs, to a number; NaN where it is not defined yet."""
 
 _EXPONENTS = np.linspace(0.1, 3, 30)
-_LEAST_EPOCHS = 3  # numbers in a power law
+_MIN_POINTS = 3  # as many as a power law has parameters
 
 
 def last_accuracy(record: RunRecord, time: float) -> float:
@@ -28,23 +29,24 @@ def best_accuracy(record: RunRecord, time: float) -> float:
 
 
 def power_law(record: RunRecord, time: float) -> float:
-    """The run's own curve, continued to its last epoch by a power law fitted to it.
+    """The run's accuracies, extrapolated to its last epoch by a fitted power law.
 
-    Until there are three epochs, and where none fits, the best accuracy so far; NaN before the first.
+    The best accuracy so far if that is higher, until three epochs have ended, and where no power law fits;
+    NaN before the first epoch ends.
     """
     known = _known(record, time)
-    if len(known) < _LEAST_EPOCHS:
+    if len(known) < _MIN_POINTS:
         return best_accuracy(record, time)
     return max(max(known), extrapolate(known, record.config["epochs"]))
 
 
 def one_epoch(record: RunRecord, time: float) -> float:
-    """The test accuracy after the first epoch: a rank, to keep the best few by; NaN before."""
+    """The test accuracy after the first epoch, a rank; NaN before."""
     return _known(record, time)[0] if time >= 1 else math.nan
 
 
 def loss_sum(record: RunRecord, time: float) -> float:
-    """Minus the sum of the training losses so far, one an epoch: a rank."""
+    """Minus the sum of the training losses so far, one for each epoch: a rank."""
     until = len(snapshots_until(record, time))
     running = record.losses[until - 1][0] if time != int(time) else 0.0
     return -(sum(record.curve["train_loss"][: int(time)]) + running)
@@ -55,27 +57,34 @@ PREDICTIONS: dict[str, Formula] = {
     "best-accuracy": best_accuracy,
     "power-law": power_law,
 }
-"""Formulas that give an accuracy."""
+"""Formulas for the final accuracy."""
 
 RANKS: dict[str, Formula] = {"one-epoch": one_epoch, "loss-sum": loss_sum}
-"""Formulas that give a rank and no accuracy: larger is better."""
+"""Formulas that only rank runs: larger is better."""
 
 
-def extrapolate(curve: Sequence[float], epoch: int) -> float:
-    """The value at an epoch (from 1) of ``c - a * e ** -b``, fitted to a curve by least squares.
+def extrapolate(accuracies: Sequence[float], epoch: int) -> float:
+    """The value of ``c - a * e ** -b`` at an epoch, fitted to a curve by least squares.
 
-    ``a`` and ``c`` are solved for each ``b`` of a grid; only rising curves (a > 0) whose limit is an accuracy
-    (c <= 1) count. Where there is none, the last value of the curve.
+    ``a`` and ``c`` are solved for each ``b`` of a grid. Only rising curves (a > 0) whose limit is an accuracy
+    (c <= 1) count.
+
+    Args:
+        accuracies: after epochs 1, 2, ...
+        epoch: where to evaluate, from 1.
+
+    Returns:
+        An accuracy in [0, 1]; the curve's last value where no power law fits.
     """
-    epochs, values = np.arange(1, len(curve) + 1, dtype=np.float64), np.asarray(curve)
-    best, found = math.inf, float(values[-1])
+    epochs, values = np.arange(1, len(accuracies) + 1, dtype=np.float64), np.asarray(accuracies)
+    least_error, value = math.inf, float(values[-1])
     for exponent in _EXPONENTS:
         design = np.column_stack((np.ones_like(epochs), -(epochs**-exponent)))
-        (limit, fall), *_ = np.linalg.lstsq(design, values, rcond=None)
-        error = float(((design @ (limit, fall) - values) ** 2).sum())
-        if fall > 0 and limit <= 1 and error < best:
-            best, found = error, float(limit - fall * epoch**-exponent)
-    return min(max(found, 0.0), 1.0)
+        (limit, drop), *_ = np.linalg.lstsq(design, values, rcond=None)
+        error = float(((design @ (limit, drop) - values) ** 2).sum())
+        if drop > 0 and limit <= 1 and error < least_error:
+            least_error, value = error, float(limit - drop * epoch**-exponent)
+    return min(max(value, 0.0), 1.0)
 
 
 def _known(record: RunRecord, time: float) -> list[float]:

@@ -1,74 +1,69 @@
-"""What `trust` measured, as tables and figures for readers."""
+"""Tables and figures of false-stop rates, few own runs and probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_nndyn.evaluation.benchmark.compare import Row
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import (
     AS_SHIPPED,
-    BINS,
     BRIER,
     FALSE_STOPS,
     IF_KNOWN,
+    NUM_BINS,
     RELIABILITY,
     TRUE_STOPS,
-    UNIVERSAL,
 )
-from lightning_nndyn.evaluation.benchmark.tables import Table, epochs_text, save, subplots
-from lightning_nndyn.evaluation.paper.tables import Chapter
+from lightning_nndyn.evaluation.benchmark.few_own_runs import OWN_SWEEP
+from lightning_nndyn.evaluation.benchmark.judged_runs import UNIVERSAL
+from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.tables import Chapter, Table, epochs_text, save, subplots
+
+FALSE_STOP_TITLE = "Can it be trusted"
+"""Heading of the chapters."""
 
 _STOPS = (FALSE_STOPS, TRUE_STOPS)
 
 _SPLITS = (
-    "Each run is judged by a predictor that was fitted to four fifths of the others, all decisions to epoch "
-    "5 together; the promise is that at most 5 % of the good runs are stopped. As shipped: the predictor's "
-    "own policy decides, which takes the strictest threshold of its populations, stops no run that it takes "
-    "for a stranger, and without 19 good runs stops only what has diverged. Dealt out: the good runs were "
-    "dealt out two hundred times into those that set one threshold and those that it was tried on, which "
-    "shows the promise by itself. The intervals are exact binomial ones, and those of the splits."
+    "Each run is judged by a predictor that was fitted to four fifths of the others, with all decisions up "
+    "to epoch 5. The promise is that at most 5 % of the good runs are stopped. *As shipped* is the "
+    "predictor's own policy: it applies the strictest threshold of its populations, stops no run that is "
+    "out of domain, and with fewer than 19 good runs stops only runs that have diverged. *Dealt out* is a "
+    "threshold that was calibrated on a random half of the good runs and applied to the other half, two "
+    "hundred times: it tests the calibration by itself. Intervals are exact binomial ones; for *dealt out* "
+    "the range of the splits."
 )
 
-_STRANGERS = (
-    "One predictor over all other runs, asked about those that were left out. Here the promise is beyond "
-    "what exchangeability gives: the threshold is the strictest that any known population asks for. "
-    "Strange is the share that is taken for unlike all known runs after that time, and then not stopped. "
-    "The error is that of the predicted share of the best accuracy, in points: for runs taken for known, "
-    "and for strange ones. The last two columns say what would be stopped if nothing were taken for strange."
+_UNKNOWN = (
+    "One predictor, fitted to all other runs, is applied to the runs that were left out. Exchangeability "
+    "does not extend the promise to them: the threshold is the strictest of all known populations. *Out of "
+    "domain* is the share of runs that are unlike all known runs after that time, and therefore not "
+    "stopped. The error is that of the predicted share of the best accuracy, in points. The last two "
+    "columns say what would be stopped if all runs were in domain."
 )
 
 _OWN = (
-    "Thirty random finished runs of a sweep, with their curves, against all that the other corpora teach; "
-    "both asked about the rest of the sweep, five times. What is predicted is the share of the best "
-    "accuracy: error in points, and rank correlation."
+    "A predictor of thirty random finished runs of a sweep, with their curves, against a predictor of all "
+    "other corpora; both are tested on the rest of the sweep, five times. They predict the share of the "
+    "best accuracy: error in points, and rank correlation."
 )
 
 _PROBABILITY = (
-    "Of the held-out runs that were given a probability of ending low, how many did, in five steps. The "
-    "Brier score is the mean squared error of the probability; that of always giving the share of low "
-    "runs stands beside it."
+    "The share of held-out runs that ended low, in five bins of the predicted probability. The Brier score "
+    "is the mean squared error of the probability; beside it stands the score of always predicting the "
+    "share of low runs."
 )
 
 
-def trust_chapters(rows: Sequence[Row]) -> list[Chapter]:
-    """All tables on what is promised; those without rows are left out."""
+def false_stop_chapters(rows: Sequence[Row]) -> list[Chapter]:
+    """All chapters that have rows."""
     found = [
         Chapter("Good runs that were stopped", _SPLITS, list(_split_tables(rows))),
-        Chapter("Networks, data and optimizers never seen", _STRANGERS, list(_stranger_tables(rows))),
+        Chapter("Networks, data and optimizers never seen", _UNKNOWN, list(_unknown_tables(rows))),
         Chapter("Thirty runs of one's own", _OWN, list(_own_tables(rows))),
         Chapter("Probabilities", _PROBABILITY, list(_brier_tables(rows))),
     ]
     return [chapter for chapter in found if chapter.tables]
-
-
-def trust_report(chapters: Sequence[Chapter]) -> str:
-    """The chapters as Markdown."""
-    return (
-        "\n\n".join(["## Can it be trusted", *(chapter.markdown() for chapter in chapters)])
-        if chapters
-        else ""
-    )
 
 
 def _split_tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -77,7 +72,7 @@ def _split_tables(rows: Sequence[Row]) -> Iterator[Table]:
     for corpus, method in dict.fromkeys((row.corpus, row.method) for row in chosen):
         own = {row.metric: row for row in chosen if (row.corpus, row.method) == (corpus, method)}
         shares = [metric + way for way in (AS_SHIPPED, "") for metric in _STOPS]
-        lines.append([corpus, method, *(_between(own.get(share)) for share in shares)])
+        lines.append([corpus, method, *(_with_interval(own.get(share)) for share in shares)])
     if lines:
         header = [
             "corpus",
@@ -87,35 +82,35 @@ def _split_tables(rows: Sequence[Row]) -> Iterator[Table]:
         yield Table("trust-stops", "Share of runs that were stopped, %", header, lines)
 
 
-def _stranger_tables(rows: Sequence[Row]) -> Iterator[Table]:
+def _unknown_tables(rows: Sequence[Row]) -> Iterator[Table]:
     chosen = [row for row in rows if row.corpus == UNIVERSAL and row.band.startswith("without ")]
     lines = []
     for band, method in dict.fromkeys((row.band, row.method) for row in chosen):
         own = {(row.metric, row.t): row for row in chosen if (row.band, row.method) == (band, method)}
-        cells = [_percent(own.get((f"mae_relative_{kind}", 1.0))) for kind in ("known", "flagged")]
-        strange = [_percent(own.get(("flagged_share", time))) for time in (0.25, 1.0)]
+        errors = [_percent(own.get((f"mae_relative_{kind}", 1.0))) for kind in ("known", "flagged")]
+        flagged = [_percent(own.get(("flagged_share", time))) for time in (0.25, 1.0)]
         stops = [
-            _between(next((row for (found, _), row in own.items() if found == metric), None))
+            _with_interval(next((row for (found, _), row in own.items() if found == metric), None))
             for metric in (*_STOPS, *(metric + IF_KNOWN for metric in _STOPS))
         ]
         runs = max(row.runs for row in own.values())
-        lines.append([band.removeprefix("without "), str(runs), method, *strange, *cells, *stops])
-    header = ["left out", "runs", "by", "strange, 1/4", "strange, 1", "error, known", "error, strange"]
+        lines.append([band.removeprefix("without "), str(runs), method, *flagged, *errors, *stops])
     if lines:
-        title = "Runs unlike those of the fit, %"
+        shares = [f"out of domain, {time}" for time in ("1/4", "1")]
+        header = ["left out", "runs", "by", *shares, "error, in domain", "error, out of domain"]
         stopped = ["good stopped", "low stopped"]
-        header += [*stopped, *(f"{name}, if known" for name in stopped)]
-        yield Table("trust-strangers", title, header, lines)
+        header += [*stopped, *(f"{name}, all in domain" for name in stopped)]
+        yield Table("trust-strangers", "Runs unlike those of the fit, %", header, lines)
 
 
 def _own_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    chosen = [row for row in rows if row.band == "own sweep"]
+    chosen = [row for row in rows if row.band == OWN_SWEEP]
     times = sorted({row.t for row in chosen})
     lines = []
     for corpus, method in dict.fromkeys((row.corpus, row.method) for row in chosen):
         own = {(row.metric, row.t): row for row in chosen if (row.corpus, row.method) == (corpus, method)}
         errors = [_percent(own.get(("mae_relative", time))) for time in times]
-        ranks = [_two_digits(own.get(("spearman", time))) for time in times]
+        ranks = [_decimal(own.get(("spearman", time)), 2) for time in times]
         lines.append([corpus, method, *errors, *ranks])
     if lines:
         after = [f"{name}, {epochs_text(time)}" for name in ("error", "rank") for time in times]
@@ -137,13 +132,13 @@ def _brier_tables(rows: Sequence[Row]) -> Iterator[Table]:
                     if (row.corpus, row.method, row.metric) == (corpus, method, metric)
                 }
                 if own:
-                    lines.append([method + note, *(_three_digits(own.get(time)) for time in times)])
+                    lines.append([method + note, *(_decimal(own.get(time), 3) for time in times)])
         name = f"{corpus}-reliability"
         yield Table(name, f"{corpus}: Brier scores", ["after", *map(epochs_text, times)], lines, figure=name)
 
 
 def draw_reliability(rows: Sequence[Row], folder: Path) -> None:
-    """Draw of each corpus the share of low runs against the probability that they were given.
+    """Draw the share of low runs against their predicted probability, one figure for each corpus.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -167,12 +162,13 @@ def draw_reliability(rows: Sequence[Row], folder: Path) -> None:
             xlim=(0, 1),
             ylim=(0, 1),
         )
-        axes.set_xticks([step / BINS for step in range(BINS + 1)])
+        axes.set_xticks([step / NUM_BINS for step in range(NUM_BINS + 1)])
         axes.legend(fontsize="small")
         save(figure, folder / f"{corpus}-reliability.png")
 
 
-def _between(row: Row | None) -> str:
+def _with_interval(row: Row | None) -> str:
+    """A percentage with its interval."""
     if row is None or row.value is None:
         return ""
     return f"{100 * row.value:.1f} ({100 * (row.low or 0):.0f} to {100 * (row.high or 0):.0f})"
@@ -182,9 +178,5 @@ def _percent(row: Row | None) -> str:
     return "" if row is None or row.value is None else f"{100 * row.value:.1f}"
 
 
-def _two_digits(row: Row | None) -> str:
-    return "" if row is None or row.value is None else f"{row.value:.2f}"
-
-
-def _three_digits(row: Row | None) -> str:
-    return "" if row is None or row.value is None else f"{row.value:.3f}"
+def _decimal(row: Row | None, digits: int) -> str:
+    return "" if row is None or row.value is None else f"{row.value:.{digits}f}"

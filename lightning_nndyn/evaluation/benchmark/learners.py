@@ -1,4 +1,4 @@
-"""The regressor that every learned method gets, so that methods differ in what they read alone."""
+"""The regressor that all learned methods share, so that they differ in their features only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.benchmark.study import Array
+from lightning_nndyn.evaluation.dataset import Array
 
 _TREES = 100
-_TRIAL_TREES = 40
-_INNER_FOLDS = 3
+_SELECTION_TREES = 40  # fewer, as each learner is fitted three times only to be compared
+_SELECTION_FOLDS = 3
 _QUANTILES = 100
 
 
 class Learner:
-    """Extremely randomised trees or support-vector regression, whichever does better inside the training set.
+    """Extremely randomised trees or support-vector regression, whichever does better on the training set.
 
-    The choice is made by cross-validation within the runs that it is fitted to, so that a score on others is
-    clean. Deterministic given the seed.
+    The choice is cross-validated within the training set, so that scores on other runs stay unbiased.
+    Deterministic given the seed.
+
+    Attributes:
+        choice: "trees" or "support vectors"; empty until fitted.
     """
 
     def __init__(self, seed: int) -> None:
@@ -28,20 +31,20 @@ class Learner:
 
     def fit(self, x: Array, y: Array) -> Learner:
         """Fit to rows [n, d] and accuracies [n]."""
-        self.choice = min(_MAKERS, key=lambda name: self._inner_error(name, x, y))
-        self._model = _MAKERS[self.choice](len(x), _TREES, self.seed).fit(x, y)
+        self.choice = min(_MODELS, key=lambda name: self._validation_error(name, x, y))
+        self._model = _MODELS[self.choice](len(x), _TREES, self.seed).fit(x, y)
         return self
 
     def predict(self, x: Array) -> Array:
         """Accuracies, fractions; shape [n]."""
         return np.clip(np.asarray(self._model.predict(x), dtype=np.float64), 0, 1)
 
-    def _inner_error(self, name: str, x: Array, y: Array) -> float:
+    def _validation_error(self, name: str, x: Array, y: Array) -> float:
         from sklearn.model_selection import KFold
 
         errors = np.zeros(len(y))
-        for train, test in KFold(_INNER_FOLDS, shuffle=True, random_state=self.seed).split(x):
-            model = _MAKERS[name](len(train), _TRIAL_TREES, self.seed).fit(x[train], y[train])
+        for train, test in KFold(_SELECTION_FOLDS, shuffle=True, random_state=self.seed).split(x):
+            model = _MODELS[name](len(train), _SELECTION_TREES, self.seed).fit(x[train], y[train])
             errors[test] = np.abs(np.clip(model.predict(x[test]), 0, 1) - y[test])
         return float(errors.mean())
 
@@ -63,4 +66,4 @@ def _support_vectors(runs: int, trees: int, seed: int) -> Any:
     return make_pipeline(bounded, SVR(C=0.5, epsilon=0.02))
 
 
-_MAKERS: dict[str, Callable[[int, int, int], Any]] = {"trees": _trees, "support vectors": _support_vectors}
+_MODELS: dict[str, Callable[[int, int, int], Any]] = {"trees": _trees, "support vectors": _support_vectors}

@@ -1,54 +1,67 @@
-"""How good predictions are, with intervals that say how sure that is."""
+"""Metrics of predictions, each with a 95 % interval."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.benchmark.study import Array
+from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
 
-Mask = NDArray[np.bool_]
 _RESAMPLES = 300
-_LEVEL = (2.5, 97.5)
+_INTERVAL = (2.5, 97.5)  # percentiles
 
 
 class Score(NamedTuple):
-    """A metric's value, and the 95 % interval of a bootstrap over configurations; NaN where undefined."""
+    """A number and the ends of its 95 % interval; NaN where undefined."""
 
     value: float
     low: float
     high: float
 
 
-class Outcome(NamedTuple):
-    """Runs of an evaluation: truth [n], predictions or ranks [n], whether the truth is low [n]."""
+class Predictions(NamedTuple):
+    """Predictions for runs, with the truth.
+
+    Attributes:
+        truth: best accuracies, fractions; shape [n].
+        predicted: accuracies, or ranks or decision values, larger is better; shape [n].
+        low: whether a run is truly low; shape [n].
+        thresholds: a prediction below it calls the run low; shape [n].
+    """
 
     truth: Array
     predicted: Array
     low: Mask
     thresholds: Array
 
-    def take(self, rows: NDArray[np.int64]) -> Outcome:
+    @classmethod
+    def for_runs(cls, runs: RunDataset, indices: Indices, predicted: Array) -> Predictions:
+        """Predicted accuracies [n] for the runs at `indices` [n]."""
+        return cls(runs.accuracies[indices], predicted, runs.low[indices], runs.thresholds[indices])
+
+    def take(self, rows: Indices) -> Predictions:
         """Some of the runs."""
-        return Outcome(self.truth[rows], self.predicted[rows], self.low[rows], self.thresholds[rows])
+        return Predictions(self.truth[rows], self.predicted[rows], self.low[rows], self.thresholds[rows])
 
 
-def mae(runs: Outcome) -> float:
+Metric = Callable[[Predictions], float]
+
+
+def mae(runs: Predictions) -> float:
     """Mean absolute error, a fraction."""
     return float(np.abs(runs.predicted - runs.truth).mean())
 
 
-def r2(runs: Outcome) -> float:
-    """Share of the variance that is explained; negative where the mean is the better prediction."""
+def r2(runs: Predictions) -> float:
+    """Coefficient of determination; negative where the mean would be the better prediction."""
     scatter = float(((runs.truth - runs.truth.mean()) ** 2).sum())
     return 1 - float(((runs.predicted - runs.truth) ** 2).sum()) / scatter if scatter else math.nan
 
 
-def spearman(runs: Outcome) -> float:
+def spearman(runs: Predictions) -> float:
     """Rank correlation; 0 for predictions that are all the same."""
     from scipy.stats import rankdata
 
@@ -59,13 +72,13 @@ def spearman(runs: Outcome) -> float:
     return float(ranks[0] @ ranks[1]) / (lengths[0] * lengths[1]) if lengths[1] else 0.0
 
 
-def accuracy(runs: Outcome) -> float:
-    """Share of runs that are rightly called low or not, by the predicted accuracy and the threshold."""
+def accuracy(runs: Predictions) -> float:
+    """Share of runs that are correctly called low or not."""
     return float(((runs.predicted < runs.thresholds) == runs.low).mean())
 
 
-def auc(runs: Outcome) -> float:
-    """Area under the ROC of telling low runs by their predictions."""
+def auc(runs: Predictions) -> float:
+    """Area under the ROC curve for telling low runs from the others."""
     from scipy.stats import rankdata
 
     low, good = int(runs.low.sum()), int((~runs.low).sum())
@@ -75,20 +88,49 @@ def auc(runs: Outcome) -> float:
     return float((ranks[runs.low].sum() - low * (low + 1) / 2) / (low * good))
 
 
-PREDICTION_METRICS: dict[str, Callable[[Outcome], float]] = {
+PREDICTION_METRICS: dict[str, Metric] = {
     "mae": mae, "r2": r2, "spearman": spearman, "accuracy": accuracy, "auc": auc,
 }  # fmt: skip
 RANK_METRICS = {name: PREDICTION_METRICS[name] for name in ("spearman", "auc")}
 
 
-def scored(metric: Callable[[Outcome], float], runs: Outcome, groups: NDArray[np.int64], seed: int) -> Score:
-    """A metric with its interval: configurations are drawn again and again, with all of their runs."""
+def bootstrapped(metric: Metric, runs: Predictions, groups: Indices, seed: int) -> Score:
+    """A metric with a bootstrap interval.
+
+    Configurations are drawn with all of their runs: runs of one configuration are not independent.
+
+    Args:
+        metric: computed on all runs and on each resample.
+        runs: n predictions.
+        groups: the configuration of each run; shape [n].
+        seed: of the draws.
+    """
     random = np.random.default_rng(seed)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     values = []
     for _ in range(_RESAMPLES):
         drawn = random.integers(len(members), size=len(members))
-        values.append(metric(runs.take(np.concatenate([members[place] for place in drawn]))))
+        values.append(metric(runs.take(np.concatenate([members[group] for group in drawn]))))
     known = [value for value in values if not math.isnan(value)]
-    low, high = np.percentile(known, _LEVEL) if known else (math.nan, math.nan)
+    low, high = np.percentile(known, _INTERVAL) if known else (math.nan, math.nan)
     return Score(metric(runs), float(low), float(high))
+
+
+def share_score(hits: Mask) -> Score:
+    """A share, with the exact binomial interval of Clopper and Pearson."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95)
+    return Score(float(hits.mean()), float(interval.low), float(interval.high))
+
+
+def mean_score(values: Array) -> Score:
+    """A mean, with its normal interval."""
+    mean, half = float(values.mean()), 1.96 * float(values.std()) / np.sqrt(len(values))
+    return Score(mean, float(mean - half), float(mean + half))
+
+
+def repeated_score(values: Sequence[float]) -> Score:
+    """The mean of repeated measurements, with the range of the middle 95 %."""
+    low, high = np.percentile(values, _INTERVAL)
+    return Score(float(np.mean(values)), float(low), float(high))

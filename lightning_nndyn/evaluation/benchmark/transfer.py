@@ -1,4 +1,4 @@
-"""What a predictor makes of runs unlike all that it was fitted to."""
+"""Predictions for runs whose data set, optimizer or kind of network no training run had."""
 
 from __future__ import annotations
 
@@ -9,127 +9,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.benchmark.compare import METHODS, Method, Row, by_formula, table
+from lightning_nndyn.errors import renamed_arguments
+from lightning_nndyn.evaluation.benchmark.compare import (
+    METHODS,
+    MIN_RUNS,
+    Method,
+    formula_values,
+    method_features,
+)
 from lightning_nndyn.evaluation.benchmark.learners import Learner
-from lightning_nndyn.evaluation.benchmark.material import classes_of
-from lightning_nndyn.evaluation.benchmark.method_features import INPUTS, readable
-from lightning_nndyn.evaluation.benchmark.scores import Outcome, scored, spearman
-from lightning_nndyn.evaluation.benchmark.study import Array, Study
-from lightning_nndyn.predictor.low_accuracy import relative_accuracies as shares_of_best
+from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped, spearman
+from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
 
 TIMES = (1 / 16, 1 / 4, 1.0, 2.0)
-"""Times of decision, in epochs."""
+"""Decision times, in epochs."""
 
 TRAITS: dict[str, Callable[[RunRecord], str]] = {
     "data set": lambda record: str(record.config["dataset"]),
     "optimizer": lambda record: str(record.config["optimizer"]),
     "network": lambda record: str(record.config["network_options"].get("kind", record.config["network"])),
 }
-"""What is held out: each value of a trait in turn."""
+"""Each value of a trait is held out in turn."""
 
-_LEAST_RUNS = 20  # of either side
-_LEAST_ON_A_DATASET = 5
+_MIN_RUNS_ON_A_DATASET = 5
 
 
+@renamed_arguments(study="runs")
 def transfer(
-    study: Study,
+    runs: RunDataset,
     *,
     methods: Sequence[str] | None = None,
     times: Sequence[float] = TIMES,
     seed: int = 0,
     jobs: int = 1,
 ) -> Iterator[Row]:
-    """Rank correlations on runs with a data set, optimizer or kind of network that no training run had.
+    """Score rank correlations on runs with a data set, optimizer or kind of network that was held out.
 
-    Learned methods predict a run's share of the best accuracy that the corpus has on its data set (guessing
-    is 0, the best run 1), and runs are ranked among those on the same data set: what an accuracy is worth
-    elsewhere, nobody knows. A row's band is "without VALUE". Where a trait has one value, it has no rows.
+    Learned methods predict a run's share of the best accuracy on its data set in the corpus (0 for guessing,
+    1 for the best run), because the best accuracy on an unknown data set is unknown. Runs are ranked among
+    those on the same data set. A row's band is "without VALUE". A trait with one value has no rows.
 
     Args:
-        study: the runs.
-        methods: names from `METHODS`; None for all but those that read layers by their place.
-        times: of decision.
+        runs: of one corpus.
+        methods: names from `METHODS`; None for all whose features do not depend on the architecture.
+        times: decision times.
         seed: of learners and intervals.
-        jobs: processes.
+        jobs: number of processes.
     """
     chosen = [name for name in METHODS if name != "weight-stats"] if methods is None else methods
     tasks = [
-        (study, METHODS[method], time, value, held_out, seed)
-        for value, held_out in _splits(study)
+        (runs, METHODS[method], time, value, held_out, seed)
+        for value, held_out in _splits(runs)
         for time in times
         for method in chosen
     ]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for row in parallel(joblib.delayed(_score)(*task) for task in tasks):
+    for row in parallel(joblib.delayed(_row)(*task) for task in tasks):
         if row is not None:
             yield row
 
 
-def relative_accuracies(study: Study) -> Array:
-    """Of each run the share of what can be reached on its data set: 0 for guessing, 1 for the best run."""
-    guesses = np.array([1 / classes_of(record) for record in study.records])
-    return shares_of_best(study.accuracies, study.datasets, guesses)
-
-
-def _splits(study: Study) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _splits(runs: RunDataset) -> Iterator[tuple[str, Mask]]:
     for trait in TRAITS.values():
-        values = np.array([trait(record) for record in study.records])
+        values = np.array([trait(record) for record in runs.records])
         if len(np.unique(values)) > 1:
             for value in np.unique(values):
                 yield str(value), values == value
 
 
-def _score(
-    study: Study, method: Method, time: float, value: str, held_out: NDArray[np.bool_], seed: int
-) -> Row | None:
-    places = study.at(time)
-    test, train = places[held_out[places]], places[~held_out[places]]
-    if min(len(test), len(train)) < _LEAST_RUNS:
+def _row(runs: RunDataset, method: Method, time: float, value: str, held_out: Mask, seed: int) -> Row | None:
+    indices = runs.at(time)
+    test, train = indices[held_out[indices]], indices[~held_out[indices]]
+    if min(len(test), len(train)) < MIN_RUNS:
         return None
-    predicted = _predictions(study, method, time, train, test, seed)
-    if np.isnan(predicted).any():  # it has nothing to go by yet, or no more
+    predicted = _predictions(runs, method, time, train, test, seed)
+    if predicted is None or np.isnan(predicted).any():
         return None
-    datasets = study.datasets[test]
-    test, predicted, datasets = _comparable(test, predicted, datasets)
-    truth, ranks = (_ranks(values, datasets) for values in (study.accuracies[test], predicted))
-    runs = Outcome(truth, ranks, study.low[test], study.thresholds[test])
-    score = scored(spearman, runs, study.groups[test], seed)
-    return Row.of(study.name, f"without {value}", method.name, time, "spearman", score, len(test))
+    comparable = _has_company(runs.datasets[test])
+    test, predicted = test[comparable], predicted[comparable]
+    truth, ranks = (_ranks(values, runs.datasets[test]) for values in (runs.accuracies[test], predicted))
+    predictions = Predictions(truth, ranks, runs.low[test], runs.thresholds[test])
+    score = bootstrapped(spearman, predictions, runs.groups[test], seed)
+    return Row.from_score(runs.name, f"without {value}", method.name, time, "spearman", score, len(test))
 
 
 def _predictions(
-    study: Study,
-    method: Method,
-    time: float,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-    seed: int,
-) -> Array:
+    runs: RunDataset, method: Method, time: float, train: Indices, test: Indices, seed: int
+) -> Array | None:
+    """For the test runs, shape [n]; None where a learned method cannot predict."""
     if method.kind != "learned":
-        return by_formula(study, method, time, test)
-    records = [study.records[place] for place in (*train, *test)]
-    if not readable(method.name, records, time):
-        return np.full(len(test), np.nan)
-    x = table([INPUTS[method.name](record, time) for record in records])
-    learner = Learner(seed).fit(x[: len(train)], relative_accuracies(study)[train])
+        return formula_values(runs, method, time, test)
+    x = method_features(runs, method, time, np.concatenate([train, test]))
+    if x is None:
+        return None
+    learner = Learner(seed).fit(x[: len(train)], runs.relative[train])
     return learner.predict(x[len(train) :])
 
 
-def _comparable(
-    test: NDArray[np.int64], predicted: Array, datasets: NDArray[np.str_]
-) -> tuple[NDArray[np.int64], Array, NDArray[np.str_]]:
-    """The runs that have enough others on their data set to be ranked among."""
+def _has_company(datasets: NDArray[np.str_]) -> Mask:
+    """Which runs have enough others on their data set to be ranked among them; shape [n]."""
     names, counts = np.unique(datasets, return_counts=True)
-    kept = np.isin(datasets, names[counts >= _LEAST_ON_A_DATASET])
-    return test[kept], predicted[kept], datasets[kept]
+    return np.isin(datasets, names[counts >= _MIN_RUNS_ON_A_DATASET])
 
 
 def _ranks(values: Array, datasets: NDArray[np.str_]) -> Array:
-    """Ranks within each data set, from 0 to 1."""
+    """Ranks within each data set, from 0 to 1; shape [n]."""
     from scipy.stats import rankdata
 
     ranks = np.empty(len(values))
     for dataset in np.unique(datasets):
-        own = datasets == dataset
-        ranks[own] = (rankdata(values[own]) - 0.5) / own.sum()
+        members = datasets == dataset
+        ranks[members] = (rankdata(values[members]) - 0.5) / members.sum()
     return ranks

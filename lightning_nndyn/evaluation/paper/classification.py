@@ -1,4 +1,4 @@
-"""The paper's classification, low or not (section 4.1): SVM and MLP on raw statistics, cross-validated."""
+"""The paper's classification of runs as low or not (section 4.1): SVM and MLP on raw statistics."""
 
 from __future__ import annotations
 
@@ -6,61 +6,62 @@ from collections.abc import Callable, Iterator, Sequence
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, banded, folds
-from lightning_nndyn.evaluation.benchmark.scores import Outcome, accuracy, auc, scored
-from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, bands, folds
+from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, accuracy, auc, bootstrapped
+from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.predictor.paper_models import Classifier, decision_values, fit_classifier
-from lightning_nndyn.signature.snapshot import Mask
 
 MAJORITY = "majority"
-"""Calls all runs what most of them are. The paper's sample is half low, and its baseline a coin."""
+"""The baseline: all runs get the more frequent label. The paper's sample is balanced, its baseline 50 %."""
 
-_METRICS: dict[str, Callable[[Outcome], float]] = {"accuracy": accuracy, "auc": auc}
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "auc": auc}
 
 
 def classification(
-    study: Study, settings: Sequence[Setting], *, times: Sequence[float], seed: int, jobs: int
+    runs: RunDataset, settings: Sequence[Setting], *, times: Sequence[float], seed: int, jobs: int
 ) -> Iterator[Row]:
-    """Share of runs rightly called low or not, and area under the ROC, by settings at times.
+    """Accuracy and area under the ROC curve by setting and time.
 
     Cross-validated once, on the first of the folds that `compare` uses.
+
+    Args:
+        runs: of one corpus.
+        settings: classifiers with their features.
+        times: decision times, in epochs; those with fewer than 20 runs are left out.
+        seed: of folds, classifiers and intervals.
+        jobs: number of processes.
     """
-    usable = [time for time in times if len(study.at(time)) >= LEAST_RUNS]
+    usable = [time for time in times if len(runs.at(time)) >= MIN_RUNS]
     for time in usable:
-        yield from majority(study, time, seed)
-    tasks = [(study, setting, time, seed) for setting in settings for time in usable]
+        indices = runs.at(time)
+        for band, members in bands(runs, indices):
+            yield majority_row(runs, indices[members], band, time, seed)
+    tasks = [(runs, setting, time, seed) for setting in settings for time in usable]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_score)(*task) for task in tasks):
+    for rows in parallel(joblib.delayed(_rows)(*task) for task in tasks):
         yield from rows
 
 
-def majority(study: Study, time: float, seed: int) -> Iterator[Row]:
-    """The share of the more frequent class: what must be beaten."""
-    places = study.at(time)
-    for band, wanted in banded(study, places):
-        yield majority_row(study, places[wanted], band, time, seed)
+def majority_row(runs: RunDataset, indices: Indices, band: str, time: float, seed: int) -> Row:
+    """The share of the more frequent class among the runs at `indices`."""
+    label = 1.0 if runs.low[indices].mean() > 0.5 else -1.0
+    predictions = as_predictions(runs, indices, np.full(len(indices), label))
+    score = bootstrapped(accuracy, predictions, runs.groups[indices], seed)
+    return Row.from_score(runs.name, band, MAJORITY, time, "accuracy", score, len(indices))
 
 
-def majority_row(study: Study, places: NDArray[np.int64], band: str, time: float, seed: int) -> Row:
-    """The share of the more frequent class among the runs at `places`."""
-    low = study.low[places]
-    runs = decisions(study, places, np.full(len(places), 1.0 if low.mean() > 0.5 else -1.0))
-    score = scored(accuracy, runs, study.groups[places], seed)
-    return Row.of(study.name, band, MAJORITY, time, "accuracy", score, len(places))
-
-
-def decisions(study: Study, places: NDArray[np.int64], decided: Array) -> Outcome:
-    """Decision values [n], positive for low, in the form that scores take: larger is better, 0 the bar."""
-    return Outcome(study.accuracies[places], -decided, study.low[places], np.zeros(len(places)))
+def as_predictions(runs: RunDataset, indices: Indices, decisions: Array) -> Predictions:
+    """Decision values [n], positive for low, as `Predictions`: larger is better, below 0 is low."""
+    return Predictions(runs.accuracies[indices], -decisions, runs.low[indices], np.zeros(len(indices)))
 
 
 def fitted(kind: Classifier, x: Array, low: Mask, seed: int) -> Callable[[Array], Array]:
     """A classifier fitted to rows x [n, d]: a function from rows to decision values, positive for low.
 
-    Where all runs are of one class, there is nothing to fit: all new ones are called the same.
+    Where all runs are of one class, all new ones get that label.
     """
     if low.all() or not low.any():
         return lambda new: np.full(len(new), 1.0 if low.all() else -1.0)
@@ -68,23 +69,26 @@ def fitted(kind: Classifier, x: Array, low: Mask, seed: int) -> Callable[[Array]
     return lambda new: decision_values(classifier, new)
 
 
-def _score(study: Study, setting: Setting, time: float, seed: int) -> list[Row]:
-    places = study.at(time)
-    decided = _held_out(study, setting, time, places, seed)
-    return [
-        Row.of(study.name, band, setting.name, time, name, score, int(wanted.sum()))
-        for band, wanted in banded(study, places)
-        for name, metric in _METRICS.items()
-        for runs in (decisions(study, places[wanted], decided[wanted]),)
-        for score in (scored(metric, runs, study.groups[places[wanted]], seed),)
-    ]
+def _rows(runs: RunDataset, setting: Setting, time: float, seed: int) -> list[Row]:
+    indices = runs.at(time)
+    decisions = _held_out_decisions(runs, setting, time, indices, seed)
+    rows = []
+    for band, members in bands(runs, indices):
+        chosen = indices[members]
+        predictions = as_predictions(runs, chosen, decisions[members])
+        for name, metric in METRICS.items():
+            score = bootstrapped(metric, predictions, runs.groups[chosen], seed)
+            rows.append(Row.from_score(runs.name, band, setting.name, time, name, score, len(chosen)))
+    return rows
 
 
-def _held_out(study: Study, setting: Setting, time: float, places: NDArray[np.int64], seed: int) -> Array:
-    epochs = epochs_read([study.records[place] for place in places], time)
-    x = signatures(study, places, epochs, setting.features, setting.form)
-    low, decided = study.low[places], np.empty(len(places))
-    for test in folds(study.groups[places], seed):
-        train = np.setdiff1d(np.arange(len(places)), test)
-        decided[test] = fitted(setting.classifier, x[train], low[train], seed)(x[test])
-    return decided
+def _held_out_decisions(
+    runs: RunDataset, setting: Setting, time: float, indices: Indices, seed: int
+) -> Array:
+    epochs = epochs_read([runs.records[index] for index in indices], time)
+    x = signatures(runs, indices, epochs, setting.features, setting.form)
+    low, decisions = runs.low[indices], np.empty(len(indices))
+    for test in folds(runs.groups[indices], seed):
+        train = np.setdiff1d(np.arange(len(indices)), test)
+        decisions[test] = fitted(setting.classifier, x[train], low[train], seed)(x[test])
+    return decisions

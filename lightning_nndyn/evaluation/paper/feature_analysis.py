@@ -1,4 +1,4 @@
-"""The paper's App. A.3: which statistics classifiers rely on, and how these run for high and low runs."""
+"""The paper's App. A.3: the statistics that classifiers rely on, and their curves for high and low runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
-from lightning_nndyn.evaluation.benchmark.compare import LEAST_RUNS, Row, folds
-from lightning_nndyn.evaluation.benchmark.scores import Outcome, scored
-from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, folds
+from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped
+from lightning_nndyn.evaluation.dataset import Array, Indices, RunDataset
 from lightning_nndyn.evaluation.paper.classification import fitted
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.signature.snapshot import STATISTICS
 
 IMPORTANCE_TIMES = (1.0, 5.0, 15.0)
-"""Times of decision at which importance is measured, in epochs."""
+"""Decision times at which importance is measured, in epochs."""
 
 ANALYSED: dict[str, Setting] = {
     setting.name: setting for setting in (Setting("svm", "both"), Setting("mlp", "both"))
 }
-"""Classifiers that read all ten statistics."""
+"""Classifiers on all ten statistics, by name."""
 
 IMPORTANCE = "importance of "
 """Metric of a row, before the statistic's name."""
@@ -32,84 +32,91 @@ CURVES: dict[str, tuple[Callable[[Array], float], bool]] = {
     "median-of-high": (lambda values: float(np.median(values)), False),
     "median-of-low": (lambda values: float(np.median(values)), True),
 }
-"""What is told of a statistic's values, and whether of low runs; by the method of the rows."""
+"""By the method of the rows: a summary of a statistic's values, and whether it is of low runs."""
 
 _SHUFFLES = 20
-_LEAST_OF_A_CLASS = 5
+_MIN_OF_A_CLASS = 5
 
 
-def importance(study: Study, settings: Sequence[Setting], *, seed: int, jobs: int) -> Iterator[Row]:
-    """How much more a classifier errs on held-out runs when one statistic is another run's, at all epochs.
+def importance(runs: RunDataset, settings: Sequence[Setting], *, seed: int, jobs: int) -> Iterator[Row]:
+    """Permutation importance (Breiman, 2001) of each statistic, at all epochs together.
 
-    Permutation importance (Breiman, 2001): a share of runs, the mean of 20 shuffles within each fold.
+    It is the share of held-out runs that are classified wrongly in addition when the statistic is taken from
+    another run: the mean of 20 shuffles within each fold.
     """
-    times = [time for time in IMPORTANCE_TIMES if len(study.at(time)) >= LEAST_RUNS]
-    tasks = [(study, setting, time, seed) for setting in settings for time in times]
+    times = [time for time in IMPORTANCE_TIMES if len(runs.at(time)) >= MIN_RUNS]
+    tasks = [(runs, setting, time, seed) for setting in settings for time in times]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_importance)(*task) for task in tasks):
+    for rows in parallel(joblib.delayed(_importance_rows)(*task) for task in tasks):
         yield from rows
 
 
-def curves(study: Study, names: Sequence[str], *, times: Sequence[float], seed: int) -> Iterator[Row]:
+def curves(runs: RunDataset, names: Sequence[str], *, times: Sequence[float], seed: int) -> Iterator[Row]:
     """Means and medians of each statistic over high and over low runs, before training and at times."""
     for time in (0.0, *times):
-        places = study.at(time)
+        indices = runs.at(time)
         for name in names:
-            own = places[study.low[places] == CURVES[name][1]]
-            if len(own) >= _LEAST_OF_A_CLASS:
-                yield from _curve(study, name, time, own, seed)
+            own = indices[runs.low[indices] == CURVES[name][1]]
+            if len(own) >= _MIN_OF_A_CLASS:
+                yield from _curve_rows(runs, name, time, own, seed)
 
 
-def _curve(study: Study, name: str, time: float, places: NDArray[np.int64], seed: int) -> Iterator[Row]:
-    told = CURVES[name][0]
-    values = np.array([_statistics_at(study, place, time) for place in places])
+def _curve_rows(runs: RunDataset, name: str, time: float, indices: Indices, seed: int) -> Iterator[Row]:
+    summary = CURVES[name][0]
+    values = np.array([_statistics_at(runs, index, time) for index in indices])
     for column, statistic in enumerate(STATISTICS):
-        runs = _as_outcome(values[:, column])
-        score = scored(lambda some: told(some.predicted), runs, study.groups[places], seed)
-        yield Row.of(study.name, "all", name, time, statistic, score, len(places))
+        own = _as_predictions(values[:, column])
+        score = bootstrapped(lambda some: summary(some.predicted), own, runs.groups[indices], seed)
+        yield Row.from_score(runs.name, "all", name, time, statistic, score, len(indices))
 
 
-def _statistics_at(study: Study, place: int, time: float) -> tuple[float, ...]:
-    return next(one.statistics for one in study.records[place].snapshots if one.epoch == time)
+def _statistics_at(runs: RunDataset, index: int, time: float) -> tuple[float, ...]:
+    return next(one.statistics for one in runs.records[index].snapshots if one.epoch == time)
 
 
-def _importance(study: Study, setting: Setting, time: float, seed: int) -> list[Row]:
-    places = study.at(time)
-    lost = _lost(study, setting, time, places, seed)
-    scores = [
-        scored(lambda runs: float(runs.predicted.mean()), _as_outcome(column), study.groups[places], seed)
-        for column in lost.T
-    ]
-    return [
-        Row.of(study.name, "all", setting.name, time, IMPORTANCE + statistic, score, len(places))
-        for statistic, score in zip(STATISTICS, scores, strict=True)
-    ]
+def _importance_rows(runs: RunDataset, setting: Setting, time: float, seed: int) -> list[Row]:
+    indices = runs.at(time)
+    rows = []
+    for statistic, lost in zip(STATISTICS, _lost(runs, setting, time, indices, seed).T, strict=True):
+        own = _as_predictions(lost)
+        score = bootstrapped(lambda some: float(some.predicted.mean()), own, runs.groups[indices], seed)
+        metric = IMPORTANCE + statistic
+        rows.append(Row.from_score(runs.name, "all", setting.name, time, metric, score, len(indices)))
+    return rows
 
 
-def _lost(study: Study, setting: Setting, time: float, places: NDArray[np.int64], seed: int) -> Array:
-    """Of each run and statistic the share of shuffles that made a right call wrong, less the reverse."""
-    epochs = epochs_read([study.records[place] for place in places], time)
-    x, low = signatures(study, places, epochs, setting.features, setting.form), study.low[places]
-    lost = np.zeros((len(places), len(STATISTICS)))
+def _lost(runs: RunDataset, setting: Setting, time: float, indices: Indices, seed: int) -> Array:
+    """For each run and statistic the share of shuffles that make a correct decision wrong, less the reverse.
+
+    Returns:
+        Shape [n, 10].
+    """
+    epochs = epochs_read([runs.records[index] for index in indices], time)
+    x, low = signatures(runs, indices, epochs, setting.features, setting.form), runs.low[indices]
+    lost = np.zeros((len(indices), len(STATISTICS)))
     random = np.random.default_rng(seed)
-    for test in folds(study.groups[places], seed):
-        train = np.setdiff1d(np.arange(len(places)), test)
+    for test in folds(runs.groups[indices], seed):
+        train = np.setdiff1d(np.arange(len(indices)), test)
         decide = fitted(setting.classifier, x[train], low[train], seed)
-        right = (decide(x[test]) > 0) == low[test]
+        correct = (decide(x[test]) > 0) == low[test]
         for column in range(len(STATISTICS)):
-            shuffles = decide(_shuffled(x[test], column, random)).reshape(_SHUFFLES, -1) > 0
-            lost[test, column] = right - (shuffles == low[test]).mean(axis=0)
+            decisions = decide(_shuffled(x[test], column, random)).reshape(_SHUFFLES, -1) > 0
+            lost[test, column] = correct - (decisions == low[test]).mean(axis=0)
     return lost
 
 
 def _shuffled(x: Array, column: int, random: np.random.Generator) -> Array:
-    """Rows [n, d] shuffle after shuffle: the statistic of that place is another row's, at all snapshots."""
+    """Rows x [n, d] with one statistic taken from another row, at all snapshots; one copy for each shuffle.
+
+    Returns:
+        Shape [shuffles * n, d].
+    """
     changed = np.tile(x.reshape(len(x), -1, len(STATISTICS)), (_SHUFFLES, 1, 1, 1))
-    for one in changed:
-        one[:, :, column] = one[random.permutation(len(x)), :, column]
+    for copy in changed:
+        copy[:, :, column] = copy[random.permutation(len(x)), :, column]
     return changed.reshape(_SHUFFLES * len(x), -1)
 
 
-def _as_outcome(values: Array) -> Outcome:
-    """Numbers [n] in the form that `scored` resamples."""
-    return Outcome(values, values, np.zeros(len(values), bool), values)
+def _as_predictions(values: Array) -> Predictions:
+    """Numbers [n] in the form that `bootstrapped` resamples."""
+    return Predictions(values, values, np.zeros(len(values), bool), values)

@@ -1,4 +1,4 @@
-"""What the paper's classifiers and its regression read: raw statistics of snapshots (section 3.2)."""
+"""Features of the paper's classifiers and regression: raw statistics of snapshots (section 3.2)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.benchmark.study import Array, Study
+from lightning_nndyn.evaluation.dataset import Array, Indices, RunDataset
 from lightning_nndyn.predictor.history import index_by_epoch
 from lightning_nndyn.predictor.paper_models import Classifier, Features, FeatureSet
-from lightning_nndyn.signature.snapshot import Snapshot
 from lightning_nndyn.signature.temporal import Form
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One of the paper's classifiers and what it reads; degree, plain is its main setting (section 4.1)."""
+    """One of the paper's classifiers with its features; the main setting is degree, plain (section 4.1)."""
 
     classifier: Classifier
     features: FeatureSet = "degree"
@@ -26,10 +24,10 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The method's name in rows: the main setting has the bare one."""
-        bare = f"graph-paper-{self.classifier}"
+        """The method's name in rows, short for the main setting."""
+        short = f"graph-paper-{self.classifier}"
         main = (self.features, self.form) == ("degree", "plain")
-        return bare if main else f"{bare}-{self.features}-{self.form}"
+        return short if main else f"{short}-{self.features}-{self.form}"
 
 
 SETTINGS: dict[str, Setting] = {
@@ -39,45 +37,41 @@ SETTINGS: dict[str, Setting] = {
     for form in ("plain", "linear", "exponential")
     for setting in (Setting(classifier, features, form),)
 }
-"""All that the paper's figures 4, 5, 11 and 12 draw, by name."""
+"""All settings of the paper's figures 4, 5, 11 and 12, by name."""
 
 
-def without_raw_material(study: Study) -> Study:
-    """The same runs with their ten statistics alone: small enough to keep all corpora, and for processes."""
-    return replace(study, records=tuple(map(_slim, study.records)))
+def without_raw_material(runs: RunDataset) -> RunDataset:
+    """The same runs with nothing but their ten statistics: small enough to keep all corpora in memory."""
+    return replace(runs, records=[_without_raw_material(record) for record in runs.records])
 
 
-def _slim(record: RunRecord) -> RunRecord:
+def _without_raw_material(record: RunRecord) -> RunRecord:
     snapshots = [replace(snapshot, layers={}) for snapshot in record.snapshots]
     return replace(record, snapshots=snapshots, losses=[], weights=[])
 
 
 def epochs_read(records: Sequence[RunRecord], time: float) -> list[float]:
-    """When all of the runs were read up to a time, epoch 0 apart.
+    """The epochs, apart from 0, at which all of the runs have a snapshot up to a time.
 
-    From the first epoch's end on, epochs' ends alone, as in the paper, which reads no earlier; before, the
-    fractions of the first epoch.
+    From the end of the first epoch on these are ends of epochs only, as in the paper; before, the fractions
+    of the first epoch.
     """
-    common = set.intersection(*(set(_table(record)) for record in records))
+    common = set.intersection(*(set(index_by_epoch(record.snapshots)) for record in records))
     return sorted(epoch for epoch in common if 0 < epoch <= time and (time < 1 or epoch == int(epoch)))
 
 
 def signatures(
-    study: Study, places: NDArray[np.int64], epochs: Sequence[float], features: FeatureSet, form: Form
+    runs: RunDataset, indices: Indices, epochs: Sequence[float], features: FeatureSet, form: Form
 ) -> Array:
-    """The paper's S_t of the runs at `places`, one row each: epoch 0 and `epochs`; shape [n, d]."""
+    """The paper's S_t of the runs at `indices`, from epoch 0 and `epochs`; shape [n, d]."""
     reader = Features(features, form, "raw")
-    return np.array([reader.all_snapshots(_table(study.records[place]), epochs) for place in places])
+    tables = (index_by_epoch(runs.records[index].snapshots) for index in indices)
+    return np.array([reader.all_snapshots(table, epochs) for table in tables])
 
 
-def snapshot_pairs(
-    study: Study, places: NDArray[np.int64], pair: tuple[int, int], features: FeatureSet
-) -> Array:
-    """The statistics at two epochs side by side, the paper's input to regression; shape [n, d]."""
+def snapshot_pairs(runs: RunDataset, indices: Indices, pair: tuple[int, int], features: FeatureSet) -> Array:
+    """The statistics at two epochs, concatenated: the paper's input of the regression; shape [n, d]."""
     reader = Features(features, "plain", "raw")
     epochs = [float(epoch) for epoch in pair if epoch]
-    return np.array([reader.two_snapshots(_table(study.records[place]), epochs) for place in places])
-
-
-def _table(record: RunRecord) -> dict[float, Snapshot]:
-    return index_by_epoch(record.snapshots)
+    tables = (index_by_epoch(runs.records[index].snapshots) for index in indices)
+    return np.array([reader.two_snapshots(table, epochs) for table in tables])

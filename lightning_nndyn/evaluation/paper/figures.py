@@ -1,4 +1,4 @@
-"""Figures beside the paper's."""
+"""Figures of the paper's experiments, in the form of the paper's figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.benchmark.compare import BANDS, Row
+from lightning_nndyn.evaluation.benchmark.rows import BANDS, Row
 from lightning_nndyn.evaluation.benchmark.tables import epochs_text, save, subplots
 from lightning_nndyn.evaluation.paper.classification import MAJORITY
 from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, IMPORTANCE
@@ -20,7 +20,7 @@ _GREY = "0.4"
 
 
 def draw_paper(rows: Sequence[Row], folder: Path) -> None:
-    """Draw all that has rows, as `CORPUS-paper-KIND.png`.
+    """Draw every figure that has rows, as `CORPUS-paper-KIND.png`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -37,9 +37,9 @@ def draw_paper(rows: Sequence[Row], folder: Path) -> None:
         _draw(_curves, own, CURVES, folder / f"{corpus}-paper-curves.png")
 
 
-def _draw(picture: Callable[[Sequence[Row]], Any], rows: Sequence[Row], methods: Any, file: Path) -> None:
+def _draw(plot: Callable[[Sequence[Row]], Any], rows: Sequence[Row], methods: Any, file: Path) -> None:
     if any(row.method in methods for row in rows):
-        save(picture(rows), file)
+        save(plot(rows), file)
 
 
 def _classification(rows: Sequence[Row]) -> Any:
@@ -93,13 +93,13 @@ def _importance(rows: Sequence[Row]) -> Any:
 
 
 def _bars(axes: Any, rows: Sequence[Row], number: int) -> None:
-    """One classifier's, at a time; nothing where it has none."""
+    """One classifier's importances at a time; nothing where it has no rows."""
     for row in rows:
         kind = ANALYSED[row.method].classifier
-        place = STATISTICS.index(row.metric.removeprefix(IMPORTANCE)) + 0.4 * number - 0.2
+        y = STATISTICS.index(row.metric.removeprefix(IMPORTANCE)) + 0.4 * number - 0.2
         label = kind.upper() if row is rows[0] else None
         style = {"color": _COLOURS[kind], "label": label, "error_kw": {"lw": 0.8}}
-        axes.barh(place, 100 * (row.value or 0), 0.38, xerr=_whiskers(row), **style)
+        axes.barh(y, 100 * (row.value or 0), 0.38, xerr=_whiskers(row), **style)
 
 
 def _curves(rows: Sequence[Row]) -> Any:
@@ -108,9 +108,9 @@ def _curves(rows: Sequence[Row]) -> Any:
     times = sorted({row.t for row in rows if row.method in CURVES})
     for axes, statistic in zip(panels.ravel(), STATISTICS, strict=True):
         for name in CURVES:
-            told, _, runs = name.split("-")
+            summary, _, runs = name.split("-")
             own = [row for row in rows if (row.method, row.metric) == (name, statistic)]
-            _line(axes, own, times, name.replace("-", " "), _COLOURS[runs], _STYLES[told], scale=1)
+            _line(axes, own, times, name.replace("-", " "), _COLOURS[runs], _STYLES[summary], scale=1)
         _time_axis(axes, times, statistic.replace("_", " "), every=2)
     panels[0, -1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{rows[0].corpus}, all runs")
@@ -129,10 +129,10 @@ def _line(
 ) -> None:
     """Values with their intervals, at evenly spaced times."""
     known = [row for row in rows if row.value is not None]
-    places = [times.index(row.t) for row in known]
+    x = [times.index(row.t) for row in known]
     low, high = ([scale * (getattr(row, end) or 0) for row in known] for end in ("low", "high"))
     axes.plot(
-        places,
+        x,
         [scale * (row.value or 0) for row in known],
         style,
         color=colour,
@@ -141,18 +141,18 @@ def _line(
         marker=".",
         ms=4,
     )
-    axes.fill_between(places, low, high, color=colour, alpha=0.07, lw=0)
+    axes.fill_between(x, low, high, color=colour, alpha=0.07, lw=0)
 
 
 def _time_axis(axes: Any, times: Sequence[float], title: str, every: int = 1) -> None:
     shown = range(0, len(times), every)
-    axes.set_xticks(shown, [epochs_text(times[place]) for place in shown], fontsize="small")
+    axes.set_xticks(shown, [epochs_text(times[index]) for index in shown], fontsize="small")
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel("epochs read")
 
 
 def _whiskers(row: Row) -> list[list[float]]:
-    """From a row's value down and up to the ends of its interval, in points."""
+    """Lengths of a row's error bar, in points: below and above its value."""
     value, low, high = row.value or 0, row.low or 0, row.high or 0
     return [[100 * max(value - low, 0)], [100 * max(high - value, 0)]]
 

@@ -1,4 +1,4 @@
-"""Numbers that the paper prints, typed in from it: what ours are held against."""
+"""Numbers and claims that the paper prints, for comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_nndyn.evaluation.benchmark.study import Study
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.predictor.paper_models import Classifier, FeatureSet
 
 Pair = tuple[int, int]
@@ -39,7 +39,7 @@ TABLE_4: dict[Subject, dict[Pair, tuple[float, float]]] = {
         (0, 2): (19.84, 0.60), (1, 3): (19.41, 0.62), (3, 5): (17.63, 0.67), (5, 7): (18.28, 0.68),
     },
 }  # fmt: skip
-"""Regression on CIFAR-10, degree. The table says ResNet: taken for the 44, as in figure 4."""
+"""Regression on CIFAR-10, degree. The table says ResNet; figure 4 suggests ResNet-44."""
 
 PAIRS: tuple[Pair, ...] = tuple(
     sorted({pair for table in (TABLE_3, TABLE_4) for printed in table.values() for pair in printed})
@@ -49,15 +49,15 @@ PAIRS: tuple[Pair, ...] = tuple(
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper about classification.
+    """A claim of the paper on the accuracy of classification.
 
     Attributes:
-        where: in the paper.
-        subjects: of which networks and data sets.
-        features: what was read.
-        classifier: by which; None for the better one.
-        epochs: how many were read.
-        says: its words.
+        where: part of the paper.
+        subjects: networks and data sets that it is about.
+        features: centrality whose statistics were the features.
+        classifier: which one; None for the better one.
+        epochs: epochs read.
+        says: the accuracy, in the paper's words.
     """
 
     where: str
@@ -81,23 +81,23 @@ CLAIMS = (
     Claim("observation 2", _IMAGENET, "degree", None, 10, "80 to 90 %"),
     Claim("observation 2", _IMAGENET, "eigenvector", None, 10, "80 to 90 %"),
 )  # fmt: skip
-"""Its figures have no numbers; these stand in its text."""
+"""Claims in the text, as the figures have no numbers."""
 
 
-def subject_of(study: Study) -> Subject | None:
+def subject_of(runs: RunDataset) -> Subject | None:
     """The network and data set of a corpus; None where it has several."""
-    found = {_architecture(record.config) for record in study.records}
+    found = {_architecture(record.config) for record in runs.records}
     return found.pop()[:2] if len(found) == 1 else None
 
 
 def _architecture(config: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A run's network, data set, and what else makes its network: dropout aside, which varies over a grid."""
+    """A run's network, data set and network options, without dropout, which varies within a grid."""
     options = {name: value for name, value in config["network_options"].items() if name != "dropout"}
     return config["network"], config["dataset"], json.dumps(options, sort_keys=True)
 
 
 def printed_regression(subject: Subject | None) -> tuple[str, dict[Pair, tuple[float, float]]] | None:
-    """The table's number and the column of a network on a data set, if the paper has one."""
+    """The number of the paper's table for a network on a data set, and its entries; None if there is none."""
     for number, table in (("3", TABLE_3), ("4", TABLE_4)):
         if subject in table:
             return number, table[subject]

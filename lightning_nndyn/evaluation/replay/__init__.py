@@ -1,13 +1,7 @@
-"""Recorded runs, met again as sweeps in random order: what each way of stopping spends, and what it misses.
+"""What stopping saves in a sweep: recorded runs, replayed as sweeps in random order under each stopping rule.
 
-`runs` draws the sweeps; `policies` (with `pruners`, Optuna's, and `surrogate`) are ways of stopping, of which
-`entrants` lists those that need nothing but the sweep; `held_out` asks our predictors about runs that they
-were fitted without. `outcome` counts, `parts` keeps what is finished, `page` shows it, and `command` leads
-through all of it.
+Corpora go in; out come the epochs that a rule spends and the accuracy that it misses, as rows, tables and a
+figure. `sampled_sweeps` draws the sweeps. `policies` are stopping rules (with `optuna_pruners`, `race`,
+`hyperparameter_forest` and `sweep_predictor`); `held_out_predictors` adds those of predictors that were
+fitted without the run. `result` measures, `tables` shows, and `replay_sweeps` is the command.
 """
-
-from lightning_nndyn.evaluation.replay.outcome import Outcome
-from lightning_nndyn.evaluation.replay.policies import SweepPolicy
-from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
-
-__all__ = ["Outcome", "Run", "SweepPolicy"]

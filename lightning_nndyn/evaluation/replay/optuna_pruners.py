@@ -1,4 +1,4 @@
-"""Optuna's pruners, fed recorded curves."""
+"""Optuna's pruners, applied to recorded learning curves."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _CLASSES = {
 def pruner_epochs(
     name: str, curves: Sequence[Sequence[float | None]], seed: int, **settings: float
 ) -> list[int]:
-    """After how many epochs a pruner ends each run, when they are trained one after the other.
+    """The epochs after which a pruner ends each run, when runs are trained one after the other.
 
     Args:
         name: "median", "percentile", "asha" or "hyperband".
-        curves: validation accuracy after each epoch, in the order of training; gaps are passed over.
-        seed: tells Hyperband's brackets apart.
-        settings: arguments of Optuna's class; its defaults unless given, but for the first epoch as the least
-            that halving trains a run.
+        curves: validation accuracy after each epoch, in the order of training; None is not reported.
+        seed: of the brackets that Hyperband draws.
+        settings: arguments of Optuna's class; its defaults unless given, except that halving begins after one
+            epoch.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -48,22 +48,22 @@ def pruner_epochs(
             # Hyperband draws a run's bracket from the study's name.
             study_name=f"{name}-{seed}",
             sampler=optuna.samplers.RandomSampler(seed),
-            pruner=_made(name, longest, settings),
+            pruner=_pruner(name, longest, settings),
         )
-        return [_trained(study, curve) for curve in curves]
+        return [_train(study, curve) for curve in curves]
 
 
-def _made(name: str, longest: int, settings: Mapping[str, Any]) -> BasePruner:
+def _pruner(name: str, longest: int, settings: Mapping[str, Any]) -> BasePruner:
     from optuna import pruners
 
-    least: dict[str, dict[str, int]] = {
+    resources: dict[str, dict[str, int]] = {
         "asha": {"min_resource": 1},
         "hyperband": {"min_resource": 1, "max_resource": max(1, longest)},
     }
-    return getattr(pruners, _CLASSES[name])(**{**least.get(name, {}), **settings})
+    return getattr(pruners, _CLASSES[name])(**{**resources.get(name, {}), **settings})
 
 
-def _trained(study: Study, curve: Sequence[float | None]) -> int:
+def _train(study: Study, curve: Sequence[float | None]) -> int:
     from optuna.trial import TrialState
 
     trial, best = study.ask(), 0.0
@@ -81,7 +81,7 @@ def _trained(study: Study, curve: Sequence[float | None]) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna tells of each study that is made."""
+    """Silences Optuna, which logs each new study and trial."""
     logger = logging.getLogger("optuna")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,8 @@
-"""Ways of stopping the runs of a sweep."""
+"""Stopping rules for the runs of a sweep, and the list of those that are compared.
+
+The keys of published rows contain the `repr` of a policy: with another class or field name, or default, its
+rows are not recognised and have to be replayed.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,41 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lightning_nndyn.corpus.storage.record import patience_epoch
+from lightning_nndyn.evaluation.replay.hyperparameter_forest import Surrogate
 from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
-from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
+from lightning_nndyn.evaluation.replay.race import Race
+from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
+from lightning_nndyn.evaluation.replay.sweep_predictor import Learned
+
+PATIENCES = (3, 10)
+"""Epochs without a better accuracy; 10 is the paper's."""
+
+PERCENTILES = (10, 25, 75)
+"""Of Optuna's `PercentilePruner`: per cent of runs that continue; `MedianPruner` is 50."""
+
+REDUCTIONS = (2, 3, 4)
+"""One of so many runs is promoted at each rung. Optuna's default is 4 for halving, 3 for Hyperband."""
+
+TOP_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Shares of the runs that continue after they were ranked once."""
+
+RACED_SHARES = (0.02, 0.04, 0.06, 0.1, 0.2, 0.3)
+"""Shares of the runs that a race trains to their end."""
+
+BEGUN_SHARES = (0.1, 0.25, 0.5)
+"""Shares of the runs that are begun, by their hyperparameters."""
+
+LEARNED_RATES = (0.05, 0.2)
+"""False-stop rates of the predictor that learns in the sweep; 5 % is its default."""
 
 
 class SweepPolicy(Protocol):
-    """A way of stopping. Its `repr` tells it and its settings from all others.
+    """A stopping rule.
 
     Attributes:
-        family: the name that it shares with those of other settings.
-        setting: in words; empty where there is one of the family.
-        ours: whether it is one of this package.
+        family: the name that all settings of a rule share.
+        setting: as text; empty where the family has one setting.
+        ours: whether it is a rule of this package.
     """
 
     @property
@@ -31,8 +59,8 @@ class SweepPolicy(Protocol):
     @property
     def ours(self) -> bool: ...  # noqa: D102
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
-        """After how many epochs each run ends, when they come in this order; 0 for not at all begun."""
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
+        """The epochs after which each run ends, when they come in this order; 0 for one that is not begun."""
         ...
 
 
@@ -49,14 +77,14 @@ class NoStopping:
     setting: str = ""
     ours: bool = False
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
         return [run.epochs for run in runs]
 
 
 @dataclass(frozen=True)
 class Patience:
-    """A run ends once so many epochs have brought no better accuracy."""
+    """A run ends after so many epochs without a better accuracy."""
 
     patience: int
     family: str = "patience"
@@ -64,10 +92,10 @@ class Patience:
 
     @property
     def setting(self) -> str:
-        """In words."""
+        """The patience, as text."""
         return str(self.patience)
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
         ends = [patience_epoch(run.curve, self.patience) for run in runs]
         return [
@@ -78,13 +106,13 @@ class Patience:
 
 @dataclass(frozen=True)
 class Pruner:
-    """One of Optuna's, told the accuracy after each epoch.
+    """One of Optuna's pruners, which gets the accuracy after each epoch.
 
     Attributes:
         name: see `pruner_epochs`.
-        family: what to call it.
-        setting: in words.
-        arguments: of Optuna's class, where not its defaults.
+        family: see `SweepPolicy`.
+        setting: see `SweepPolicy`.
+        arguments: of Optuna's class, where they are not the defaults.
     """
 
     name: str
@@ -93,23 +121,23 @@ class Pruner:
     arguments: Mapping[str, float] = field(default_factory=dict)
     ours: bool = False
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
-        # A seed of its own for each order, as each study has a name of its own.
-        seed = zlib.crc32(repr([run.place for run in runs]).encode())
+        # Each order has its own seed, as each study has its own name, and always the same.
+        seed = zlib.crc32(repr([run.index for run in runs]).encode())
         ends = pruner_epochs(self.name, [run.curve for run in runs], seed, **self.arguments)
         return [min(float(end), run.epochs) for run, end in zip(runs, ends, strict=True)]
 
 
 @dataclass(frozen=True)
 class BestShare:
-    """All runs are trained for a while; then those that look best, to their end.
+    """All runs are trained for a while, then ranked; the best of them are trained to their end.
 
     Attributes:
-        share: of the runs that goes on, at least one.
-        after: epochs.
-        scores: what they are compared by, by their places; None for the best accuracy so far.
-        family: what to call it.
+        share: of the runs that continue, at least one.
+        after: epochs before the ranking.
+        scores: what runs are ranked by, by their indices; None for the best accuracy so far.
+        family: see `SweepPolicy`.
     """
 
     share: float
@@ -120,30 +148,32 @@ class BestShare:
 
     @property
     def setting(self) -> str:
-        """In words."""
+        """The share, as text."""
         return f"{100 * self.share:g} %"
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
-        wanted = max(1, round(self.share * len(runs)))
+        kept = max(1, round(self.share * len(runs)))
         scores = [self._score(run) for run in runs]
-        best = sorted(range(len(runs)), key=lambda place: -scores[place])[:wanted]
-        return [run.epochs if at in best else min(self.after, run.epochs) for at, run in enumerate(runs)]
+        best = set(sorted(range(len(runs)), key=lambda index: -scores[index])[:kept])
+        return [
+            run.epochs if index in best else min(self.after, run.epochs) for index, run in enumerate(runs)
+        ]
 
-    def _score(self, run: Run) -> float:
+    def _score(self, run: ReplayRun) -> float:
         if run.epochs <= self.after and not run.trainable:
             return -math.inf  # it has diverged
-        return run.found(self.after) if self.scores is None else self.scores[run.place]
+        return run.best_until(self.after) if self.scores is None else self.scores[run.index]
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Runs end when it was decided, whatever the others do.
+    """Each run ends at a time that does not depend on the other runs.
 
     Attributes:
-        stops: epochs after which a run is stopped, by its place; runs that are not in it go on.
-        family: what to call it.
-        setting: in words.
+        stops: the epochs after which runs are stopped, by their indices; all others are trained to their end.
+        family: see `SweepPolicy`.
+        setting: see `SweepPolicy`.
     """
 
     stops: Mapping[int, float]
@@ -151,6 +181,33 @@ class Decided:
     setting: str
     ours: bool = True
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
-        return [min(self.stops.get(run.place, math.inf), run.epochs) for run in runs]
+        return [min(self.stops.get(run.index, math.inf), run.epochs) for run in runs]
+
+
+def policies_to_compare() -> list[SweepPolicy]:
+    """All stopping rules that need nothing but the runs of the sweep.
+
+    Those of predictors that were fitted to other runs are added to them, see `held_out_policies`.
+    """
+    return [
+        NoStopping(),
+        *(Patience(epochs) for epochs in PATIENCES),
+        Pruner("median", "MedianPruner"),
+        *(
+            Pruner("percentile", "PercentilePruner", f"{kept} %", {"percentile": float(kept)})
+            for kept in PERCENTILES
+        ),
+        *(_halving("asha", "SuccessiveHalvingPruner", factor) for factor in REDUCTIONS),
+        *(_halving("hyperband", "HyperbandPruner", factor) for factor in REDUCTIONS),
+        *(BestShare(share) for share in TOP_SHARES),
+        *(Race(share) for share in RACED_SHARES),
+        *(Surrogate(share) for share in BEGUN_SHARES),
+        *(Learned(rate) for rate in LEARNED_RATES),
+        Learned(LEARNED_RATES[0], reads="weights"),
+    ]
+
+
+def _halving(name: str, family: str, factor: int) -> Pruner:
+    return Pruner(name, family, f"1/{factor}", {"reduction_factor": factor})

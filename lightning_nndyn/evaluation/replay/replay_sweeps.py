@@ -1,92 +1,83 @@
-"""The command ``nndyn evaluate sweep``: all corpora, all ways of stopping, all files."""
+"""The command ``nndyn evaluate sweep``: replay all corpora under all stopping rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import joblib
 
 from lightning_nndyn import __version__
-from lightning_nndyn.evaluation.benchmark.compare import BANDS, FOLDS
-from lightning_nndyn.evaluation.benchmark.parts import Parts, fingerprint, part_key
-from lightning_nndyn.evaluation.dataset import Collection
-from lightning_nndyn.evaluation.replay.entrants import entrants
+from lightning_nndyn.errors import renamed_arguments
+from lightning_nndyn.evaluation.benchmark.compare import NUM_FOLDS
+from lightning_nndyn.evaluation.benchmark.rows import BANDS
+from lightning_nndyn.evaluation.cache import Part, PartCache, fingerprint, part_key
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.replay.held_out_predictors import (
     RATES,
     TIMES,
-    Fold,
     held_out_policies,
     judge_fold,
     judge_unknown,
     unknown_policies,
 )
-from lightning_nndyn.evaluation.replay.outcome import Outcome, counted, known_outcomes
-from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
-from lightning_nndyn.evaluation.replay.sampled_sweeps import Run, corpus_runs, sweeps
-from lightning_nndyn.evaluation.replay.tables import Subject, write
+from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of, policies_to_compare
+from lightning_nndyn.evaluation.replay.result import replay
+from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun, corpus_runs, sampled_sweeps
+from lightning_nndyn.evaluation.replay.tables import BandSummary, ReplayRow, published_parts, write
 
-Said = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class _Band:
-    """The sweeps of one band of a corpus: the same for all ways of stopping."""
+    """The sweeps of one band of a corpus, the same for all stopping rules."""
 
     path: str
     fingerprint: str
-    subject: Subject
+    summary: BandSummary
     count: int
     size: int
     seed: int
 
-    def sweeps(self) -> list[list[Run]]:
+    def sweeps(self) -> list[list[ReplayRun]]:
         runs = corpus_runs(self.path, self.fingerprint).runs
-        return sweeps(runs, self.subject.band, self.count, self.size, self.seed)
+        return sampled_sweeps(runs, self.summary.band, self.count, self.size, self.seed)
 
 
 @dataclass(frozen=True)
-class _Play:
-    """A way of stopping on the sweeps of one band."""
+class _Task:
+    """One stopping rule on the sweeps of one band. Name and settings make the key of its published row."""
 
     band: _Band
     policy: SweepPolicy
 
     @property
     def name(self) -> str:
-        subject = self.band.subject
-        return f"{subject.corpus} {subject.band} {name_of(self.policy)}"
+        return f"{self.band.summary.corpus} {self.band.summary.band} {name_of(self.policy)}"
 
     @property
     def settings(self) -> str:
         band = self.band
         return repr(
-            [__version__, band.fingerprint, band.subject.band, self.policy, band.count, band.size, band.seed]
+            [__version__, band.fingerprint, band.summary.band, self.policy, band.count, band.size, band.seed]
         )
 
-    @property
-    def key(self) -> str:
-        return part_key(self.name, self.settings)
-
-    def outcome(self, kept: Parts) -> Outcome | None:
-        """What came out; None where time was up."""
-        numbers = kept.get(self.name, self.settings, lambda: counted(self.policy, self.band.sweeps()))
-        if numbers is None:
+    def row(self, cache: PartCache) -> ReplayRow | None:
+        """Its result; None where time was up."""
+        part = cache.get(self.name, self.settings, self._part)
+        if part is None:
             return None
-        subject, policy = self.band.subject, self.policy
-        return Outcome(
-            corpus=subject.corpus,
-            band=subject.band,
-            policy=name_of(policy),
-            family=policy.family,
-            ours=policy.ours,
-            part=self.key,
-            **numbers,
-        )
+        key = part_key(self.name, self.settings)
+        return ReplayRow.from_part(self.band.summary, self.policy, key, part)
+
+    def _part(self) -> Part:
+        return ReplayRow.part_of(replay(self.policy, self.band.sweeps()))
 
 
+@renamed_arguments(said="on_progress")
 def replay_sweeps(
     corpora: Sequence[Path | str],
     output: Path | str,
@@ -97,139 +88,135 @@ def replay_sweeps(
     jobs: int = 1,
     cache: Path | str = "nndyn-replay-cache",
     minutes: float | None = None,
-    said: Said = lambda message: None,
-) -> list[Outcome] | None:
-    """Replay corpora as sweeps in random order under every way of stopping, and write what came out.
+    on_progress: Progress = lambda message: None,
+) -> list[ReplayRow] | None:
+    """Replay corpora as sweeps in random order under every stopping rule, and write the results.
 
     Writes `replay.json` (the rows), `replay.md` (their tables; text around the two marks in an existing file
-    stays) and `figures/replay.png`. The same arguments give the same files. What is finished is kept in
-    `cache`, so that a replay that was cut goes on; and what `replay.json` in `output` has of the same corpora
-    and settings is not played again: a corpus more costs what is new. After a change of the code delete both.
+    stays) and `figures/replay.png`. The same arguments give the same files. Finished parts are kept in
+    `cache`, with which an interrupted replay continues. Rows of `replay.json` in `output` are taken into it:
+    with another corpus only what is new is replayed. After a change of the code delete both.
 
     Args:
         corpora: corpus folders or parquet files.
         output: folder to write to.
-        count: sweeps of each corpus and band, in the same orders for all ways of stopping.
+        count: number of sweeps of each corpus and band, in the same orders for all stopping rules.
         size: runs in a sweep.
         seed: of orders, folds and forests.
-        jobs: processes.
+        jobs: number of processes.
         cache: folder for finished parts.
-        minutes: begin no part after so many; None for no end.
-        said: called with a line about each part.
+        minutes: begin no part after so many; None for no limit.
+        on_progress: called with a line about each finished part.
 
     Returns:
-        Outcomes by corpus and band, ours last. None if time was up before all parts were finished: nothing is
-        written then.
+        Rows by corpus and band, the rules of this package last. None if time was up before all parts were
+        finished: nothing is written then.
 
     Raises:
         CorpusError: a corpus cannot be read.
         PredictorError: a corpus has no runs, or too few to fit a predictor.
         MissingExtraError: optuna, pyarrow (for parquet) or matplotlib is not installed.
     """
-    kept = Parts.within(cache, minutes)
-    known = known_outcomes(Path(output) / "replay.json")
-    found: dict[Subject, list[Outcome | None]] = {}
+    parts = PartCache.within(cache, minutes)
+    parts.add(published_parts(Path(output) / "replay.json"))
     bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    work = [_Play(band, policy) for band in bands for policy in entrants()]
-    for outcome, play in zip(_played(work, kept, known, jobs, said), work, strict=True):
-        found.setdefault(play.band.subject, []).append(outcome)
-    folds = _folds(bands, kept, seed, jobs, said)
-    unknown = _unknown(bands, kept, seed, jobs, said)
-    work = [
-        _Play(band, policy)
+    tasks = [_Task(band, policy) for band in bands for policy in policies_to_compare()]
+    results = _run(tasks, parts, jobs, on_progress)
+    sources = list({band.path: band for band in bands}.values())  # one band of each corpus
+    folds = _judge_folds(sources, parts, seed, jobs, on_progress)
+    unknown = _judge_unknown(sources, parts, seed, jobs, on_progress)
+    tasks = [
+        _Task(band, policy)
         for band in bands
         if band.path in folds and band.path in unknown
         for policy in (*held_out_policies(folds[band.path]), *unknown_policies(unknown[band.path]))
     ]
-    for outcome, play in zip(_played(work, kept, known, jobs, said), work, strict=True):
-        found[play.band.subject].append(outcome)
-    outcomes = [outcome for own in found.values() for outcome in own if outcome is not None]
-    if min(len(folds), len(unknown)) < len({band.path for band in bands}) or any(
-        None in own for own in found.values()
-    ):
-        said(f"time is up, {len(outcomes)} parts are finished: run the same command again to go on")
+    results += _run(tasks, parts, jobs, on_progress)
+    rows = [row for row in results if row is not None]
+    if min(len(folds), len(unknown)) < len(sources) or len(rows) < len(results):
+        on_progress(f"time is up, {len(rows)} parts are finished: run the same command again to go on")
         return None
-    write(outcomes, list(found), count, size, Path(output))
-    return outcomes
+    summaries = [band.summary for band in bands]
+    order = {(summary.corpus, summary.band): number for number, summary in enumerate(summaries)}
+    rows.sort(key=lambda row: order[row.corpus, row.band])
+    write(rows, summaries, count, size, Path(output))
+    return rows
 
 
 def _bands(path: str, count: int, size: int, seed: int) -> Iterator[_Band]:
-    """Those that have enough runs for a sweep."""
-    printed = fingerprint(path)
-    corpus = corpus_runs(path, printed)
+    """The bands of a corpus that have enough runs for a sweep."""
+    digest = fingerprint(path)
+    corpus = corpus_runs(path, digest)
     for band in BANDS:
-        drawn = sweeps(corpus.runs, band, count, size, seed)
-        if drawn:
-            subject = Subject.of(corpus.collection.name, band, corpus.runs, drawn)
-            yield _Band(path, printed, subject, count, size, seed)
+        sweeps = sampled_sweeps(corpus.runs, band, count, size, seed)
+        if sweeps:
+            summary = BandSummary.from_sweeps(corpus.dataset.name, band, corpus.runs, sweeps)
+            yield _Band(path, digest, summary, count, size, seed)
 
 
-def _parallel(jobs: int, function: Callable[..., Any], work: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def _parallel(jobs: int, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     yield from parallel(joblib.delayed(function)(*arguments) for arguments in work)
 
 
-def _played(
-    work: Sequence[_Play], kept: Parts, known: Mapping[str, dict[str, Any]], jobs: int, said: Said
-) -> Iterator[Outcome | None]:
-    """What came out, in order; None where time was up."""
-    kept = replace(kept, known=known)
-    plays = [(play, kept.only(play.key)) for play in work]
-    for one in _parallel(jobs, _Play.outcome, plays):
-        if one is not None:
-            said(
-                f"{one.corpus}, {one.band}: {one.policy}: {one.epochs_share:.1%} of the epochs, "
-                f"regret {100 * one.regret:.2f} points ({one.seconds:.1f} s)"
+def _run(
+    tasks: Sequence[_Task], cache: PartCache, jobs: int, on_progress: Progress
+) -> list[ReplayRow | None]:
+    """The rows of tasks, in order; None where time was up."""
+    rows = []
+    for row in _parallel(jobs, _Task.row, [(task, cache) for task in tasks]):
+        if row is not None:
+            on_progress(
+                f"{row.corpus}, {row.band}: {row.policy}: {row.epochs_share:.1%} of the epochs, "
+                f"regret {100 * row.regret:.2f} points ({row.seconds:.1f} s)"
             )
-        yield one
+        rows.append(row)
+    return rows
 
 
-def _folds(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, list[Fold]]:
-    """What our predictors say of held-out runs, by the corpus' path; left out where time was up."""
-    work = [(band, number, seed, kept) for band in _first(bands) for number in range(FOLDS)]
-    found: dict[str, list[Fold]] = {}
-    for fold, (band, number, *_) in zip(_parallel(jobs, _judged, work), work, strict=True):
-        if fold is not None:
-            said(f"{band.subject.corpus}: fold {number + 1} of {FOLDS} judged ({fold['seconds']:.1f} s)")
-            found.setdefault(band.path, []).append(fold)
-    return {path: folds for path, folds in found.items() if len(folds) == FOLDS}
+def _judge_folds(
+    corpora: Sequence[_Band], cache: PartCache, seed: int, jobs: int, on_progress: Progress
+) -> dict[str, list[Part]]:
+    """The parts of `judge_fold`, by the corpus' path; corpora that are not finished in time are left out."""
+    work = [(band, number, seed, cache) for band in corpora for number in range(NUM_FOLDS)]
+    found: dict[str, list[Part]] = {}
+    for part, (band, number, *_) in zip(_parallel(jobs, _fold_part, work), work, strict=True):
+        if part is not None:
+            on_progress(
+                f"{band.summary.corpus}: fold {number + 1} of {NUM_FOLDS} judged ({part['seconds']:.1f} s)"
+            )
+            found.setdefault(band.path, []).append(part)
+    return {path: parts for path, parts in found.items() if len(parts) == NUM_FOLDS}
 
 
-def _judged(band: _Band, number: int, seed: int, kept: Parts) -> Fold | None:
+def _fold_part(band: _Band, number: int, seed: int, cache: PartCache) -> Part | None:
     settings = [__version__, band.fingerprint, number, seed, RATES, TIMES]
-    return kept.get(
-        f"{band.subject.corpus} fold {number}",
+    return cache.get(
+        f"{band.summary.corpus} fold {number}",
         repr(settings),
-        lambda: judge_fold(corpus_runs(band.path, band.fingerprint).collection, number, seed),
+        lambda: judge_fold(corpus_runs(band.path, band.fingerprint).dataset, number, seed),
     )
 
 
-def _unknown(bands: Sequence[_Band], kept: Parts, seed: int, jobs: int, said: Said) -> dict[str, Fold | None]:
-    """What a predictor says of a corpus that was fitted to all others, by the corpus' path; as `_folds`.
-
-    None where there is no other.
-    """
-    corpora = _first(bands)
+def _judge_unknown(
+    corpora: Sequence[_Band], cache: PartCache, seed: int, jobs: int, on_progress: Progress
+) -> dict[str, Part | None]:
+    """The parts of `judge_unknown`, by the corpus' path, as in `_judge_folds`; None for a single corpus."""
     if len(corpora) == 1:
         return {corpora[0].path: None}
-    work = [(corpora, number, seed, kept) for number in range(len(corpora))]
-    found: dict[str, Fold | None] = {}
-    for fold, band in zip(_parallel(jobs, _judged_unknown, work), corpora, strict=True):
-        if fold is not None:
-            said(f"{band.subject.corpus}: judged by all others ({fold['seconds']:.1f} s)")
-            found[band.path] = fold
+    work = [(corpora, number, seed, cache) for number in range(len(corpora))]
+    found: dict[str, Part | None] = {}
+    for part, band in zip(_parallel(jobs, _unknown_part, work), corpora, strict=True):
+        if part is not None:
+            on_progress(f"{band.summary.corpus}: judged by all others ({part['seconds']:.1f} s)")
+            found[band.path] = part
     return found
 
 
-def _judged_unknown(corpora: Sequence[_Band], number: int, seed: int, kept: Parts) -> Fold | None:
+def _unknown_part(corpora: Sequence[_Band], number: int, seed: int, cache: PartCache) -> Part | None:
     settings = [__version__, [band.fingerprint for band in corpora], number, seed, TIMES]
-    return kept.get(
-        f"{corpora[number].subject.corpus} by all others",
+    return cache.get(
+        f"{corpora[number].summary.corpus} by all others",
         repr(settings),
-        lambda: judge_unknown([Collection.load([band.path]) for band in corpora], number, seed),
+        lambda: judge_unknown([RunDataset.load(band.path) for band in corpora], number, seed),
     )
-
-
-def _first(bands: Sequence[_Band]) -> list[_Band]:
-    """One band of each corpus."""
-    return list({band.path: band for band in bands}.values())

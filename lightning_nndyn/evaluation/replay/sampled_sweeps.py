@@ -1,101 +1,100 @@
-"""Recorded runs as a sweep meets them, and the sweeps that are drawn of them."""
+"""Recorded runs as a sweep meets them, and random sweeps drawn from them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.corpus.storage.access import corpus_manifest
-from lightning_nndyn.evaluation.benchmark.study import Study
-from lightning_nndyn.evaluation.dataset import Collection
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.predictor import LearningCurve
 from lightning_nndyn.signature.snapshot import Snapshot
 
-FEWEST = 20
-"""Runs on one data set that make a sweep."""
+MIN_RUNS = 20
+"""Fewer runs on one data set make no sweep."""
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ReplayRun:
     """A run that was trained to its end.
 
     Attributes:
-        place: among its corpus' runs.
-        record: all that is known of it.
-        history: its snapshots, as a predictor reads them.
-        logged: its losses and accuracies, as a predictor reads them.
+        index: among the runs of its corpus.
+        curve: validation accuracy after each epoch; None where there was none. The last value of a run that
+            diverged may be of a part of an epoch.
         epochs: it was trained for; a fraction where it diverged within an epoch.
-        accuracy: its best, a fraction.
-        good: whether it is not low by its corpus' bar.
-        trainable: whether it did not diverge and is twice as good as guessing.
+        accuracy: the best one, a fraction.
+        good: whether it is not low by the corpus' threshold.
+        trainable: see `RunDataset`.
+        config: its settings, as in a `RunRecord`.
+        history: its snapshots, as a predictor reads them.
+        learning_curve: losses and accuracies, as a predictor reads them.
     """
 
-    place: int
-    record: RunRecord
-    history: Sequence[Snapshot]
-    logged: LearningCurve
+    index: int
+    curve: Sequence[float | None]
     epochs: float
     accuracy: float
     good: bool
-    trainable: bool
-
-    @property
-    def curve(self) -> Sequence[float]:
-        """Test accuracy after each epoch; the last one of a run that diverged may stand for a part."""
-        return self.record.curve["test_accuracy"]
+    trainable: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Snapshot] = ()
+    learning_curve: LearningCurve | None = None
 
     @property
     def dataset(self) -> str:
-        """What it was trained on."""
-        return str(self.record.config["dataset"])
+        """The data set that it was trained on."""
+        return str(self.config["dataset"])
 
-    def found(self, epochs: float) -> float:
-        """The best accuracy that was seen, a fraction, if it was trained for so many epochs."""
-        return self.accuracy if epochs >= self.epochs else max(self.curve[: int(epochs)], default=0.0)
+    def best_until(self, epochs: float) -> float:
+        """The best accuracy that is seen when the run is ended after so many epochs, a fraction."""
+        if epochs >= self.epochs:
+            return self.accuracy
+        return max((value for value in self.curve[: int(epochs)] if value is not None), default=0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class CorpusRuns:
-    """A corpus' runs, in the order of its collection."""
+    """The runs of a corpus as predictors are fitted to them, and in the same order as sweeps meet them."""
 
-    collection: Collection
-    runs: Sequence[Run]
+    dataset: RunDataset
+    runs: Sequence[ReplayRun]
 
 
 @lru_cache(maxsize=1)
 def corpus_runs(path: str, fingerprint: str) -> CorpusRuns:
-    """The runs of a corpus; of the latest one they stay in memory.
+    """The runs of a corpus; those of the last corpus stay in memory.
 
     Args:
         path: folder or parquet file.
-        fingerprint: of its content.
+        fingerprint: of its content, so that a changed corpus is read again.
 
     Raises:
         CorpusError: it cannot be read.
         MissingExtraError: it is a parquet file and pyarrow is not installed.
         PredictorError: it has no runs.
     """
-    collection = Collection.load([path])
-    study = Study.of(collection.records, corpus_manifest(path))
+    dataset = RunDataset.load(path)
     runs = [
-        Run(
-            place=place,
-            record=record,
-            history=collection.histories[place],
-            logged=collection.curves[place],
+        ReplayRun(
+            index=index,
+            curve=record.curve["test_accuracy"],
             epochs=_length(record),
-            accuracy=float(study.accuracies[place]),
-            good=not study.low[place],
-            trainable=bool(study.trainable[place]),
+            accuracy=float(dataset.accuracies[index]),
+            good=not dataset.low[index],
+            trainable=bool(dataset.trainable[index]),
+            config=record.config,
+            history=dataset.histories[index],
+            learning_curve=dataset.curves[index],
         )
-        for place, record in enumerate(study.records)
+        for index, record in enumerate(dataset.records)
     ]
-    return CorpusRuns(collection, runs)
+    return CorpusRuns(dataset, runs)
 
 
 def _length(record: RunRecord) -> float:
@@ -103,27 +102,29 @@ def _length(record: RunRecord) -> float:
     return epochs if record.diverged_epoch is None else min(record.diverged_epoch, epochs)
 
 
-def sweeps(runs: Sequence[Run], band: str, count: int, size: int, seed: int) -> list[list[Run]]:
-    """Random sweeps, each of runs on one data set, the data sets in turn.
+def sampled_sweeps(
+    runs: Sequence[ReplayRun], band: str, count: int, size: int, seed: int
+) -> list[list[ReplayRun]]:
+    """Random sweeps, each of runs on one data set, with the data sets in turn.
 
     Args:
         runs: of a corpus.
-        band: "all", or "trainable" for these alone.
-        count: of sweeps.
+        band: "all", or "trainable" for these only.
+        count: number of sweeps.
         size: runs in a sweep, drawn without replacement; all of them where there are fewer.
         seed: of the draws; the same arguments give the same sweeps.
 
     Returns:
-        None at all where no data set has 20 runs.
+        The sweeps; none where no data set has 20 runs.
     """
     chosen = [run for run in runs if band == "all" or run.trainable]
-    counted = Counter(run.dataset for run in chosen)
-    datasets = sorted(name for name, found in counted.items() if found >= FEWEST)
+    counts = Counter(run.dataset for run in chosen)
+    datasets = sorted(name for name, number in counts.items() if number >= MIN_RUNS)
     if not datasets:
         return []
-    drawn = []
+    sweeps = []
     for number in range(count):
         among = [run for run in chosen if run.dataset == datasets[number % len(datasets)]]
         order = np.random.default_rng([seed, number]).permutation(len(among))[:size]
-        drawn.append([among[place] for place in order])
-    return drawn
+        sweeps.append([among[index] for index in order])
+    return sweeps

@@ -1,12 +1,13 @@
-"""The predictor that learns inside the sweep, from nothing but the sweep's own runs."""
+"""A stopping rule that learns inside the sweep, from the sweep's own runs only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
-from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
+from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun
 
 _NO_PARAMETERS = ("seed", "index", "network_options")
@@ -14,11 +15,11 @@ _NO_PARAMETERS = ("seed", "index", "network_options")
 
 @dataclass(frozen=True)
 class Learned:
-    """Hyperparameters, weights and curve, after ten runs that are all trained; no predictor from elsewhere.
+    """`SweepPredictor`: the first ten runs are trained, and the others judged by what they taught.
 
     Attributes:
-        rate: share of the sweep's best quarter that may be lost.
-        reads: what beside the hyperparameters.
+        rate: share of the sweep's best quarter that may be stopped.
+        reads: features beside the hyperparameters.
     """
 
     rate: float
@@ -27,31 +28,32 @@ class Learned:
 
     @property
     def family(self) -> str:
-        """The name that it shares with those of other settings."""
+        """See `SweepPolicy`."""
         without = ", no curve" if self.reads == "weights" else ""
         return f"learned in the sweep{without}, false stops up to"
 
     @property
     def setting(self) -> str:
-        """In words."""
+        """The rate, as text."""
         return f"{100 * self.rate:g} %"
 
-    def epochs(self, runs: Sequence[Run]) -> list[float]:
+    def epochs(self, runs: Sequence[ReplayRun]) -> list[float]:
         """See `SweepPolicy`."""
         predictor = SweepPredictor(max_false_stop_rate=self.rate)
         ended: list[SweepRun] = []
         after = []
         for run in runs:
             predictor.fit(ended)
-            stop = self._stop(predictor, self._seen(run))
-            epochs = run.epochs if stop is None else min(stop.readings[-1].time, run.epochs)
-            # What ends before the decision takes effect has finished.
-            ended.append(self._seen(run) if stop is None or epochs >= run.epochs else stop)
+            whole = self._sweep_run(run)
+            stopped = self._stopped(predictor, whole)
+            epochs = run.epochs if stopped is None else min(stopped.readings[-1].time, run.epochs)
+            # A run whose end is due before the decision takes effect has finished.
+            ended.append(whole if stopped is None or epochs >= run.epochs else stopped)
             after.append(epochs)
         return after
 
-    def _stop(self, predictor: SweepPredictor, run: SweepRun) -> SweepRun | None:
-        """The run as it is when it is stopped; None if it goes on to its end."""
+    def _stopped(self, predictor: SweepPredictor, run: SweepRun) -> SweepRun | None:
+        """The run as it is when it is stopped; None if it is not."""
         if not predictor.ready:
             return None
         for count in range(1, len(run.readings) + 1):
@@ -60,29 +62,24 @@ class Learned:
                 return replace(so_far, stopped=True)
         return None
 
-    def _seen(self, run: Run) -> SweepRun:
-        curve = run.logged if self.reads == "weights and curve" else None
-        return SweepRun(parameters(run.record.config), _readings(run, curve), run.accuracy)
+    def _sweep_run(self, run: ReplayRun) -> SweepRun:
+        readings = _readings(run, with_curve=self.reads == "weights and curve")
+        return SweepRun(parameters(run.config), readings, run.accuracy)
 
 
-def _readings(run: Run, curve: Any) -> tuple[Reading, ...]:
-    """At all times; after whole epochs the validation is known, as for the callback with a monitor."""
-    found = _memory.get((run, curve is None))
-    if found is None:
-        finite = [snapshot for snapshot in run.history if snapshot.finite]
-        found = tuple(Reading.of([finite[0], snapshot], curve) for snapshot in finite[1:])
-        _memory[run, curve is None] = found
-    return found
-
-
-_memory: dict[tuple[Run, bool], tuple[Reading, ...]] = {}  # runs meet in many sweeps
+@cache  # a run is part of many sweeps
+def _readings(run: ReplayRun, with_curve: bool) -> tuple[Reading, ...]:
+    """Readings at all times, with the accuracies of finished epochs, as the callback has with a `monitor`."""
+    finite = [snapshot for snapshot in run.history if snapshot.finite]
+    curve = run.learning_curve if with_curve else None
+    return tuple(Reading.of([finite[0], snapshot], curve) for snapshot in finite[1:])
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a user would have set: of a list its length and its sum.
+    """The hyperparameters that a user of a sweep would name; lists are given by their length and sum.
 
     Args:
-        config: a record's.
+        config: of a `RunRecord`.
     """
     options: Mapping[str, Any] = config.get("network_options") or {}
     found: dict[str, Any] = {}

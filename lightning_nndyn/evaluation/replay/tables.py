@@ -1,43 +1,47 @@
-"""What a replay found, as rows for machines, and as tables and a figure for readers."""
+"""The results of a replay as rows, and as tables and a figure for readers."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightning_nndyn.corpus.storage.folder import write_atomically
-from lightning_nndyn.evaluation.benchmark.evaluate import with_tables
-from lightning_nndyn.evaluation.benchmark.tables import Table, save, subplots
-from lightning_nndyn.evaluation.replay.outcome import Outcome
-from lightning_nndyn.evaluation.replay.sampled_sweeps import Run
+from lightning_nndyn.evaluation.benchmark.tables import Table, insert_tables, save, subplots
+from lightning_nndyn.evaluation.cache import Part
+from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
+from lightning_nndyn.evaluation.replay.result import ReplayResult
+from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
 
 TARGETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02)
 """Regrets at which the fewest epochs are compared, fractions of accuracy."""
 
 GOAL = 1 / 3
-"""Of the epochs that the best of the others spends."""
+"""The share of the epochs of the best other rule that ours are meant to spend."""
 
+_DIGITS = 5
+_NUMBERS = ("epochs_share", "regret", "good_stopped", "best_kept")
+_NOT_PUBLISHED = ("family", "ours", "seconds")
 _HEADER = ("stopping by", "epochs, %", "regret, points", "good stopped, %", "best kept, %")
-_LINEAR = 0.1  # points of regret up to which the figure's axis is linear: none at all has no logarithm
+_LINEAR = 0.1  # points of regret up to which the figure's axis is linear, as zero has no logarithm
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is replayed.
+class BandSummary:
+    """The runs of a band of a corpus that sweeps are drawn from.
 
     Attributes:
         corpus: its name.
         band: "all" or "trainable".
-        runs: how many there are to draw from.
-        good: how many of them are good.
-        size: runs in a sweep, the least and the most.
-        datasets: how many the sweeps are on in turn.
+        runs: number of runs.
+        good: number of good runs among them.
+        size: runs in the smallest and in the largest sweep.
+        datasets: number of data sets.
     """
 
     corpus: str
@@ -48,19 +52,15 @@ class Subject:
     datasets: int
 
     @classmethod
-    def of(cls, corpus: str, band: str, runs: Sequence[Run], sweeps: Sequence[Sequence[Run]]) -> Subject:
-        """Of runs and the sweeps that were drawn of them."""
+    def from_sweeps(
+        cls, corpus: str, band: str, runs: Sequence[ReplayRun], sweeps: Sequence[Sequence[ReplayRun]]
+    ) -> BandSummary:
+        """Of the runs of a corpus and the sweeps that were drawn from them."""
         datasets = {run.dataset for sweep in sweeps for run in sweep}
         chosen = [run for run in runs if run.dataset in datasets and (band == "all" or run.trainable)]
         sizes = Counter(map(len, sweeps))
-        return cls(
-            corpus,
-            band,
-            len(chosen),
-            sum(run.good for run in chosen),
-            (min(sizes), max(sizes)),
-            len(datasets),
-        )
+        good = sum(run.good for run in chosen)
+        return cls(corpus, band, len(chosen), good, (min(sizes), max(sizes)), len(datasets))
 
     def __str__(self) -> str:
         """A heading."""
@@ -71,8 +71,71 @@ class Subject:
         return f"{self.corpus}: sweeps of {size} out of {runs} ({self.good} good){on}"
 
 
+@dataclass(frozen=True)
+class ReplayRow:
+    """A stopping rule on all sweeps of one corpus and band.
+
+    Attributes:
+        corpus: where the runs come from.
+        band: "all" or "trainable".
+        policy: family and setting.
+        epochs_share: see `ReplayResult`, as the following three.
+        regret: a fraction.
+        good_stopped: a share, or None.
+        best_kept: a share.
+        part: its key in the cache.
+        family: see `SweepPolicy`.
+        ours: see `SweepPolicy`.
+        seconds: that the replay took.
+    """
+
+    corpus: str
+    band: str
+    policy: str
+    epochs_share: float
+    regret: float
+    good_stopped: float | None
+    best_kept: float
+    part: str
+    family: str
+    ours: bool
+    seconds: float
+
+    @classmethod
+    def from_part(cls, summary: BandSummary, policy: SweepPolicy, key: str, part: Part) -> ReplayRow:
+        """The row of a part that `part_of` made, or `published_parts`."""
+        return cls(
+            corpus=summary.corpus,
+            band=summary.band,
+            policy=name_of(policy),
+            part=key,
+            family=policy.family,
+            ours=policy.ours,
+            **part,
+        )
+
+    @staticmethod
+    def part_of(result: ReplayResult) -> Part:
+        """The numbers of a result that are published, rounded."""
+        numbers = {name: getattr(result, name) for name in _NUMBERS}
+        return {name: value if value is None else round(value, _DIGITS) for name, value in numbers.items()}
+
+    def published(self) -> dict[str, Any]:
+        """The row as it is in `replay.json`."""
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_PUBLISHED}
+
+
+def published_parts(file: Path) -> dict[str, Part]:
+    """The numbers in a `replay.json`, by the keys of their parts; none where there is no such file."""
+    try:
+        rows = json.loads(file.read_text())["rows"]
+        return {row["part"]: {name: row[name] for name in _NUMBERS} | {"seconds": 0.0} for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def write(
-    outcomes: Sequence[Outcome], subjects: Sequence[Subject], sweeps: int, size: int, folder: Path
+    rows: Sequence[ReplayRow], summaries: Sequence[BandSummary], sweeps: int, size: int, folder: Path
 ) -> None:
     """Write `replay.json`, `replay.md` and `figures/replay.png`.
 
@@ -81,75 +144,67 @@ def write(
         CorpusError: the folder cannot be written.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    draw(outcomes, subjects, folder / "figures" / "replay.png")
-    rows = ",\n".join(json.dumps(outcome.row()) for outcome in outcomes)
+    draw(rows, summaries, folder / "figures" / "replay.png")
+    lines = ",\n".join(json.dumps(row.published()) for row in rows)
     head = f'{{"sweeps": {sweeps}, "size": {size}, "rows": [\n'
-    write_atomically(folder / "replay.json", f"{head}{rows}\n]}}\n".encode())
+    write_atomically(folder / "replay.json", f"{head}{lines}\n]}}\n".encode())
     page = folder / "replay.md"
     before = page.read_text() if page.exists() else ""
-    write_atomically(page, with_tables(before, tables(outcomes, subjects)).encode())
+    write_atomically(page, insert_tables(before, report(rows, summaries)).encode())
 
 
-def tables(outcomes: Sequence[Outcome], subjects: Sequence[Subject]) -> str:
+def report(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> str:
     """All tables as Markdown."""
     parts = [
         "![Regret against epochs spent](figures/replay.png)",
         "## Fewest epochs at equal regret",
-        reached(outcomes, subjects),
-        equal_regret(outcomes, subjects).markdown(),
+        goal_text(rows, summaries),
+        equal_regret(rows, summaries).markdown(),
     ]
-    for subject in subjects:
-        parts += [f"## {subject}", _table(_of(outcomes, subject)).markdown()]
+    for summary in summaries:
+        parts += [f"## {summary}", _table(_of(rows, summary)).markdown()]
     return "\n\n".join(parts)
 
 
-def _of(outcomes: Sequence[Outcome], subject: Subject) -> list[Outcome]:
-    return [one for one in outcomes if (one.corpus, one.band) == (subject.corpus, subject.band)]
+def _of(rows: Sequence[ReplayRow], summary: BandSummary) -> list[ReplayRow]:
+    return [row for row in rows if (row.corpus, row.band) == (summary.corpus, summary.band)]
 
 
-def equal_regret(outcomes: Sequence[Outcome], subjects: Sequence[Subject]) -> Table:
-    """For each regret the fewest epochs that any of the others spends for it, and any of ours."""
-    lines = [list(line) for subject in subjects for line in _compared(_of(outcomes, subject), subject)]
+def equal_regret(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> Table:
+    """The fewest epochs that any of the other rules, and any of ours, spends for at most so much regret."""
+    lines = [list(line) for summary in summaries for line in _compared(_of(rows, summary), summary)]
     header = ["corpus", "band", "regret up to", "others", "epochs, %", "ours", "epochs, %", "ours / others"]
     return Table("replay-equal-regret", "Fewest epochs at equal regret", header, lines)
 
 
-def _compared(outcomes: Sequence[Outcome], subject: Subject) -> Iterator[list[str]]:
+def _compared(rows: Sequence[ReplayRow], summary: BandSummary) -> Iterator[list[str]]:
     for target in TARGETS:
-        best = [_cheapest(outcomes, target, ours) for ours in (False, True)]
-        cells = [
-            cell
-            for one in best
-            for cell in (["none", ""] if one is None else [one.policy, _percent(one.epochs_share)])
-        ]
-        ratio = _ratio(outcomes, target)
-        yield [
-            subject.corpus,
-            subject.band,
-            f"{100 * target:g}",
-            *cells,
-            "" if ratio is None else f"{ratio:.2f}",
-        ]
+        cells = [summary.corpus, summary.band, f"{100 * target:g}"]
+        for ours in (False, True):
+            best = _cheapest(rows, target, ours)
+            cells += ["none", ""] if best is None else [best.policy, _percent(best.epochs_share)]
+        ratio = _ratio(rows, target)
+        yield [*cells, "" if ratio is None else f"{ratio:.2f}"]
 
 
-def _cheapest(outcomes: Sequence[Outcome], target: float, ours: bool) -> Outcome | None:
-    within = [one for one in outcomes if one.regret <= target and one.ours == ours]
-    return min(within, key=lambda one: one.epochs_share, default=None)
+def _cheapest(rows: Sequence[ReplayRow], target: float, ours: bool) -> ReplayRow | None:
+    within = [row for row in rows if row.regret <= target and row.ours == ours]
+    return min(within, key=lambda row: row.epochs_share, default=None)
 
 
-def _ratio(outcomes: Sequence[Outcome], target: float) -> float | None:
-    """Epochs that the cheapest of ours spends, for one that the cheapest of the others spends."""
-    others, own = _cheapest(outcomes, target, False), _cheapest(outcomes, target, True)
-    return None if others is None or own is None else own.epochs_share / others.epochs_share
+def _ratio(rows: Sequence[ReplayRow], target: float) -> float | None:
+    """The epochs of the cheapest of our rules, as a share of those of the cheapest other one."""
+    others, ours = _cheapest(rows, target, False), _cheapest(rows, target, True)
+    return None if others is None or ours is None else ours.epochs_share / others.epochs_share
 
 
-def reached(outcomes: Sequence[Outcome], subjects: Sequence[Subject]) -> str:
-    """How often ours spend no more than `GOAL`, in words."""
+def goal_text(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> str:
+    """A sentence on how often our rules spend no more than `GOAL`."""
     ratios: dict[str, list[float]] = {}
-    for subject in subjects:
-        found = (_ratio(_of(outcomes, subject), target) for target in TARGETS)
-        ratios.setdefault(subject.corpus, []).extend(one for one in found if one is not None)
-    counts = {name: sum(one <= GOAL for one in known) for name, known in ratios.items()}
+    for summary in summaries:
+        found = (_ratio(_of(rows, summary), target) for target in TARGETS)
+        ratios.setdefault(summary.corpus, []).extend(ratio for ratio in found if ratio is not None)
+    counts = {name: sum(ratio <= GOAL for ratio in known) for name, known in ratios.items()}
     each = "; ".join(
         f"{name} in {counts[name]} of {len(known)} ({min(known):.2f} to {max(known):.2f})"
         for name, known in ratios.items()
@@ -159,16 +214,16 @@ def reached(outcomes: Sequence[Outcome], subjects: Sequence[Subject]) -> str:
     return f"Ours spend a third or less in {sum(counts.values())} of {total} comparisons: {each}."
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
+def _table(rows: Sequence[ReplayRow]) -> Table:
     lines = [
         [
-            f"**{one.policy}**" if one.ours else one.policy,
-            _percent(one.epochs_share),
-            f"{100 * one.regret:.2f}",
-            "" if one.good_stopped is None else _percent(one.good_stopped),
-            _percent(one.best_kept),
+            f"**{row.policy}**" if row.ours else row.policy,
+            _percent(row.epochs_share),
+            f"{100 * row.regret:.2f}",
+            "" if row.good_stopped is None else _percent(row.good_stopped),
+            _percent(row.best_kept),
         ]
-        for one in outcomes
+        for row in rows
     ]
     return Table("replay", "", _HEADER, lines)
 
@@ -177,61 +232,54 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def draw(outcomes: Sequence[Outcome], subjects: Sequence[Subject], file: Path) -> None:
-    """Draw regret against epochs spent, a panel for each corpus and band, a line for each family.
+def draw(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary], file: Path) -> None:
+    """Draw regret against epochs spent: a panel for each corpus and band, a line for each family.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    corpora, bands = (
-        list(dict.fromkeys(names)) for names in zip(*((s.corpus, s.band) for s in subjects), strict=True)
-    )
+    corpora = list(dict.fromkeys(summary.corpus for summary in summaries))
+    bands = list(dict.fromkeys(summary.band for summary in summaries))
     figure, panels = subplots(len(corpora), len(bands), (5.5 * len(bands), 3.4 * len(corpora)))
     grid = np.array(panels, dtype=object).reshape(len(corpora), len(bands))
     lines: dict[str, Any] = {}
-    styles = _styles(outcomes)
+    styles = _styles(rows)
     for axes in grid.flat:
         axes.set_visible(False)
-    for subject in subjects:
-        axes = grid[corpora.index(subject.corpus), bands.index(subject.band)]
+    for summary in summaries:
+        axes = grid[corpora.index(summary.corpus), bands.index(summary.band)]
         axes.set_visible(True)
-        lines |= _panel(axes, _of(outcomes, subject), styles)
-        axes.set(
-            title=f"{subject.corpus}, {subject.band} runs", xlabel="epochs spent, %", ylabel="regret, points"
-        )
+        lines |= _panel(axes, _of(rows, summary), styles)
+        title = f"{summary.corpus}, {summary.band} runs"
+        axes.set(title=title, xlabel="epochs spent, %", ylabel="regret, points")
     figure.tight_layout()
-    figure.legend(
-        lines.values(), lines.keys(), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize="small"
-    )
+    legend = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 3, "fontsize": "small"}
+    figure.legend(lines.values(), lines.keys(), **legend)
     save(figure, file)
 
 
-def _styles(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    """Others in pale dashes; ours thick and solid, each with a colour of its own."""
+def _styles(rows: Sequence[ReplayRow]) -> dict[str, dict[str, Any]]:
+    """Pale dashes for the other families; thick lines in different colours for ours."""
     styles: dict[str, dict[str, Any]] = {}
     for ours in (False, True):
-        families = dict.fromkeys(one.family for one in outcomes if one.ours == ours)
+        families = dict.fromkeys(row.family for row in rows if row.ours == ours)
         for number, family in enumerate(families):
-            again = number >= 10  # the colours begin anew
+            repeated = number >= 10  # there are ten colours
             look = (
-                {"ls": "-." if again else "-", "lw": 2.0, "marker": "D" if again else "o"}
+                {"ls": "-." if repeated else "-", "lw": 2.0, "marker": "D" if repeated else "o"}
                 if ours
                 else {"ls": "--", "lw": 1.0, "marker": "Xsd^vP"[number % 6]}
             )
-            styles[family] = {
-                **look,
-                "color": f"C{number % 10}",
-                "ms": 4 if ours else 5,
-                "alpha": 1 if ours else 0.75,
-            }
+            size, alpha = (4, 1) if ours else (5, 0.75)
+            styles[family] = {**look, "color": f"C{number % 10}", "ms": size, "alpha": alpha}
     return styles
 
 
-def _panel(axes: Any, outcomes: Sequence[Outcome], styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _panel(axes: Any, rows: Sequence[ReplayRow], styles: dict[str, dict[str, Any]]) -> dict[str, Any]:
     lines = {}
-    for family in dict.fromkeys(one.family for one in outcomes):
-        own = sorted((one.epochs_share, one.regret) for one in outcomes if one.family == family)
-        x, y = 100 * np.array(own).T
+    for family in dict.fromkeys(row.family for row in rows):
+        points = sorted((row.epochs_share, row.regret) for row in rows if row.family == family)
+        x, y = 100 * np.array(points).T
         (lines[family],) = axes.plot(x, y, **styles[family])
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR)

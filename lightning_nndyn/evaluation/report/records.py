@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_nndyn.callback.audit import AUDIT_FILE
-from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import find_records, read_record
+from lightning_nndyn.callback.record_file import find_records
 from lightning_nndyn.errors import PredictorError, ReportError
+from lightning_nndyn.evaluation.fit_recorded_runs import load_record
 from lightning_nndyn.evaluation.report.run import Run, Values, run_of
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
@@ -88,14 +88,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _read(file: Path) -> _Read:
-    content = read_record(file)
-    try:
-        record = Record.from_dict(content)
-        missing = {"status", "monitor"} - set(content)
-        if missing:
-            raise KeyError(*sorted(missing))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
+    record, content = load_record(file)
     return _Read(run_of(file, content, record), len(record.history), record.metrics, record.accuracies)
 
 

@@ -11,7 +11,7 @@ from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.report.bar import bar_of
 from lightning_nndyn.evaluation.report.page import page
 from lightning_nndyn.evaluation.report.records import load
-from lightning_nndyn.evaluation.report.replay import Replay, replay
+from lightning_nndyn.evaluation.report.replay import Replay, replay_runs
 from lightning_nndyn.evaluation.report.summary import Summary, summarise
 
 
@@ -61,7 +61,7 @@ def write_report(
     """
     found = load([Path(path) for path in paths], metric)
     bar = bar_of(found.runs, low_threshold, low_share)
-    summary, replayed = summarise(found, bar), replay(found.runs, bar, seed)
+    summary, replayed = summarise(found, bar), replay_runs(found.runs, bar, seed)
     content = page(found, bar, summary, replayed, title).encode(
         errors="backslashreplace"
     )  # a folder's name may be no Unicode

@@ -1,46 +1,25 @@
-"""The pieces of an evaluation: what is kept, what is computed anew, and what a cut leaves."""
+"""The tasks of an evaluation: what is kept, what is computed again, and what an interruption leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_up_collection import three
+from made_up_corpora import three
+from perceptron_corpus import write_corpus
 
-from lightning_nndyn.corpus import GridPreset, load_digits_data, train_run
-from lightning_nndyn.corpus.storage.folder import CorpusFolder
-from lightning_nndyn.corpus.training.sources import describe
 from lightning_nndyn.evaluation import Row, evaluate
 from lightning_nndyn.evaluation.benchmark import tasks
-from lightning_nndyn.evaluation.benchmark.parts import Parts
-from lightning_nndyn.evaluation.benchmark.tasks import Source, comparison, done, promises
+from lightning_nndyn.evaluation.benchmark.tasks import Source, comparison_tasks, false_stop_tasks, run_tasks
+from lightning_nndyn.evaluation.cache import PartCache
 
 pytestmark = pytest.mark.needs("matplotlib")
 
-MLP = {
-    "kind": "mlp", "widths": (8,), "activation": "relu", "normalisation": "none", "residual": False,
-    "init_scale": 1.0,
-}  # fmt: skip
+
 METHODS = ["last-accuracy", "graph-paper-svm"]
-
-
-def write_corpus(folder: Path) -> Path:
-    """Twenty small perceptrons, one epoch each."""
-    rates = tuple(np.logspace(-2.5, -0.3, 20).tolist())
-    preset = GridPreset(
-        folder.name, "zoo_network", "digits", learning_rates=rates, dropouts=(0.0,), crop_padding=0,
-        flip=False, epochs=1, batch_size=128, low_threshold=0.7,
-    )  # fmt: skip
-    data = load_digits_data()
-    store = CorpusFolder(folder)
-    store.open(preset.settings(), {"digits": describe(data)})
-    for index in range(20):
-        store.write(train_run(replace(preset.config(index), network_options=MLP), data))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +40,7 @@ def test_an_evaluation_that_was_cut_goes_on(
     lines: list[str] = []
     cache = tmp_path / "cache"
     whole = run("whole")
-    assert run("cut", cache=cache, minutes=0, said=lines.append) is None
+    assert run("cut", cache=cache, minutes=0, on_progress=lines.append) is None
     assert not (tmp_path / "cut").exists() and not cache.exists()
     assert (
         "time is up, 9 parts are left" in lines[-1]
@@ -115,13 +94,13 @@ def test_results_in_a_repository_are_not_computed_again(
 
 def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
     (tmp_path / "corpus").write_text("runs")
-    kept = Parts(tmp_path / "cache")
+    kept = PartCache(tmp_path / "cache")
 
     def names(**settings: Any) -> set[str]:
         wanted = {"methods": None, "times": [1.0], "repeats": 1, "seed": 0} | settings
-        task, *_ = comparison(Source.of(tmp_path / "corpus"), "c", **wanted)
+        task, *_ = comparison_tasks(Source.at(tmp_path / "corpus"), "c", **wanted)
         made = tasks.Task(task.name, task.sources, lambda *_: [row("all")], task.settings)
-        assert made.rows(kept) is not None
+        assert made.run(kept) is not None
         return {file.name for file in (tmp_path / "cache").iterdir()}
 
     assert len(names()) == len(names()) == 1
@@ -135,23 +114,24 @@ def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
 def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
     made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
     lines: list[str] = []
-    parts, late = done(made, Parts(None), 1, lines.append)
+    parts, late = run_tasks(made, PartCache(None), 1, lines.append)
     assert [one.band for part in parts for one in part.rows] == ["a", "b", "c"] and not late
     assert lines[0].startswith("a: 1 numbers (")
-    parts, late = done(made, Parts(None, until=0.0), 1, lines.append)
+    parts, late = run_tasks(made, PartCache(None, deadline=0.0), 1, lines.append)
     assert not parts and late == made
 
 
-def test_a_task_is_sent_no_other_parts_than_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [tasks.Task(band, (), lambda _: [], ()) for band in "abc"]
-    known = {task.key: {"rows": [row(task.name).to_dict()], "seconds": 0.0} for task in made[:2]}
-    sent: list[int] = []
-    rows = tasks.Task.rows
-    monkeypatch.setattr(
-        tasks.Task, "rows", lambda task, kept: (sent.append(len(kept.known)), rows(task, kept))[1]
-    )
-    parts, _ = done(made, Parts(None, known=known), 1, lambda line: None)
-    assert sent == [1, 1, 0] and [len(part.rows) for part in parts] == [1, 1, 0]
+def test_parts_of_published_results_are_taken_into_the_cache_and_replace_none(tmp_path: Path) -> None:
+    made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
+    cache = PartCache(tmp_path / "cache")
+    cache.add({})
+    assert not (tmp_path / "cache").exists()
+    run_tasks(made[:1], cache, 1, lambda line: None)
+    published = {task.key: {"rows": [row(task.name, 0.9).to_dict()], "seconds": 0.0} for task in made[:2]}
+    cache.add(published)
+    parts, _ = run_tasks(made, cache, 1, lambda line: None)
+    assert [part.rows[0].value for part in parts] == [0.5, 0.9, 0.5]
+    PartCache(None).add(published)  # nothing is kept
 
 
 def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
@@ -166,15 +146,17 @@ def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
 
         return rows
 
-    monkeypatch.setattr(tasks, "_collections", lambda sources: [three()[int(one.path)] for one in sources])
-    for name in ("split_rows", "stranger_rows", "own_rows"):
+    monkeypatch.setattr(tasks, "_datasets", lambda sources: [three()[int(one.path)] for one in sources])
+    for name in ("split_rows", "unknown_rows", "own_rows"):
         monkeypatch.setattr(tasks, name, noted(name))
     tasks._union.cache_clear()
-    wanted = list(promises([Source(str(place), str(place)) for place in range(3)], ["a", "b", "c"], 7))
-    parts, _ = done(wanted, Parts(None), 1, lambda line: None)
+    wanted = list(
+        false_stop_tasks([Source(str(place), str(place)) for place in range(3)], ["a", "b", "c"], 7)
+    )
+    parts, _ = run_tasks(wanted, PartCache(None), 1, lambda line: None)
     tasks._union.cache_clear()
     bands = [one.band for part in parts for one in part.rows]
-    assert bands == ["split_rows"] * 3 + ["stranger_rows"] * 6
+    assert bands == ["split_rows"] * 3 + ["unknown_rows"] * 6
     assert [one[1] for one in asked[:3]] == list(three()) and all(one[-1] == 7 for one in asked)
     left_out = {one[3]: one[2] for one in asked[3:9]}
     assert set(left_out) == {
@@ -192,19 +174,19 @@ def test_a_corpus_that_is_never_left_out_alone_has_its_own_runs_measured_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, *others = three()
-    corpora = [one, tasks.joined(others)]
-    monkeypatch.setattr(tasks, "_collections", lambda sources: [corpora[int(s.path)] for s in sources])
+    corpora = [one, tasks.concatenate(others, "both")]
+    monkeypatch.setattr(tasks, "_datasets", lambda sources: [corpora[int(s.path)] for s in sources])
     tasks._union.cache_clear()
-    wanted = list(promises([Source(str(place), str(place)) for place in range(2)], ["a", "b"], 7))
+    wanted = list(false_stop_tasks([Source(str(place), str(place)) for place in range(2)], ["a", "b"], 7))
     tasks._union.cache_clear()
     assert [task.name for task in wanted if "own" in task.name] == ["b, runs of one's own"]
     assert [task.settings[:2] for task in wanted if 0 in task.settings] == [("without one on one", 0)]
 
 
 def test_numbers_that_are_not_defined_survive_the_cache(tmp_path: Path) -> None:
-    kept = Parts(tmp_path)
+    kept = PartCache(tmp_path)
     task = tasks.Task(
         "a", (), lambda _: [row("all", 1 / 3), Row("c", "b", "m", 1.0, "r2", *[None] * 3, 2)], ()
     )  # type: ignore[arg-type]
-    first, again = (done([task], kept, 1, lambda line: None)[0] for _ in range(2))
+    first, again = (run_tasks([task], kept, 1, lambda line: None)[0] for _ in range(2))
     assert first == again and len(list(tmp_path.iterdir())) == 1

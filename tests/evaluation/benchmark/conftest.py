@@ -1,0 +1,47 @@
+"""Rows that several test modules look at, and predictors that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_corpora import three
+
+from lightning_nndyn.evaluation import Row, RunDataset, compare
+from lightning_nndyn.evaluation.benchmark import false_stop_rates, few_own_runs, judged_runs
+from lightning_nndyn.evaluation.benchmark.false_stop_rates import split_rows
+from lightning_nndyn.predictor import forest
+
+
+@pytest.fixture(scope="session")
+def rows(study: RunDataset) -> list[Row]:
+    """A comparison of four methods."""
+    return list(compare(study, methods=["graph-v2", "losses", "last-accuracy", "loss-sum"], repeats=1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_forests() -> Iterator[None]:
+    """Tests here do not depend on how good forests are, and judge the same held-out runs more than once."""
+    fit_without = judged_runs.fit_without
+
+    @cache
+    def fitted(name: str, test: tuple[int, ...], seed: int) -> Any:
+        runs = next(one for one in three() if one.name == name)
+        return fit_without(runs, np.array(test), seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forest, "TREES", 8)
+        patch.setattr(few_own_runs, "_DRAWS", 2)
+        for module in (judged_runs, false_stop_rates):
+            shared = lambda runs, test, seed: fitted(runs.name, tuple(test.tolist()), seed)  # noqa: E731
+            patch.setattr(module, "fit_without", shared)
+        yield
+
+
+@pytest.fixture(scope="session")
+def splits(small_forests: None) -> list[Row]:
+    """Rates of a made-up corpus."""
+    return list(split_rows(three()[0], seed=0))

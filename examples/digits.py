@@ -1,4 +1,4 @@
-"""LeNet on scikit-learn's digits, with the callback: one good learning rate, one hopeless one.
+"""LeNet on scikit-learn's digits, with the callback: one good learning rate, one that learns nothing.
 
     python examples/digits.py
 
@@ -15,7 +15,7 @@ import lightning_nndyn as nd
 
 
 class Digits(L.LightningModule):
-    """An ordinary module: nothing in here knows of the callback."""
+    """An ordinary module: nothing in it refers to the callback."""
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
     pip install 'lightning-nndyn[ray]'
     python examples/ray_sweep.py
 
-No predictor is needed: the first ten trials finish, the others are judged by them. Needs nothing to download.
+No predictor is needed: the first ten trials finish, the others are compared with them. Nothing is downloaded.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from lightning_nndyn.integrations.ray import RayMember, end_sweep
 
 
 class Digits(L.LightningModule):
-    """An ordinary module: nothing in here knows of the sweep."""
+    """An ordinary module: nothing in it refers to the sweep."""
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Digits(L.LightningModule):
         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Share of the images that are told rightly."""
+        """Share of the images that are classified correctly."""
         self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -2,7 +2,7 @@
 
 Optuna's heartbeat and retry callback need a data base (`RDBStorage`) and a grace period. A sweep's default
 storage is a journal file, which has no heartbeat, and a sweep that goes on has to know at once. So each trial
-stores its process, and whoever goes on looks whether that process still exists, on its own machine.
+stores its process, and a sweep that goes on checks whether that process still exists on its machine.
 """
 
 from __future__ import annotations

@@ -196,8 +196,8 @@ class SweepPredictor:
         """
         forecast = forecast or self.forecast(run)
         if forecast is None:
-            wanted = f"{self.n_startup_trials} runs of this sweep must have finished first"
-            return Decision(False, f"goes on: {wanted}", max((r.time for r in run.readings), default=0.0))
+            wait = f"{self.n_startup_trials} runs of this sweep must have finished first"
+            return Decision(False, f"goes on: {wait}", max((r.time for r in run.readings), default=0.0))
         return Decision(forecast.stop, self._reason(forecast), forecast.time)
 
     # -- fitting ---------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def shared_predictor(
     Args:
         shared: what the runs of the sweep share in this process.
         template: has the settings; it is not fitted itself, as another sweep may be given the same one.
-        name: tells apart predictors that read runs in different ways.
+        name: distinguishes predictors that read runs in different ways.
 
     Returns:
         A lock to hold while the predictor is used, as runs may be threads; and the predictor.

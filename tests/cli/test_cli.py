@@ -97,8 +97,8 @@ def test_mistakes_are_answered_in_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert in_here(*arguments) != 0
-    said = capsys.readouterr().err
-    assert complaint in said and "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert complaint in printed and "Traceback" not in printed
     assert not list(tmp_path.iterdir())
 
 

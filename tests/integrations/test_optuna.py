@@ -61,11 +61,11 @@ def test_nothing_is_pruned_before_enough_have_finished(swept: Any) -> None:
         assert trial.user_attrs["nndyn:reason"] == "goes on: 10 runs of this sweep must have finished first"
 
 
-def test_hopeless_trials_are_pruned_and_the_best_are_kept(swept: Any) -> None:
+def test_low_trials_are_pruned_and_the_best_are_kept(swept: Any) -> None:
     pruned = [trial for trial in swept.trials if trial.state == TrialState.PRUNED]
     late = swept.trials[10:]
-    hopeless = [trial for trial in late if not 3e-3 < trial.params["lr"] < 1]
-    assert len(hopeless) >= 5 and sum(trial in pruned for trial in hopeless) >= 0.8 * len(hopeless)
+    low = [trial for trial in late if not 3e-3 < trial.params["lr"] < 1]
+    assert len(low) >= 5 and sum(trial in pruned for trial in low) >= 0.8 * len(low)
     assert not [trial for trial in pruned if 0.03 < trial.params["lr"] < 0.3]
     assert swept.best_value > 0.85
     assert np.mean([len(trial.intermediate_values) for trial in pruned]) < 0.5 * len(TIMES)
@@ -286,7 +286,7 @@ def test_all_else_is_brought_to_its_end_before_the_exception(tmp_path: Path) -> 
     assert Logger.ends == ["success"]
     (record,) = tmp_path.rglob("nndyn-*.json")
     assert json.loads(record.read_text())["status"] == "stopped"
-    logger.finalize("failed")  # of a later run it is told as usual
+    logger.finalize("failed")  # a later run is finalized as usual
     assert Logger.ends == ["success", "failed"]
 
 

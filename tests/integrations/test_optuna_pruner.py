@@ -56,13 +56,13 @@ def test_the_pruner_learns_from_reported_values() -> None:
     assert lost <= 0.1 * 60  # of the 60 good ones; 0.05 is asked for
 
 
-def test_the_pruner_spares_the_same_trials_everywhere() -> None:
+def test_the_pruner_audits_the_same_trials_everywhere() -> None:
     found = study(pruner=GraphDynamicsPruner(audit_share=0.5, seed=7))
     found.optimize(reported, n_trials=60)
-    spared = [GraphDynamicsPruner(audit_share=0.5, seed=7)._is_audited(number) for number in range(60)]
+    audited = [GraphDynamicsPruner(audit_share=0.5, seed=7)._is_audited(number) for number in range(60)]
     pruned = [state == "PRUNED" for state in states(found)]
-    assert 20 < sum(spared) < 40 and sum(pruned) > 10
-    assert not any(one and other for one, other in zip(spared, pruned, strict=True))
+    assert 20 < sum(audited) < 40 and sum(pruned) > 10
+    assert not any(one and other for one, other in zip(audited, pruned, strict=True))
 
 
 def test_the_pruner_prunes_what_is_not_a_number() -> None:

@@ -32,7 +32,7 @@ def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[by
 
 
 def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials whose heart beats still, or was heard a moment ago."""
+    """Running trials, without those whose heartbeat is missing."""
     import optuna
 
     optuna.storages.fail_stale_trials(study)

@@ -57,7 +57,7 @@ class Death(tune.Callback):
 
 
 def rates(count: int) -> list[float]:
-    """From hopeless to too large, in random order."""
+    """From too small to too large, in random order."""
     found = torch.rand(count, generator=torch.Generator().manual_seed(0))
     return (10 ** (found * 5 - 5)).tolist()
 

@@ -1,4 +1,4 @@
-"""Races: how candidates are ranked, that laps end where they are to end, and that what is done is kept."""
+"""Races: how candidates are ranked, that runs end at their rungs, and that results are kept."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_reasons_say_how_far_a_candidate_has_come() -> None:
 # -- races ---------------------------------------------------------------------------------------------------
 
 
-def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) -> None:
+def test_runs_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) -> None:
     steps.clear()
-    watched: list[int] = []
+    counts: list[int] = []
     four = rates(1e-6, 1.0, 0.1, 1e-5)
 
     def raced() -> RaceResult:
@@ -100,12 +100,12 @@ def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
             file=file,
             predictor=None,
             rungs=SEEN,
-            on_update=lambda state: watched.append(len(state.results)),
+            on_update=lambda state: counts.append(len(state.results)),
         )
 
     found = raced()
     assert [count for _, count in steps] == [4] * 4 + [8] * 2 + [16]  # four steps are an epoch
-    assert watched == [1, 2, 3, 4, 5, 6, 7]
+    assert counts == [1, 2, 3, 4, 5, 6, 7]
     seen = [found.results[0, candidate].best_accuracy or 0.0 for candidate in range(4)]
     assert found.running(1) == sorted(sorted(range(4), key=lambda one: (-seen[one], one))[:2])
     assert found.best == 1 and found.params == {"rate": 1.0} and found.value == found.results[2, 1].value
@@ -115,7 +115,7 @@ def test_laps_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
 
 
 def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path) -> None:
-    """With the shipped predictor on the network and data that it knows; laps of 1/16, 1/4 and one epoch."""
+    """With the shipped predictor on the network and data that it knows; rungs of 1/16, 1/4 and one epoch."""
 
     def raced(killed_at: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl", str(killed_at)]
@@ -127,13 +127,13 @@ def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path
         end.write(b'{"candidate": 1, "num')  # as if it had died in the middle of a line
     done = raced(0)
     assert done.returncode == 0, done.stderr
-    # Six, four, three and one in the four laps, of which 2 and 5 had ended.
+    # Six, four, three and one at the three rungs and at the end, of which 2 and 5 had ended.
     assert done.stdout.startswith("trained 7, best ")
-    laps = [json.loads(line) for line in file.read_text().splitlines()[1:]]
-    assert len({(lap["number"], lap["candidate"]) for lap in laps}) == len(laps) == 14
-    assert all(lap["predicted"] is not None and not lap["strange"] for lap in laps)
-    assert [lap["seen"] is None for lap in laps] == [True] * 10 + [False] * 4
-    best = next(lap for lap in laps if lap["number"] == 3)
+    lines = [json.loads(line) for line in file.read_text().splitlines()[1:]]
+    assert len({(line["number"], line["candidate"]) for line in lines}) == len(lines) == 14
+    assert all(line["predicted"] is not None and not line["strange"] for line in lines)
+    assert [line["seen"] is None for line in lines] == [True] * 10 + [False] * 4
+    best = next(line for line in lines if line["number"] == 3)
     assert best["candidate"] in (0, 1) and best["value"] > 0.8  # learning rates of 0.3 and 0.1
 
 
@@ -207,7 +207,7 @@ def test_candidates_longer_than_all_that_the_predictor_knows_are_ranked(tmp_path
     )
 
 
-def test_a_trainer_that_does_not_end_with_the_lap_is_refused(tmp_path: Path) -> None:
+def test_a_trainer_that_does_not_end_at_the_rung_is_refused(tmp_path: Path) -> None:
     def stubborn(params: dict[str, Any], callback: Any) -> float:
         return train(params, callback, min_epochs=3)
 

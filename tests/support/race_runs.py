@@ -1,4 +1,4 @@
-"""A training that takes milliseconds, for races; how long each took is noted."""
+"""A training that takes milliseconds, for races; the number of steps of each is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Line(L.LightningModule):
-    """Two classes told apart by a line; four batches an epoch."""
+    """Two classes that a line separates; four batches an epoch."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

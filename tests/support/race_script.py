@@ -1,4 +1,4 @@
-"""Races LeNet on digits; killed as often as it is told: python race_script.py FILE KILLED_AT"""
+"""Races LeNet on digits; it kills itself at a given run: python race_script.py FILE KILLED_AT"""
 
 import os
 import signal

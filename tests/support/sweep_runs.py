@@ -1,4 +1,4 @@
-"""Small sweeps: perceptrons on digits whose learning rates make good runs and hopeless ones."""
+"""Small sweeps: perceptrons on digits whose learning rates make good and low runs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ FOLDER = Path(sys.argv[1])
 
 
 def objective(trial: Any) -> float:
-    """What happens in the spawned process is told by the storage."""
+    """The storage says what happened in the spawned process."""
     callback = joined(trial)
     run = trainer(callback, strategy="ddp_spawn", accelerator="cpu", devices=1, max_epochs=1)
     run.fit(suggested(trial))

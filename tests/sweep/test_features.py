@@ -30,8 +30,8 @@ def test_parameters_may_be_conditional_categorical_and_logarithmic() -> None:
     steps = np.diff(found, axis=0)
     even = np.isclose(steps, steps[0]).all(axis=0) & (steps[0] != 0)
     assert even.sum() == 2  # the logarithm of lr, and depth
-    strange = rows([{"lr": 1e9, "kind": "never seen", "other": 1}, {}])
-    assert strange.shape == (2, found.shape[1]) and np.abs(strange).max() <= 3
+    unknown = rows([{"lr": 1e9, "kind": "never seen", "other": 1}, {}])
+    assert unknown.shape == (2, found.shape[1]) and np.abs(unknown).max() <= 3
 
 
 def test_a_choice_of_numbers_and_texts_may_show_its_first_text_late() -> None:

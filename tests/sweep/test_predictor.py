@@ -1,4 +1,4 @@
-"""What a sweep learns from its own finished runs, against refitting, brute force and planted truths."""
+"""The predictor that learns from a sweep's own finished runs, on simulated sweeps."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def test_it_learns_on_one_thread_and_leaves_the_others_as_they_were(monkeypatch:
     found = []
     learn = SweepPredictor._fit
 
-    def watched(*arguments: Any) -> None:
+    def recorded_fit(*arguments: Any) -> None:
         found.append(blas_threads())
         learn(*arguments)
 
-    monkeypatch.setattr(SweepPredictor, "_fit", watched)
+    monkeypatch.setattr(SweepPredictor, "_fit", recorded_fit)
     with threadpool_limits(2, user_api="blas"):
         fitted(sweep(0))
         assert blas_threads() == {2}
@@ -120,13 +120,13 @@ def test_a_planted_signal_is_found() -> None:
     for seed in range(10):
         runs = sweep(seed, 80)
         predictor = fitted(runs[:30])
-        bar = np.sort([run.value for run in runs[30:]])[-12]
+        good_value = np.sort([run.value for run in runs[30:]])[-12]
         for run in runs[30:]:
             stops = any(predictor.decide(replace(run, readings=run.readings[:n])).stop for n in (1, 2, 3, 4))
-            stopped, lost = stopped + stops, lost + (stops and run.value >= bar)
+            stopped, lost = stopped + stops, lost + (stops and run.value >= good_value)
             finished += not stops
-        said = predictor.forecast(runs[40])
-        assert "hyperparameters" in said.inputs or "curve" in said.inputs
+        forecast = predictor.forecast(runs[40])
+        assert "hyperparameters" in forecast.inputs or "curve" in forecast.inputs
     assert stopped > 0.4 * (stopped + finished) and lost <= 0.1 * 120  # of 120 good ones
 
 
@@ -135,12 +135,12 @@ def test_where_nothing_can_be_known_hardly_anything_is_stopped() -> None:
     for seed in range(40):
         runs = sweep(seed, 60, noise=1.0, signal=0.0)
         predictor = fitted(runs[:25])
-        bar = np.sort([run.value for run in runs[25:]])[-9]
+        good_value = np.sort([run.value for run in runs[25:]])[-9]
         for run in runs[25:]:
-            if run.value >= bar:
+            if run.value >= good_value:
                 good += 1
-                courses = [replace(run, readings=run.readings[:n]) for n in (1, 2, 3, 4)]
-                lost += any(predictor.decide(course).stop for course in courses)
+                prefixes = [replace(run, readings=run.readings[:n]) for n in (1, 2, 3, 4)]
+                lost += any(predictor.decide(prefix).stop for prefix in prefixes)
     assert good == 360 and lost <= 0.05 * good + 2 * (0.05 * 0.95 * good) ** 0.5
 
 
@@ -148,9 +148,9 @@ def test_what_is_said_of_a_run_names_its_numbers() -> None:
     runs = sweep(0)
     predictor = fitted(runs[:40], good_share=0.2, max_false_stop_rate=0.1)
     worst = min(runs[40:], key=lambda run: run.value)
-    said, decision = predictor.forecast(worst), predictor.decide(worst)
-    assert decision.stop is said.stop is True and decision.epoch == said.time == 2.0
-    assert f"predicted final value {said.value:.4g}" in decision.reason
+    forecast, decision = predictor.forecast(worst), predictor.decide(worst)
+    assert decision.stop is forecast.stop is True and decision.epoch == forecast.time == 2.0
+    assert f"predicted final value {forecast.value:.4g}" in decision.reason
     assert "among the best 20% of this sweep" in decision.reason and "at most 10% of them" in decision.reason
     assert "learned from 40 finished runs" in decision.reason
     young = replace(worst, readings=())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.errors import SweepError
+from lightning_nndyn.study.race import TrainFunction
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SweepConfig:
         """Draw a value for each hyperparameter."""
         return {name: _suggest(trial, name, values) for name, values in self.space.items()}
 
-    def train_function(self) -> Callable[[dict[str, Any], Any], float]:
+    def train_function(self) -> TrainFunction:
         """Import the function that trains one run.
 
         Raises:
@@ -73,7 +74,7 @@ class SweepConfig:
         sys.modules[path.stem] = module  # processes that training starts import it by its name
         sys.path.insert(0, str(path.parent))
         specification.loader.exec_module(module)
-        function = getattr(module, name, None)
+        function: TrainFunction | None = getattr(module, name, None)
         if not callable(function):
             raise SweepError(f"train: there is no function {name!r} in {path}")
         return function

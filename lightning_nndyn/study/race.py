@@ -31,6 +31,10 @@ _MAX_ERROR_LENGTH = 500  # characters that are kept
 _RESERVED = ("action", "audit_share", "monitor", "predictor", "sweep", "trial")  # arguments that a race sets
 
 
+TrainFunction = Callable[[dict[str, Any], Any], float]
+"""Called with hyperparameters and a callback for its Trainer; trains one run and returns its final metric."""
+
+
 class Rung(NamedTuple):
     """A time at which candidates are ranked.
 
@@ -172,7 +176,7 @@ def _ordinal(rank: int) -> str:
 
 @renamed_arguments(watch="on_update")
 def race(
-    train: Callable[[dict[str, Any], Any], float],
+    train: TrainFunction,
     candidates: Sequence[Mapping[str, Any]],
     *,
     file: str | Path,
@@ -249,11 +253,7 @@ def _pending(state: RaceResult) -> Iterator[tuple[int, int]]:
 
 
 def _train(
-    train: Callable[[dict[str, Any], Any], float],
-    state: RaceResult,
-    rung: int,
-    candidate: int,
-    arguments: Mapping[str, Any],
+    train: TrainFunction, state: RaceResult, rung: int, candidate: int, arguments: Mapping[str, Any]
 ) -> RungResult:
     end = state.rungs[rung].epochs if rung < len(state.rungs) else None
     callback = RungCallback(end, **arguments)

@@ -12,7 +12,7 @@ from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.errors import MissingExtraError, SweepError, renamed_arguments
 from lightning_nndyn.study.config import SweepConfig
 from lightning_nndyn.study.killed_trials import retry_killed_trials, store_process, was_killed
-from lightning_nndyn.study.race import RUNGS, RaceResult, race
+from lightning_nndyn.study.race import RUNGS, RaceResult, TrainFunction, race
 from lightning_nndyn.sweep import SweepPredictor
 
 if TYPE_CHECKING:
@@ -153,9 +153,7 @@ def _storage(config: SweepConfig) -> Any:
     return JournalStorage(JournalFileBackend(str(file)))
 
 
-def _objective(
-    config: SweepConfig, train: Callable[[dict[str, Any], Any], float], trial: optuna.Trial
-) -> float:
+def _objective(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -> float:
     import optuna
 
     store_process(trial)
@@ -168,7 +166,7 @@ def _objective(
         raise
 
 
-def _train(config: SweepConfig, train: Callable[[dict[str, Any], Any], float], trial: optuna.Trial) -> float:
+def _train(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -> float:
     params = config.suggest(trial)
     predictor = SweepPredictor(direction=config.direction, **config.learner)
     arguments: dict[str, Any] = {"verbose": False, "monitor": config.monitor, **config.callback}

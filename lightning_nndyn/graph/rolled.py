@@ -209,8 +209,8 @@ class RolledGraph:
         """
         if self.collective is not None:
             raise TracingError(
-                "the graph's edges are spread over processes, as the weights are: its degrees, eigenvector "
-                "and snapshots can be had, a list of its edges cannot; build it of the whole model instead"
+                "the graph's edges are sharded over processes, as the weights are: it has degrees, an "
+                "eigenvector and snapshots, but no list of its edges; build it from the whole model instead"
             )
         return torch.cat([self._block_index(block) for block in self.blocks], dim=1)
 

@@ -1,7 +1,7 @@
-"""Weights that are spread over processes (FSDP, tensor parallelism, ZeRO), read one at a time.
+"""Weights that are sharded over processes (FSDP, tensor parallelism, ZeRO), read one at a time.
 
-No process holds the whole model for it: a weight is put together only where its parts say nothing on their
-own, and each process keeps its rows of it.
+No process ever holds the whole model. A weight is gathered only if its shards cannot be used as they are, and
+each process then keeps its own rows of it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.weights import current_weight, readable
+from lightning_nndyn.graph.weights import current_weight, on_float64_device
 
-_found: list[ShardedWeight] | None = None
+# Within `shapes_only` the sharded weights that were read, otherwise None.
+_read_by_shape: list[ShardedWeight] | None = None
 
 
 @contextmanager
@@ -27,41 +28,39 @@ def shapes_only() -> Iterator[list[ShardedWeight]]:
     """Within it a `WeightReader` of a sharded weight returns a tensor of its shape, without communication.
 
     Yields:
-        The weights that were read and are spread, as they are read.
+        A list to which every sharded weight that is read is appended.
     """
-    global _found
-    before, _found = _found, []
+    global _read_by_shape
+    before, _read_by_shape = _read_by_shape, []
     try:
-        yield _found
+        yield _read_by_shape
     finally:
-        _found = before
+        _read_by_shape = before
 
 
 class ShardedWeight(Protocol):
-    """One weight that is spread over processes."""
+    """One weight that is sharded over processes."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of the whole weight."""
+        """Shape of the whole weight."""
 
     def like(self) -> Tensor:
-        """Any tensor of its dtype, on the device where `gather` puts it."""
+        """A tensor of any shape, with the dtype and device of what `gather` returns."""
 
     def gather(self) -> Tensor:
-        """All of it, put together on every process: all of them must call this."""
+        """The whole weight, on every process. A collective operation."""
 
 
 @dataclass(frozen=True)
 class WeightReader:
-    """Reads a module's weight as it is at the moment, and whole, even if it is spread over processes.
-
-    Calling it is a collective operation then.
+    """Returns a module's whole current weight when called; a collective operation if the weight is sharded.
 
     Attributes:
         module: the module.
         attribute: the weight's name in it.
-        flat: this process's part of it, where FSDP keeps it in a flat parameter.
-        distributed: the `DTensor` that it is between passes, where FSDP2 puts the whole one in its place.
+        flat: this process's shard, where FSDP keeps the weight in a flat parameter.
+        distributed: the weight's `DTensor`, which FSDP2 replaces by the whole weight during a pass.
     """
 
     module: nn.Module
@@ -70,42 +69,41 @@ class WeightReader:
     distributed: Tensor | None = None
 
     def __call__(self) -> Tensor:
-        """The weight; under `shapes_only` something of its shape, dtype and device will do."""
-        spread = self.sharded()
-        if spread is None:
-            return readable(current_weight(self.module, self.attribute))
-        if _found is None:
-            return spread.gather()
-        _found.append(spread)
-        like = spread.like()  # a tensor without memory of its own
-        return torch.zeros((), dtype=like.dtype, device=like.device).expand(tuple(spread.shape))
+        """The weight; within `shapes_only` a tensor of its shape, dtype and device."""
+        sharded = self.sharded()
+        if sharded is None:
+            return on_float64_device(current_weight(self.module, self.attribute))
+        if _read_by_shape is None:
+            return sharded.gather()
+        _read_by_shape.append(sharded)
+        like = sharded.like()
+        # A single number, expanded: the shape without its memory.
+        return torch.zeros((), dtype=like.dtype, device=like.device).expand(tuple(sharded.shape))
 
     def sharded(self) -> ShardedWeight | None:
-        """The weight as one that is spread over processes; None if it is not."""
+        """The weight as a `ShardedWeight`; None if it is not sharded."""
         if self.flat is not None and self.flat.is_sharded:
             return self.flat
         if self.distributed is not None:
             return DTensorWeight(self.distributed)
-        found = self.module._parameters.get(self.attribute)
-        return Zero3Weight(found) if hasattr(found, "ds_shape") else None
+        parameter = self.module._parameters.get(self.attribute)
+        return Zero3Weight(parameter) if hasattr(parameter, "ds_shape") else None
 
 
 class WeightReaders:
-    """Makes readers of a model's weights.
-
-    Made before a forward pass: FSDP2 leaves the outermost weights whole after a pass without a backward pass,
-    such as validation, and is asked to spread them again.
+    """Makes readers of a model's weights. To be constructed before a forward pass.
 
     Args:
         model: the model; where FSDP has wrapped it, the wrapper.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        # FSDP2 leaves the outermost weights gathered after a pass without backward pass, such as validation.
         for module in model.modules():
             if hasattr(module, "set_reshard_after_forward"):
                 module.reshard()  # type: ignore[operator]
         self._units = list(_fsdp_units(model))
-        self._flat = {(id(module), name): part for unit in self._units for module, name, part in unit.weights}
+        self._flat = {(id(owner), name): flat for unit in self._units for owner, name, flat in unit.weights}
         self._distributed = {
             (id(module), name): parameter
             for module in model.modules()
@@ -115,33 +113,35 @@ class WeightReaders:
 
     def reader(self, module: nn.Module, attribute: str) -> WeightReader:
         """A reader of ``module.attribute``."""
-        place = id(module), attribute
-        return WeightReader(module, attribute, self._flat.get(place), self._distributed.get(place))
+        key = id(module), attribute
+        return WeightReader(module, attribute, self._flat.get(key), self._distributed.get(key))
 
     def on_unflatten(
-        self, tell: Callable[[nn.Module, str, Tensor], None]
+        self, callback: Callable[[nn.Module, str, Tensor], None]
     ) -> list[torch.utils.hooks.RemovableHandle]:
-        """Tells of the tensors that FSDP puts in the place of flat weights before a module runs.
+        """Reports the tensors that FSDP puts in place of a flat parameter's weights before a module runs.
 
         Args:
-            tell: called with the weight's module, its name in it and the tensor.
+            callback: called with the weight's module, its name in it and the tensor.
 
         Returns:
             The hooks, to be removed.
         """
-        return [unit.module.register_forward_pre_hook(partial(_tell, unit, tell)) for unit in self._units]
+        return [
+            unit.module.register_forward_pre_hook(partial(_report, unit, callback)) for unit in self._units
+        ]
 
 
-def _tell(unit: FsdpUnit, tell: Callable[[nn.Module, str, Tensor], None], *_: Any) -> None:
-    for module, name, _part in unit.weights:
-        tell(module, name, getattr(module, name))
+def _report(unit: FsdpUnit, callback: Callable[[nn.Module, str, Tensor], None], *_: Any) -> None:
+    for module, name, _flat in unit.weights:
+        callback(module, name, getattr(module, name))
 
 
 # -- FSDP2 and tensor parallelism ----------------------------------------------------------------------------
 
 
 def is_distributed(tensor: Any) -> bool:
-    """Whether a tensor is a `DTensor`. Where nobody has imported those, nothing is one."""
+    """Whether a tensor is a `DTensor`. Without the module that defines them imported, none is."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
@@ -154,20 +154,20 @@ class DTensorWeight:
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of the whole weight."""
+        """Shape of the whole weight."""
         return tuple(self.tensor.shape)
 
     def like(self) -> Tensor:
-        """This process's part of it."""
+        """This process's shard."""
         return self.tensor.detach().to_local()
 
     def gather(self) -> Tensor:
-        """All of it, on every process."""
+        """The whole weight, on every process."""
         return self.tensor.detach().full_tensor()
 
     @property
     def is_sharded_by_rows(self) -> bool:
-        """Whether process n of all has the n-th share of its rows, as `shard_rows` has it."""
+        """Whether every process has the rows that `shard_rows` assigns to its rank."""
         mesh, placements = self.tensor.device_mesh, self.tensor.placements
         if len(placements) != 1 or not placements[0].is_shard(0):
             return False
@@ -175,10 +175,10 @@ class DTensorWeight:
 
 
 def refuse_tensor_parallel(weight: Tensor, name: str) -> None:
-    """Refuses a product with a weight of tensor parallelism: each process sees some of the channels.
+    """Refuses a layer under tensor parallelism, where each process computes some of the channels only.
 
     Raises:
-        TracingError: if the weight is a `DTensor` while it is used.
+        TracingError: if the weight is a `DTensor` while the layer computes.
     """
     if is_distributed(weight):
         raise TracingError(
@@ -188,16 +188,16 @@ def refuse_tensor_parallel(weight: Tensor, name: str) -> None:
 
 
 def local_rows(read: Callable[[], Tensor], rows: range) -> Tensor | None:
-    """Some rows of a weight, if they lie on this process as they are; else None."""
-    spread = read.sharded() if isinstance(read, WeightReader) else None
-    if not isinstance(spread, DTensorWeight) or not spread.is_sharded_by_rows:
+    """These rows of a weight, if they are exactly this process's shard; None otherwise."""
+    weight = read.sharded() if isinstance(read, WeightReader) else None
+    if not isinstance(weight, DTensorWeight) or not weight.is_sharded_by_rows:
         return None
-    mine = shard_rows(spread.shape[0], distributed.get_rank(), distributed.get_world_size())
-    return spread.like() if rows == mine else None
+    shard = shard_rows(weight.shape[0], distributed.get_rank(), distributed.get_world_size())
+    return weight.like() if rows == shard else None
 
 
 def shard_rows(count: int, rank: int, size: int) -> range:
-    """The rows of one of ``size`` processes, as `DTensor` deals them: even shares, the last ones smaller."""
+    """The rows of process ``rank`` of ``size``, as `DTensor` shards them: even shares, the last smaller."""
     share = -(-count // size)
     return range(min(count, rank * share), min(count, (rank + 1) * share))
 
@@ -207,11 +207,11 @@ def shard_rows(count: int, rank: int, size: int) -> range:
 
 @dataclass(frozen=True)
 class FsdpFlatWeight:
-    """A weight in one of FSDP's flat parameters, of which this process has a part.
+    """A weight in a flat parameter of FSDP, of which this process has a shard.
 
     Attributes:
-        handle: FSDP's, of the flat parameter.
-        index: of the weight in it.
+        handle: FSDP's handle of the flat parameter.
+        index: index of the weight in the flat parameter.
     """
 
     handle: Any
@@ -224,29 +224,29 @@ class FsdpFlatWeight:
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of the whole weight."""
+        """Shape of the whole weight."""
         return tuple(self.handle.flat_param._shapes[self.index])
 
     def like(self) -> Tensor:
-        """Nothing, in full precision, where the processes compute."""
+        """An empty tensor with the dtype and device of the gathered weight."""
         shard = self.handle.flat_param
         shard = getattr(shard, "_local_shard", shard)
         return torch.empty(0, dtype=shard.dtype, device=self.handle.device)
 
-    def here(self) -> Tensor:
-        """This process's entries of it, flattened, in full precision; empty if it has none."""
+    def local_shard(self) -> Tensor:
+        """This process's entries of the weight, flattened, in full precision; empty if it has none."""
         flat = self.handle.flat_param
         info = flat._shard_param_infos[self.index]
         shard: Tensor = getattr(flat, "_local_shard", flat).detach()
         return shard.narrow(0, info.offset_in_shard, info.numel_in_shard) if info.in_shard else shard[:0]
 
     def gather(self) -> Tensor:
-        """All of it, on every process of the handle's group."""
-        flat, here = self.handle.flat_param, self.here()
+        """The whole weight, on every process of the handle's group."""
+        flat, shard = self.handle.flat_param, self.local_shard()
         entries = self.like().new_zeros(flat._numels[self.index])
-        if len(here):
+        if len(shard):
             first = flat._shard_param_infos[self.index].intra_param_start_idx
-            entries[first : first + len(here)] = here
+            entries[first : first + len(shard)] = shard
         distributed.all_reduce(entries, group=self.handle.process_group)
         if flat._contiguities[self.index]:
             return entries.view(self.shape)
@@ -255,11 +255,11 @@ class FsdpFlatWeight:
 
 @dataclass(frozen=True)
 class FsdpUnit:
-    """A module whose weights, and those of modules in it, are in one flat parameter.
+    """A module whose weights, and those of its submodules, are in one flat parameter.
 
     Attributes:
-        module: the one that FSDP has wrapped.
-        weights: whose they are, their names there, and where they are kept.
+        module: the module that FSDP has wrapped.
+        weights: for each weight its module, its name there, and its entries of the flat parameter.
     """
 
     module: nn.Module
@@ -272,19 +272,19 @@ def _fsdp_units(model: nn.Module) -> Iterator[FsdpUnit]:
         flat = getattr(handle, "flat_param", None)
         if flat is None:
             continue
-        own = [
+        weights = [
             (owner, name, FsdpFlatWeight(handle, i)) for i, (name, owner, _) in enumerate(flat._param_infos)
         ]
-        parts = {(id(owner), name): part for owner, name, part in own}
+        by_name = {(id(owner), name): weight for owner, name, weight in weights}
         tied = [
-            (owner, name, parts[id(first_owner), first])
+            (owner, name, by_name[id(first_owner), first])
             for name, owner, _, first, first_owner, _ in flat._shared_param_infos
         ]
-        yield FsdpUnit(wrapper.module, own + tied)  # type: ignore[arg-type]
+        yield FsdpUnit(wrapper.module, weights + tied)  # type: ignore[arg-type]
 
 
 def is_flat_parameter(parameter: str) -> bool:
-    """Whether a parameter of this name is a flat one, of several weights."""
+    """Whether a parameter of this name is a flat one, which holds several weights."""
     return parameter.rpartition(".")[2] == "_flat_param"
 
 
@@ -299,15 +299,15 @@ class Zero3Weight:
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of the whole weight."""
+        """Shape of the whole weight."""
         return tuple(self.parameter.ds_shape)
 
     def like(self) -> Tensor:
-        """Nothing, of the weight's dtype and device: a parameter at rest is empty."""
+        """The parameter itself, which is empty between passes."""
         return self.parameter.detach()
 
     def gather(self) -> Tensor:
-        """All of it, on every process."""
+        """The whole weight, on every process."""
         import deepspeed
 
         with deepspeed.zero.GatheredParameters([self.parameter]):

@@ -1,9 +1,9 @@
-"""Weights that a module computes from others: they are read without a trace in the module.
+"""Reads a module's weight without changing the module, also if the weight is computed from other tensors.
 
-`torch.nn.utils.weight_norm`, `torch.nn.utils.spectral_norm` and what `torch.nn.utils.prune` leaves do it in a
-hook before each forward pass; so does Lightning's `ModelPruning`. After a step the module still holds the
-weight from before it. `torch.nn.utils.parametrize` does it each time the weight is asked for, and in training
-some change what they compute from: `spectral_norm` improves its estimate.
+`torch.nn.utils.weight_norm`, `spectral_norm` and `prune` (and Lightning's `ModelPruning`) compute the weight
+in a hook before each forward pass, so after an optimizer step the module still holds the weight from before.
+`torch.nn.utils.parametrize` computes it whenever it is read. In training mode that may change the module:
+`spectral_norm` improves its estimate.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 
 def current_weight(module: nn.Module, attribute: str) -> Tensor:
-    """A module's weight as its next forward pass would have it; nothing in the module changes.
+    """The weight that a module's next forward pass would use.
 
     Args:
-        module: the module.
+        module: the module, which does not change.
         attribute: the weight's name in it.
     """
     for hook in module._forward_pre_hooks.values():
@@ -35,28 +35,28 @@ def current_weight(module: nn.Module, attribute: str) -> Tensor:
             return hook.apply_mask(module)
     if is_parametrized(module, attribute):
         parametrizations = cast(nn.ModuleDict, module.parametrizations)
-        with _evaluated(parametrizations[attribute]):
+        with _evaluation_mode(parametrizations[attribute]):
             return cast(Tensor, getattr(module, attribute))
     return cast(Tensor, getattr(module, attribute))
 
 
-def readable(weight: Tensor) -> Tensor:
-    """The weight where it can be summed up in float64: Apple's GPUs have none, so on the CPU there."""
+def on_float64_device(weight: Tensor) -> Tensor:
+    """The weight, copied to the CPU from Apple's GPUs, which have no float64 to form sums in."""
     return weight.cpu() if weight.device.type == "mps" else weight
 
 
 def weight_of(module: nn.Module) -> Tensor | None:
-    """A module's `weight`, as `current_weight` has it; None if it has no such tensor."""
+    """The `current_weight` of a module's ``weight``; None if it has no such tensor."""
     try:
-        found: object = current_weight(module, "weight")
+        weight: object = current_weight(module, "weight")
     except AttributeError:
         return None
-    return found if isinstance(found, Tensor) else None
+    return weight if isinstance(weight, Tensor) else None
 
 
 @contextmanager
-def _evaluated(module: nn.Module) -> Iterator[None]:
-    """Out of training for a moment, each of its parts back as it was afterwards."""
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a module; afterwards each of its submodules is in the mode that it was in."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False

@@ -1,9 +1,9 @@
-"""How a network's graph has moved: the signature, version 2.
+"""The signature, version 2: how a network's graph has moved since earlier snapshots.
 
-Three things make it fit for networks of any size. It is relative: every number compares a snapshot with the
-first one or with the one before. It is bounded: logarithms, and an inverse hyperbolic sine where the sign
-matters, so that a diverging run leaves no model helpless. And it is summarised over depth: a network of five
-layers and one of fifty give as many numbers.
+Three properties let one predictor serve networks of any size. It is relative: every number compares a snapshot
+with the first one or with the one before. It is bounded: movements are on a logarithmic scale, or on that of
+an inverse hyperbolic sine where the sign matters, so that features of diverging runs stay finite. And it is
+summarised over depth: networks of five and of fifty layers give equally many numbers.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Array, 
 MOVEMENT_FLOOR = 1e-6
 """Added to the size of a movement before its logarithm is taken: the tolerance of the eigenvector.
 
-Learning rates span five decades, and so do the early movements; without a logarithm all but the
-largest look like zero.
+Learning rates span five decades, and so do early movements. Without the logarithm all but the largest would
+be indistinguishable from zero.
 """
 
 SIGNED_UNIT = 1 / 30
-"""Movement up to which its signed scale is linear: large ones of either sign stay bounded."""
+"""Up to this size the scale of signed movements is linear, beyond it logarithmic."""
 
 DEPTH_SUMMARIES = ("mean", "std", "min", "max", "shallowest", "deepest", "middle")
-"""How numbers of a network's layers, in order of depth, become a fixed number of them."""
+"""The numbers that summarise one quantity over a network's layers, whatever their number."""
 
 _QUANTITIES = (
     "degree_q10",
@@ -38,12 +38,12 @@ _QUANTITIES = (
 )
 _SIZED = ("degree_mean", "degree_variation", "eigenvector_mass")
 _SIZED_ROWS = [_QUANTITIES.index(name) for name in _SIZED]
-_TINY = 1e-12  # of a degree, a norm, a share: keeps logarithms finite
-_LARGEST = 50.0  # of a feature: weights about to overflow give larger logarithms
+_TINY = 1e-12  # added to degrees, norms and shares: keeps logarithms finite
+_LARGEST = 50.0  # bound on features: weights that are about to overflow give larger logarithms
 
 
 def movement_names() -> list[str]:
-    """Names of the numbers that `graph_movement` gives, in order."""
+    """Names of the numbers that `graph_movement` returns, in order."""
     names = []
     for since in ("start", "last"):
         names += [f"{name}:signed:{since}" for name in _per_layer([*_QUANTITIES, "frobenius"])]
@@ -54,14 +54,14 @@ def movement_names() -> list[str]:
 
 
 def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) -> Array:
-    """How far and in which way a network has moved since its first and since its last but one snapshot.
+    """The movement of a network since its first snapshot, and since the one before the last.
 
-    Per node layer: the degrees' quantiles and mean, their coefficient of variation, the share of the
-    eigenvector's square; per weight layer the norm of the weights and their distance from the first ones.
-    Of the whole graph: the largest eigenvalue and the ten statistics.
+    Compared are, per node layer: the degrees' quantiles and mean, their coefficient of variation, and the
+    layer's share of the eigenvector's square; per weight layer: the norm of the weights and their distance
+    from the first ones; of the whole graph: the largest eigenvalue and the ten statistics.
 
     Args:
-        history: two snapshots or more, the first at epoch 0, all finite and with `Snapshot.layers`.
+        history: at least two snapshots, the first at epoch 0, all finite and with `Snapshot.layers`.
         distances: for each snapshot and weight layer, the Frobenius distance of the weights from those of the
             first snapshot, divided by the norm of those.
 
@@ -72,46 +72,45 @@ def graph_movement(history: Sequence[Snapshot], distances: Sequence[Sequence[flo
         PredictorError: a snapshot is missing, not finite, or has no numbers per layer.
     """
     _check(history, distances)
-    first, last, now = history[0], history[-2], history[-1]
-    far = [np.asarray(row, dtype=np.float64) for row in distances]
-    parts: list[Array] = []
-    for since, moved in ((first, far[-1]), (last, far[-1] - far[-2])):
-        parts += _since(now, since, moved)
-    level = [np.arcsinh(np.asarray(one.statistics)) for one in (now, first, last)]
-    parts += [signed(level[0] - level[1]), size(level[0] - level[1]), size(level[0] - level[2])]
+    first, previous, last = history[0], history[-2], history[-1]
+    previous_distances, last_distances = (np.asarray(row, dtype=np.float64) for row in distances[-2:])
+    parts = _movement(first, last, last_distances)
+    parts += _movement(previous, last, last_distances - previous_distances)
+    at_first, at_previous, at_last = (np.arcsinh(np.asarray(s.statistics)) for s in (first, previous, last))
+    parts += [signed(at_last - at_first), size(at_last - at_first), size(at_last - at_previous)]
     return np.clip(np.nan_to_num(np.concatenate(parts)), -_LARGEST, _LARGEST)
 
 
-def _since(now: Snapshot, then: Snapshot, moved: Array) -> list[Array]:
-    """The part that compares two snapshots; `moved` is the change of the distances between them."""
-    (nodes, weights), (nodes_then, weights_then) = _levels(now), _levels(then)
-    nodes, weights = nodes - nodes_then, weights - weights_then
-    growth = np.log(now.eigenvalue + _TINY) - np.log(then.eigenvalue + _TINY)
+def _movement(start: Snapshot, end: Snapshot, distances: Array) -> list[Array]:
+    """The part that compares two snapshots; ``distances`` is the change of the distances between them."""
+    (start_nodes, start_weights), (end_nodes, end_weights) = _levels(start), _levels(end)
+    nodes, weights = end_nodes - start_nodes, end_weights - start_weights
+    growth = np.log(end.eigenvalue + _TINY) - np.log(start.eigenvalue + _TINY)
     return [
         _over_depth(signed(nodes)),
         _over_depth(signed(weights)),
         _over_depth(size(nodes[_SIZED_ROWS])),
-        _over_depth(size(np.stack([weights[0], moved]))),
+        _over_depth(size(np.stack([weights[0], distances]))),
         np.array([signed(growth), size(growth)]),
     ]
 
 
 def _levels(snapshot: Snapshot) -> tuple[Array, Array]:
-    """Logarithms of what is compared: [quantities, node layers], and of the norms [1, weight layers]."""
+    """Logarithms of `_QUANTITIES` [quantities, node layers], and of the weights' norms [1, weight layers]."""
     rows = np.array(list(snapshot.layers.values()), dtype=np.float64)
     columns = dict(zip(LAYER_FIELDS, rows.T, strict=True))
     columns["degree_variation"] = (columns["degree_std"] + _TINY) / (columns["degree_mean"] + _TINY)
     columns["eigenvector_mass"] = columns["eigenvector_mean"] ** 2 + columns["eigenvector_std"] ** 2
     nodes = np.stack([columns[name] for name in _QUANTITIES])
-    weights = columns["frobenius"][None, 1:]  # no weights lead to the first layer
+    weights = columns["frobenius"][None, 1:]  # no weights lead to the input layer
     return np.log(np.abs(nodes) + _TINY), np.log(np.abs(weights) + _TINY)
 
 
 def _over_depth(values: Array) -> Array:
-    """The numbers that `DEPTH_SUMMARIES` names, row after row of [quantities, layers]."""
-    ends = values[:, [0, -1, values.shape[1] // 2]]
-    spread = (values.mean(axis=1), values.std(axis=1), values.min(axis=1), values.max(axis=1))
-    return np.column_stack([*spread, ends]).reshape(-1)
+    """The numbers that `DEPTH_SUMMARIES` names, for each row of [quantities, layers] in turn."""
+    summaries = (values.mean(axis=1), values.std(axis=1), values.min(axis=1), values.max(axis=1))
+    single = values[:, [0, -1, values.shape[1] // 2]]  # shallowest, deepest, middle
+    return np.column_stack([*summaries, single]).reshape(-1)
 
 
 def _per_layer(quantities: Sequence[str]) -> list[str]:
@@ -129,15 +128,15 @@ def _check(history: Sequence[Snapshot], distances: Sequence[Sequence[float]]) ->
             why = "has no numbers per layer" if snapshot.finite else "is not finite"
             raise PredictorError(
                 f"the snapshot at epoch {snapshot.epoch:g} {why}: take snapshots of finite weights with "
-                "SnapshotTaker(graph, per_layer=True)"
+                "SnapshotReader(graph, per_layer=True)"
             )
 
 
 def signed(moved: Array) -> Array:
-    """Movements with their sign, linear up to `SIGNED_UNIT` and logarithmic beyond."""
+    """Movements on a scale with sign, linear up to `SIGNED_UNIT` and logarithmic beyond."""
     return np.arcsinh(moved / SIGNED_UNIT)
 
 
 def size(moved: Array) -> Array:
-    """Logarithms of how large movements are, whatever their sign."""
+    """Logarithms of the absolute values of movements."""
     return np.log(np.abs(moved) + MOVEMENT_FLOOR)

@@ -1,4 +1,4 @@
-"""Weights that are spread over processes are read as if one process had them all."""
+"""Weights that are sharded over processes are read as if one process had them all."""
 
 from __future__ import annotations
 

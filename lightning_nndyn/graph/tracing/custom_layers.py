@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lightning_nndyn.graph.weights import readable
+from lightning_nndyn.graph.weights import on_float64_device
 
 _REGISTERED: dict[type[nn.Module], LayerKind] = {}
 
@@ -31,7 +31,7 @@ class LayerKind:
     def read(self, module: nn.Module) -> Tensor:
         """The weight now."""
         found: Tensor = getattr(module, self.weight) if isinstance(self.weight, str) else self.weight(module)
-        return readable(found)
+        return on_float64_device(found)
 
     def groups_of(self, module: nn.Module) -> int:
         """The module's number of groups."""

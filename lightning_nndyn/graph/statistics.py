@@ -16,7 +16,7 @@ LAYER_STATISTICS = ("mean", "std", "skewness", "kurtosis", *(f"q{round(100 * q)}
 def summarize(values: Tensor) -> Tensor:
     """Median, mean, standard deviation, skewness and kurtosis of the entries.
 
-    Population moments and excess kurtosis, the defaults of numpy and scipy.stats; the median of an even
+    Population moments and excess kurtosis, as by default in numpy and scipy.stats. The median of an even
     number of entries is the mean of the two in the middle. As in scipy, skewness and kurtosis of a constant
     are NaN.
 
@@ -37,13 +37,13 @@ def summarize(values: Tensor) -> Tensor:
     median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     mean = flat.mean()
     moments = torch.stack([((flat - mean) ** k).mean() for k in (2, 3, 4)])
-    return torch.cat((torch.stack((median, mean)), _shape(mean, moments)))
+    return torch.cat((torch.stack((median, mean)), _standardized(mean, moments)))
 
 
-def _shape(mean: Tensor, moments: Tensor) -> Tensor:
+def _standardized(mean: Tensor, moments: Tensor) -> Tensor:
     """Standard deviation, skewness, excess kurtosis [3, ...] from the mean and central moments [3, ...]."""
     second, third, fourth = moments
-    # Scipy's test: a spread within rounding of the mean is no spread.
+    # As in scipy: a standard deviation within rounding of the mean counts as 0.
     constant = second <= (torch.finfo(torch.float64).eps * mean) ** 2
     second_or_nan = second.masked_fill(constant, torch.nan)
     skewness = third / second_or_nan**1.5
@@ -59,7 +59,8 @@ def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
         layer_sizes: nodes of each layer; their sum is V.
 
     Returns:
-        Tensor[layers, 11], float64: the columns of `LAYER_STATISTICS`. A constant has shape 0 here, not NaN.
+        Tensor[layers, 11], float64: the columns of `LAYER_STATISTICS`. Unlike in `summarize`, skewness and
+        kurtosis of a constant are 0.
     """
     flat = values.detach().double()
     sizes = torch.tensor(layer_sizes, device=flat.device)
@@ -67,8 +68,8 @@ def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
     mean = segment_sum(flat, sizes) / sizes
     centred = flat - mean[layer]
     moments = torch.stack([segment_sum(centred**k, sizes) / sizes for k in (2, 3, 4)])
-    shape = torch.nan_to_num(_shape(mean, moments), nan=0.0)
-    return torch.cat((mean[:, None], shape.T, _layer_quantiles(flat, layer, sizes)), dim=1)
+    higher = torch.nan_to_num(_standardized(mean, moments), nan=0.0)
+    return torch.cat((mean[:, None], higher.T, _layer_quantiles(flat, layer, sizes)), dim=1)
 
 
 def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
@@ -76,24 +77,24 @@ def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
     by_value = torch.argsort(values)
     ordered = values[by_value[torch.argsort(layer[by_value], stable=True)]]
     first = sizes.cumsum(0) - sizes
-    place = torch.tensor(QUANTILES, dtype=torch.float64, device=values.device) * (sizes[:, None] - 1)
-    below, above = place.floor().long(), place.ceil().long()
+    position = torch.tensor(QUANTILES, dtype=torch.float64, device=values.device) * (sizes[:, None] - 1)
+    below, above = position.floor().long(), position.ceil().long()
     low, high = ordered[first[:, None] + below], ordered[first[:, None] + above]
-    return low + (high - low) * (place - below)
+    return low + (high - low) * (position - below)
 
 
 def segment_index(sizes: Tensor, total: int) -> Tensor:
-    """The layer of each node, LongTensor[total], for layers of the given sizes."""
-    # Without the total a GPU would have to tell it to the host first.
+    """The segment of each entry, LongTensor[total], for consecutive segments of these sizes."""
+    # Given the total, a GPU need not compute it and copy it to the host first.
     return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes, output_size=total)
 
 
 def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:
-    """Sums of consecutive runs of entries: with torch-scatter if it is installed, else with torch alone.
+    """Sums of consecutive segments of entries, with torch-scatter if it is installed.
 
     Args:
         values: Tensor[N] or Tensor[N, k].
-        sizes: LongTensor[S], the length of each run; their sum is N.
+        sizes: LongTensor[S], the length of each segment; their sum is N.
 
     Returns:
         Tensor[S] or Tensor[S, k].
@@ -108,10 +109,10 @@ def segment_sum(values: Tensor, sizes: Tensor) -> Tensor:
 
 @cache
 def _segment_csr() -> Callable[..., Tensor] | None:
-    """torch-scatter's function, looked for once: a search in vain would cost more than the sum itself."""
+    """torch-scatter's function or None. Cached, as a failing import takes longer than the sum itself."""
     try:
         from torch_scatter import segment_csr
     except ImportError:
         return None
-    found: Callable[..., Tensor] = segment_csr
-    return found
+    function: Callable[..., Tensor] = segment_csr
+    return function

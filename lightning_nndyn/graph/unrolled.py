@@ -1,8 +1,8 @@
 """The unrolled graph: a node for every position of every feature map (section 2.3 and App. A.2 of the paper).
 
-An edge leads from a position of a feature map to every position of the next that a convolution, a pooling
-window or a linear layer computes from it, without those that padding would add. Edges are written out only
-where they are asked for one by one: counts, degrees and eigenvectors do without.
+An edge leads from a position of a feature map to every position of the next one that a convolution, a pooling
+window or a linear layer computes from it; padding adds no edges. Edges are listed only on request: counts,
+degrees and eigenvectors need no list.
 
     graph = nd.unrolled_graph(model, images[:1])
     nd.weighted_degree(graph.negative())        # G_neg, the best of the three in the paper
@@ -24,22 +24,22 @@ from lightning_nndyn.graph.unrolled_layers import EdgeMatrix, UnrolledLayer
 Form = Literal["parameter", "activation"]
 
 MAX_EDGES = 50_000_000
-"""More edges than this are not unrolled unless asked for."""
+"""Larger graphs are not listed edge by edge, unless a larger bound is passed."""
 
-_BYTES_PER_EDGE = 32  # column and weight of 8 bytes each, at two places of the symmetric matrix
+_BYTES_PER_EDGE = 32  # column and weight of 8 bytes each, twice in the symmetric matrix
 
 
 class UnrolledGraph:
-    """The unrolled graph of one chain of layers. It holds no edges: they are worked out from the layers.
+    """The unrolled graph of one chain of layers. It stores no edges: they are derived from the layers.
 
     The signed weight of an edge is the filter value ``K[f, c, i, j]`` or the entry of a linear layer's weight
-    (``form="parameter"``), and in the activation form that times the value at the source position. The paper
-    says nothing about the edges of a pooling window: here they weigh 1, times the value in the activation
-    form. Biases, normalisations and activation functions have neither nodes nor edges.
+    (``form="parameter"``), in the activation form multiplied by the value at the source position. The paper
+    does not define the edges of a pooling window: here they weigh 1, in the activation form multiplied by the
+    value. Biases, normalisations and activation functions have neither nodes nor edges.
 
     Args:
         layers: the layers, first to last.
-        values: for the activation form the values [sources] at each layer's input, otherwise None.
+        values: for the activation form, the values [sources] at each layer's input; otherwise None.
 
     Attributes:
         layers: layer ``i`` joins node layers ``i`` and ``i + 1``.
@@ -60,15 +60,15 @@ class UnrolledGraph:
 
     @property
     def num_edges(self) -> int:
-        """Number of undirected edges by the definition; an edge of weight zero counts."""
+        """Number of undirected edges by the paper's definition; an edge of weight zero counts."""
         return self.count_edges()
 
     def count_edges(self, *, padding_artefact: bool = False) -> int:
         """Number of undirected edges, counted layer by layer without unrolling them.
 
         Args:
-            padding_artefact: whether to count as in Table 5, where each tap of a convolution that falls out
-                of bounds is wired to position (0, 0) of its channel. Only networks with padding differ.
+            padding_artefact: whether to count as in Table 5, where each tap of a convolution out of bounds
+                is joined to position (0, 0) of its channel. Only networks with padding differ.
         """
         extra = sum(layer.artefact_edges for layer in self.layers) if padding_artefact else 0
         return sum(layer.num_edges for layer in self.layers) + extra
@@ -80,8 +80,8 @@ class UnrolledGraph:
     def negative(self) -> SignedSubgraph:
         """G_neg of App. A.2: all nodes, and the edges of negative weight with its absolute value.
 
-        A pooling has no edges of negative weight: in the parameter form G_neg falls apart at every pooling,
-        and its principal eigenvector is zero but for one part.
+        In the parameter form a pooling has no edges of negative weight. So G_neg is disconnected at every
+        pooling, and its principal eigenvector is zero except on one component.
         """
         return SignedSubgraph(self, -1)
 
@@ -102,14 +102,14 @@ class UnrolledGraph:
             yield source + first, target + second, weight * values[source]
 
     def _scales(self) -> list[Tensor]:
-        """What the weights of each layer are multiplied by at their sources, float64 [sources]."""
+        """The factor by which each source position scales the weights of its edges, float64 [sources]."""
         if self._values is not None:
             return list(self._values)
         device = self.layers[0].read().device
         return [torch.ones(layer.sources, dtype=torch.float64, device=device) for layer in self.layers]
 
     def matrices(self, sign: int) -> list[EdgeMatrix]:
-        """The weights of one sign, 1 or -1, in absolute value, one matrix a layer."""
+        """The absolute weights of the edges of one sign, 1 or -1: one matrix per layer."""
         matrices = []
         for layer, scale in zip(self.layers, self._scales(), strict=True):
             kernel = layer.kernel()
@@ -141,7 +141,7 @@ class SignedBlock(NamedTuple):
 
 
 class SignedSharedBlock(NamedTuple):
-    """A block and the one node layer that it comes from."""
+    """A block and the node layer that it comes from: a `SharedBlock` with one source."""
 
     block: SignedBlock
     sources: tuple[int]
@@ -150,19 +150,19 @@ class SignedSharedBlock(NamedTuple):
 class SignedSubgraph:
     """The edges of one sign of an unrolled graph, 1 or -1, with absolute weights (App. A.2).
 
-    It has a rolled graph's surface: `weighted_degree`, `eigenvector_centrality` and `SnapshotReader` (without
-    ``per_layer``) take it. On a CPU they do so whatever its size, as they never ask for single edges.
+    It has a rolled graph's interface: `weighted_degree`, `eigenvector_centrality` and `SnapshotReader`
+    (without ``per_layer``) accept it. Its size does not matter to them on a CPU, as they list no edges.
 
     Attributes:
         blocks: the edges, one block for each pair of consecutive node layers.
         shared_blocks: the same blocks, each with its source.
-        layer_names, layer_sizes, num_nodes: the unrolled graph's; nodes without an edge of this sign stay.
+        layer_names, layer_sizes, num_nodes: the unrolled graph's; nodes without edges of this sign are kept.
     """
 
     dtype = torch.float64
     is_chain = True
     collective = None
-    kinds: tuple[str, ...] = ()  # unknown: they are no rolled graph's
+    kinds: tuple[str, ...] = ()  # unknown
 
     def __init__(self, graph: UnrolledGraph, sign: int) -> None:
         self._graph, self._sign = graph, sign
@@ -174,12 +174,12 @@ class SignedSubgraph:
 
     @property
     def num_edges(self) -> int:
-        """Number of undirected edges of this sign when weights were read last; nothing is unrolled."""
+        """Number of undirected edges of this sign when weights were last read; counted without a list."""
         return sum(block.values.count() for block in self.blocks)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.blocks[0].values.terms[0][0].device
 
     def layers(self, values: Tensor) -> Iterator[Tensor]:
@@ -187,7 +187,7 @@ class SignedSubgraph:
         return iter(values.split(self.layer_sizes))
 
     def refresh(self) -> SignedSubgraph:
-        """Reads the weights again, in place, but no values of the activation form. Returns itself."""
+        """Reads the current weights in place; the activation form keeps its values. Returns itself."""
         for block, now in zip(self.blocks, self._graph.matrices(self._sign), strict=True):
             for (kernel, _), (fresh, _) in zip(block.values.terms, now.terms, strict=True):
                 kernel.copy_(fresh)
@@ -203,16 +203,16 @@ class SignedSubgraph:
 
     @property
     def edge_weight(self) -> Tensor:
-        """Absolute weight of each edge, Tensor[E], now; bounded like `edge_index`."""
+        """Current absolute weight of each edge, Tensor[E]; bounded like `edge_index`."""
         return torch.cat([weight for _, _, weight in self._edges(MAX_EDGES)])
 
     @property
     def distinct_weights(self) -> Tensor:
-        """The same as `edge_weight`: no two edges share a weight's place."""
+        """The same as `edge_weight`: no two edges share a weight."""
         return self.edge_weight
 
     def edge_weight_index(self) -> Tensor:
-        """Where each edge's weight stands in `distinct_weights`, LongTensor[E]."""
+        """Index of each edge's weight in `distinct_weights`, LongTensor[E]."""
         return torch.arange(self.num_edges, device=self.device)
 
     def adjacency(self, *, max_edges: int = MAX_EDGES) -> Tensor:
@@ -234,14 +234,15 @@ class SignedSubgraph:
 
 
 def unrolled_graph(model: nn.Module, example_input: Any, *, form: Form = "parameter") -> UnrolledGraph:
-    """The unrolled graph of a network (section 2.3), found by a forward pass of its own.
+    """The unrolled graph of a network (section 2.3), found by a forward pass.
 
-    The pass runs in evaluation mode without gradients and leaves no trace. The graph reads the model's
-    weights whenever it is asked for them; the values of the activation form are those of this pass.
+    The pass runs in evaluation mode without gradients and does not change the model. The graph reads the
+    model's weights whenever it is asked for them; the values of the activation form are those of this pass.
 
     Args:
         model: a chain of 2-d convolutions, max or average poolings, flattening and linear layers.
-        example_input: a batch [N, C, H, W] or [N, features], or arguments that hold one: its shape counts.
+        example_input: a batch [N, C, H, W] or [N, features], or arguments that contain one; only its shape
+            matters, except in the activation form.
         form: ``"parameter"`` weighs edges by the weights alone; ``"activation"`` multiplies by the value at
             the source, for the one sample of ``example_input``.
 
@@ -250,7 +251,7 @@ def unrolled_graph(model: nn.Module, example_input: Any, *, form: Form = "parame
 
     Raises:
         TracingError: if the model is no such chain (residual connection, concatenation, other layers) or
-            rejects the input; the message names the layer and the way out.
+            rejects the input; the message names the layer and a remedy.
         ValueError: if ``form`` is unknown, or the activation form gets more than one sample.
     """
     if form not in ("parameter", "activation"):
@@ -264,7 +265,7 @@ def _check_size(edges: int, bound: int) -> None:
         raise ValueError(
             f"{edges:,} edges are more than max_edges={bound:,}: as a sparse matrix they take "
             f"{edges * _BYTES_PER_EDGE / 2**30:.1f} GiB, six times that while it is built. weighted_degree "
-            f"and its kin take positive() and negative() as they are; with the memory at hand pass "
+            f"and eigenvector_centrality take positive() and negative() as they are; with enough memory pass "
             f"max_edges={edges}"
         )
 

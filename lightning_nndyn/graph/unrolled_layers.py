@@ -1,9 +1,8 @@
-"""One layer as edges between positions: which pairs a convolution connects, and products with their weights.
+"""A layer of the unrolled graph: the edges between positions of its input and its output (App. A.2).
 
-Every layer of an unrolled graph is a convolution: a pooling is one of all ones with a group for each channel,
-a linear layer one on an image of a single pixel. So nothing needs to be unrolled for most questions: edges
-are counted axis by axis, and the matrix of a layer's edges is multiplied by a vector by convolving the
-vector.
+Every such layer is a convolution: a pooling is one with a kernel of ones and a group per channel, a linear
+layer one on an image of a single pixel. So most questions need no list of edges: edges are counted axis by
+axis, and to multiply the matrix of a layer's edges by a vector is to convolve the vector.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ class Axis:
     """One spatial axis of a convolution.
 
     Attributes:
-        inputs: positions of the input along the axis.
-        outputs: positions of the output.
-        kernel: taps of the kernel.
-        stride: input positions from one output to the next.
+        inputs: number of input positions along the axis.
+        outputs: number of output positions.
+        kernel: number of taps of the kernel.
+        stride: input positions from one output position to the next.
         dilation: input positions from one tap to the next.
-        before: padding in front of the first input position.
+        before: padding before the first input position.
     """
 
     inputs: int = 1
@@ -39,7 +38,7 @@ class Axis:
 
     @property
     def after(self) -> int:
-        """Padding behind the last input position; negative where the last ones are never reached."""
+        """Padding after the last input position; negative if the last positions are never read."""
         return (
             self.stride * (self.outputs - 1)
             + self.dilation * (self.kernel - 1)
@@ -48,15 +47,15 @@ class Axis:
             - self.before
         )
 
-    def reach(self) -> Tensor:
+    def positions(self) -> Tensor:
         """The input position that each tap reads for each output, LongTensor[kernel, outputs]."""
         taps = torch.arange(self.kernel).unsqueeze(1) * self.dilation
         return torch.arange(self.outputs) * self.stride + taps - self.before
 
     def inside(self) -> Tensor:
-        """Which of these positions are within the input, BoolTensor[kernel, outputs]."""
-        reach = self.reach()
-        return (reach >= 0) & (reach < self.inputs)
+        """Which of these positions lie within the input, BoolTensor[kernel, outputs]."""
+        positions = self.positions()
+        return (positions >= 0) & (positions < self.inputs)
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ class UnrolledLayer:
     """The edges from every position of one feature map to every position of the next.
 
     Attributes:
-        name: the layer's name, for messages and drawings.
+        name: the layer's name, for messages and plots.
         channels: channels of the input.
         filters: channels of the output.
         rows: the first spatial axis.
-        columns: the second one.
-        read: returns the kernel now, [filters, channels / groups, rows.kernel, columns.kernel].
+        columns: the second spatial axis.
+        read: returns the current kernel, [filters, channels / groups, rows.kernel, columns.kernel].
         groups: as in a grouped convolution.
-        pooling: whether this is a pooling, whose kernel is one everywhere.
+        pooling: whether this is a pooling, with a kernel of ones.
     """
 
     name: str
@@ -85,29 +84,29 @@ class UnrolledLayer:
 
     @property
     def sources(self) -> int:
-        """Positions of the input, all channels together."""
+        """Number of input positions over all channels."""
         return self.channels * self.rows.inputs * self.columns.inputs
 
     @property
     def targets(self) -> int:
-        """Positions of the output, all filters together."""
+        """Number of output positions over all filters."""
         return self.filters * self.rows.outputs * self.columns.outputs
 
     @property
     def num_edges(self) -> int:
-        """Pairs of an input position within bounds and an output position that reads it."""
+        """Number of pairs of an input position and an output position that reads it."""
         return self._kernels * int(self.rows.inside().sum()) * int(self.columns.inside().sum())
 
     @property
     def artefact_edges(self) -> int:
-        """Edges that come in if every tap out of bounds is wired to position (0, 0) of its channel instead.
+        """Additional edges if every tap out of bounds reads position (0, 0) of its channel instead.
 
         One for each channel, filter and output position with such a tap, unless it reads (0, 0) anyway.
         """
         if self.pooling:
             return 0
         within = torch.outer(self.rows.inside().all(0), self.columns.inside().all(0))
-        anyway = torch.outer((self.rows.reach() == 0).any(0), (self.columns.reach() == 0).any(0))
+        anyway = torch.outer((self.rows.positions() == 0).any(0), (self.columns.positions() == 0).any(0))
         return self._kernels * int((~within & ~anyway).sum())
 
     @property
@@ -115,22 +114,24 @@ class UnrolledLayer:
         return self.filters * self.channels // self.groups
 
     def kernel(self) -> Tensor:
-        """The kernel now, float64: TF32 and autocast would trade its digits for speed."""
+        """The current kernel, float64: TF32 and autocast would lose precision."""
         return self.read().detach().double()
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All edges, one by one.
+        """A list of all edges.
 
         Returns:
-            Source and target position (flattened, channels first) and signed weight ``K[f, c, i, j]`` of each
-            edge, three tensors [filters, channels / groups, pairs of pixels] of which the first two are
-            views.
+            Source position, target position (both flattened, channels first) and signed weight
+            ``K[f, c, i, j]`` of each edge: three tensors [filters, channels / groups, pairs of pixels].
         """
         kernel = self.kernel()
         (row_tap, row_out), (column_tap, column_out) = (
             axis.inside().nonzero(as_tuple=True) for axis in (self.rows, self.columns)
         )
-        row_in, column_in = self.rows.reach()[row_tap, row_out], self.columns.reach()[column_tap, column_out]
+        row_in, column_in = (
+            self.rows.positions()[row_tap, row_out],
+            self.columns.positions()[column_tap, column_out],
+        )
         taps = _flat(row_tap, column_tap, self.columns.kernel).to(kernel.device)
         source = _flat(row_in, column_in, self.columns.inputs).to(kernel.device)
         target = _flat(row_out, column_out, self.columns.outputs).to(kernel.device)
@@ -144,11 +145,11 @@ class UnrolledLayer:
         return source, target.expand_as(weight), weight
 
     def matvec_forward(self, kernel: Tensor, vector: Tensor) -> Tensor:
-        """Carries a vector along the edges, from the input's positions [sources] to the output's [targets].
+        """The product of the matrix of edges [targets, sources] with a vector [sources].
 
         Args:
-            kernel: weights of the shape that `read` returns.
-            vector: one number a source.
+            kernel: weights in place of the layer's own, of the shape that `read` returns.
+            vector: one number for each input position.
         """
         image = vector.view(1, self.channels, self.rows.inputs, self.columns.inputs)
         image = F.pad(image, self._padding)
@@ -156,7 +157,7 @@ class UnrolledLayer:
         return F.conv2d(image, kernel, None, stride, 0, dilation, self.groups).view(-1)
 
     def matvec_backward(self, kernel: Tensor, vector: Tensor) -> Tensor:
-        """The transpose of `matvec_forward`: from a vector [targets] to one [sources]."""
+        """The product of the transposed matrix [sources, targets] with a vector [targets]."""
         image = vector.view(1, self.filters, self.rows.outputs, self.columns.outputs)
         stride, dilation = self._steps
         image = F.conv_transpose2d(image, kernel, None, stride, 0, 0, self.groups, dilation)
@@ -179,30 +180,30 @@ def _flat(rows: Tensor, columns: Tensor, width: int) -> Tensor:
 class EdgeMatrix:
     """Absolute weights of a layer's edges of one sign: a matrix [1, targets, sources] that is never formed.
 
-    It offers what the centralities ask of a dense block of edges: sums along an axis and products with a
-    vector.
+    It has the operations of a dense block's values that the centralities use: sums along an axis, and
+    products with a vector.
 
     Attributes:
         layer: the layer.
-        terms: the matrix is the sum of these: a non-negative kernel, and what its sources are scaled by
-            [sources].
-        turned: whether it stands transposed.
+        terms: pairs of a non-negative kernel and a factor for each source position [sources]; the matrix is
+            their sum.
+        transposed: whether the matrix is the transposed one.
     """
 
     layer: UnrolledLayer
     terms: Sequence[tuple[Tensor, Tensor]]
-    turned: bool = False
+    transposed: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """As a dense block's: one group, then rows and columns."""
+        """One group, rows and columns, as in a dense block."""
         rows, columns = self.layer.targets, self.layer.sources
-        return (1, columns, rows) if self.turned else (1, rows, columns)
+        return (1, columns, rows) if self.transposed else (1, rows, columns)
 
     def transpose(self, first: int, second: int) -> EdgeMatrix:
-        """Rows and columns (axes 1 and 2) exchanged."""
+        """The matrix with rows and columns (axes 1 and 2) exchanged."""
         assert {first, second} == {1, 2}
-        return replace(self, turned=not self.turned)
+        return replace(self, transposed=not self.transposed)
 
     def sum(self, axis: int) -> Tensor:
         """Sums along axis 1 or 2, float64 [the other axis]."""
@@ -210,7 +211,7 @@ class EdgeMatrix:
         return (self if axis == 2 else self.transpose(1, 2)) @ ones
 
     def count(self) -> int:
-        """Edges whose weight is not zero."""
+        """Number of edges whose weight is not zero."""
         terms = [((kernel > 0).double(), (scale > 0).double()) for kernel, scale in self.terms]
         return round(float(replace(self, terms=terms).sum(2).sum()))
 
@@ -219,7 +220,7 @@ class EdgeMatrix:
         return torch.stack([part.isfinite().all() for term in self.terms for part in term]).all()
 
     def to(self, dtype: torch.dtype) -> EdgeMatrix:
-        """Itself: float64 has the digits of every other type."""
+        """The matrix itself: it is float64, and no operator asks for more."""
         return self
 
     def __getitem__(self, group: int) -> EdgeMatrix:
@@ -227,7 +228,7 @@ class EdgeMatrix:
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         layer = self.layer
-        if self.turned:
+        if self.transposed:
             return torch.stack([scale * layer.matvec_backward(k, vector) for k, scale in self.terms]).sum(0)
         return torch.stack([layer.matvec_forward(k, scale * vector) for k, scale in self.terms]).sum(0)
 
@@ -235,7 +236,7 @@ class EdgeMatrix:
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Lets ``out.addmv_(matrix, vector)`` take this for a matrix."""
+        """Makes ``out.addmv_(matrix, vector)`` accept this object as the matrix."""
         if func is Tensor.addmv_ and not kwargs:
             out, matrix, vector = args
             return out.add_(matrix @ vector)

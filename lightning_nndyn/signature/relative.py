@@ -1,6 +1,6 @@
 """The signature, version 2: how a network's graph has moved since earlier snapshots.
 
-Three properties let one predictor serve networks of any size. It is relative: every number compares a snapshot
+Three properties let one predictor serve networks of any size. It is relative: each number compares a snapshot
 with the first one or with the one before. It is bounded: movements are on a logarithmic scale, or on that of
 an inverse hyperbolic sine where the sign matters, so that features of diverging runs stay finite. And it is
 summarised over depth: networks of five and of fifty layers give equally many numbers.

@@ -1,7 +1,7 @@
-"""lightning-nndyn: tells from a network's weights, in the first epochs, how accurate a training run will end.
+"""Predicts a training run's final accuracy from how the network's weights move during its first epochs.
 
-The network is a rolled k-partite graph; its weighted degree and eigenvector centrality make a signature, and
-the signatures of the first epochs feed a predictor. From bottom to top::
+The network is a rolled k-partite graph. Statistics of its weighted degree and eigenvector centrality form its
+signature, and a predictor reads the signatures of the first epochs::
 
     import lightning_nndyn as nd
 
@@ -12,6 +12,26 @@ the signatures of the first epochs feed a predictor. From bottom to top::
 
     callback = nd.GraphDynamicsCallback(predictor="lenet5-digits")
     lightning.Trainer(callbacks=[callback])     # stops a run that will end low, and says why
+
+What runs in a user's training, each on top of those before it:
+
+- `errors`: exceptions and warnings.
+- `_files`: atomic writes and file locks.
+- `graph`: the rolled and the unrolled graph, their centralities and five statistics; in `graph.tracing` how
+  a graph is found in a forward pass.
+- `signature`: snapshots of these statistics over time, and the movement between them.
+- `predictor`: from snapshots and a learning curve to a verdict, and from a verdict to a decision.
+- `sweep`: learning from a sweep's own finished runs.
+- `integrations`: Optuna and Ray Tune.
+- `callback`: the Lightning callback.
+- `study`: ``nndyn sweep`` and ``nndyn race``, sweeps that this package runs itself.
+
+What only makers of predictors need:
+
+- `corpus`: recorded training runs, on which predictors are fitted.
+- `evaluation`: fitting, benchmarks, the paper's tables, replays of tuners and the HTML report.
+
+On top of all of them stands `cli`, the command ``nndyn``.
 """
 
 from __future__ import annotations
@@ -19,22 +39,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn import errors
-from lightning_nndyn.graph.centrality import (
+from lightning_nndyn.graph import (
+    AGGREGATORS,
     EigenvectorCentrality,
+    RolledGraph,
     eigenvector_centrality,
+    summarize,
     weighted_degree,
 )
-from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.statistics import AGGREGATORS, summarize
 from lightning_nndyn.graph.tracing.custom_layers import register_layer
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
-from lightning_nndyn.signature.reader import SnapshotTaker
-from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, STATISTICS, Snapshot
-from lightning_nndyn.signature.temporal import temporal
+from lightning_nndyn.signature import SIGNATURE_VERSION, STATISTICS, Snapshot, SnapshotTaker, temporal
 
 __version__ = "0.1.0"
 
-# Imported at first use: Lightning and scikit-learn take seconds, and the graph needs neither.
+# Imported on first use: Lightning and scikit-learn take seconds to import, and the graph needs neither.
 _LAZY = {
     "GraphDynamicsCallback": "callback",
     "Decision": "predictor.policy",
@@ -89,8 +108,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = import_module(f"{__name__}.{_LAZY[name]}")
-    return getattr(home, name)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:

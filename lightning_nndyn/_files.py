@@ -1,4 +1,4 @@
-"""Files that appear under their names whole or not at all, and locks between processes."""
+"""Atomic writes, and locks between processes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 TEMPORARY = ".tmp-"
-"""Beginning of the names of temporary files: what a killed process leaves behind, and nobody reads."""
+"""Prefix of temporary files. A killed process leaves them behind; they are never read."""
 
 
 def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False) -> None:
-    """Writes a file through a temporary one beside it, synced to disk before it takes the name.
+    """Writes a temporary file beside the path, syncs it to disk and renames it.
 
-    Whoever reads meanwhile sees the older file or the new one. Its folder is made where there is none.
+    So a reader sees the old file or the new one, never a part. A missing folder is created.
 
     Args:
-        path: of the file.
-        content: of the file.
-        keep_existing: whether a file that is there by then is left as it is.
+        path: path of the file.
+        content: its content.
+        keep_existing: whether to keep a file that exists when the new one is complete.
 
     Raises:
-        OSError: if the disk is full or the folder cannot be written; the older file is as it was.
+        OSError: if the disk is full or the folder cannot be written; an old file is unchanged then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")  # processes of other machines write here too
+    # The name is random: processes of other machines may write here, too.
+    part = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     try:
         with part.open("xb") as file:
             file.write(content)
@@ -42,13 +43,13 @@ def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False)
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Locks a file of no content without waiting, and yields whether this process may go on.
+    """Locks an empty file without waiting, and yields whether this process may go on.
 
-    It may not where another process holds the lock. The system frees the lock of a process that dies. Where
-    the file system has no locks, everybody may go on.
+    It may not if another process holds the lock. The system releases the lock of a process that dies. On a
+    file system without locks every process may go on.
 
     Args:
-        path: of the lock file, which is made and may be left behind; its folder is made where there is none.
+        path: path of the lock file, which is created and may be left behind; so is a missing folder.
     """
     lock, free = FileLock(path), True
     try:

@@ -11,7 +11,7 @@ _Renamed = TypeVar("_Renamed", bound=Callable[..., Any])
 
 
 class NNDynError(Exception):
-    """Base class of all errors raised on purpose by lightning-nndyn."""
+    """Base class of the errors that lightning-nndyn raises on purpose."""
 
 
 class TracingError(NNDynError):
@@ -23,7 +23,7 @@ class NonFiniteWeightsError(NNDynError):
 
 
 class PredictorError(NNDynError):
-    """A predictor cannot be fitted, saved, loaded or asked."""
+    """A predictor cannot be fitted, saved, loaded or used."""
 
 
 class ArtefactError(PredictorError):
@@ -31,7 +31,7 @@ class ArtefactError(PredictorError):
 
 
 class SweepError(NNDynError):
-    """A sweep cannot be taken part in, or learned from."""
+    """A run cannot take part in a sweep, or nothing can be learned from its runs."""
 
 
 class CorpusError(NNDynError):
@@ -39,7 +39,7 @@ class CorpusError(NNDynError):
 
 
 class ReportError(NNDynError):
-    """There is nothing to report on, or the page cannot be written."""
+    """There is nothing to report, or the page cannot be written."""
 
 
 class MissingExtraError(NNDynError, ImportError):
@@ -53,12 +53,12 @@ class MissingExtraError(NNDynError, ImportError):
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
-        """Raised in a worker, it is sent to the process that waits for the result."""
+        """Pickled when raised in a worker process: the message alone would not rebuild the exception."""
         return type(self), self._arguments
 
 
 class NNDynWarning(UserWarning):
-    """Something did not work, and training goes on without it."""
+    """Something failed, and training goes on without it."""
 
 
 def renamed_arguments(**new_names: str) -> Callable[[_Renamed], _Renamed]:

@@ -1,7 +1,7 @@
-"""The rolled and the unrolled graph of a network, and what is measured on them (sections 2.1 to 2.3 and 3.1).
+"""The rolled and the unrolled graph of a network, their centralities and statistics.
 
-In: a module and an example input. Out: edge weights, weighted degree, eigenvector centrality and the five
-statistics of each.
+Sections 2.1 to 2.3 and 3.1 of the paper. In: a module and an example input. Out: edge weights, weighted
+degree, eigenvector centrality, and five statistics of each.
 """
 
 from lightning_nndyn.graph.centrality import (

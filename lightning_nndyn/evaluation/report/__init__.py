@@ -1,9 +1,10 @@
 """``nndyn report``: one HTML page about recorded runs, for shadow mode above all.
 
-`load` finds records and `run` keeps of each what the page needs; `bar` says what is low. `summary`,
-`unknown`, `forecasts` and `replay` count. `payload` is what the charts are drawn from, by the scripts in
-`assets`; `overview`, `ledger`, `comparison` and `figures` are the sections, made with `html`, `marks` and
-`words`; `page` puts them together, and `write` leads through all of it.
+In: record files. Out: one HTML page that loads nothing.
+
+- `records` finds and reads record files; `recorded_run` keeps of each what the page needs.
+- `summary` counts, `replay` stops the same runs by other rules, `chart_data` is what the charts draw.
+- `page` renders `templates`; the scripts in `assets` draw the charts. `write` does all of it.
 """
 
 from lightning_nndyn.evaluation.report.write import Report, write_report

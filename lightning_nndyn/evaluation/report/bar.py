@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 
 SHARE = 0.5
 """The share of the best accuracy from which on a run is good, where no record tells another bar."""
@@ -37,7 +37,7 @@ class Bar:
         guess = 1 / classes
         return guess + self.low_share * max(0.0, self.best.get(classes, guess) - guess)
 
-    def good(self, run: Run) -> bool | None:
+    def good(self, run: RecordedRun) -> bool | None:
         """Whether a run has ended good; None where that is not known.
 
         A run that did not come to its end is known to be good if it was so when it ended.
@@ -54,7 +54,7 @@ class Bar:
         return f"below {100 * float(self.low_threshold or 0):g} % accuracy"
 
 
-def bar_of(runs: Sequence[Run], low_threshold: float | None, low_share: float | None) -> Bar:
+def bar_of(runs: Sequence[RecordedRun], low_threshold: float | None, low_share: float | None) -> Bar:
     """The bar that was given, else the one most records name, else a share of the best.
 
     Raises:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.evaluation.report.bar import Bar
-from lightning_nndyn.evaluation.report.forecasts import Forecast
 from lightning_nndyn.evaluation.report.formatting import decided, epochs, fate, outcome, percent
-from lightning_nndyn.evaluation.report.records import Collection
-from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
+from lightning_nndyn.evaluation.report.records import RecordedRuns
+from lightning_nndyn.evaluation.report.summary import TimeErrors
 from lightning_nndyn.graph.statistics import LAYER_STATISTICS, QUANTILES
 from lightning_nndyn.signature.snapshot import LAYER_FIELDS, STATISTICS, Snapshot
 
@@ -28,7 +28,7 @@ _FIRST = {
 }
 
 
-def payload(found: Collection, bar: Bar, said: Sequence[Forecast]) -> dict[str, Any]:
+def payload(found: RecordedRuns, bar: Bar, errors: Sequence[TimeErrors]) -> dict[str, Any]:
     """All numbers of the page's charts, JSON-able."""
     drawn = with_layers(found.runs)
     return {
@@ -38,7 +38,7 @@ def payload(found: Collection, bar: Bar, said: Sequence[Forecast]) -> dict[str, 
         "limits": _limits(found.runs),
         "forecasts": [
             {"time": one.time, "runs": one.runs, "error": _plain(one.error), "rank": _plain(one.rank)}
-            for one in said
+            for one in errors
         ],
         "chosen": drawn[0] if drawn else 0,
         "runs": [_run(run, bar, found.metric, i in drawn) for i, run in enumerate(found.runs)],
@@ -53,7 +53,7 @@ def embedded(content: Any) -> str:
     return text
 
 
-def with_layers(runs: Sequence[Run]) -> list[int]:
+def with_layers(runs: Sequence[RecordedRun]) -> list[int]:
     """Indices of the runs whose layers are drawn: all, or as many as fit, from the best to the worst."""
     known = [i for i, run in enumerate(runs) if run.layers]
     ranked = sorted(known, key=lambda i: -(runs[i].best or 0.0))
@@ -62,7 +62,7 @@ def with_layers(runs: Sequence[Run]) -> list[int]:
     return [ranked[k] for k in np.unique(np.linspace(0, len(ranked) - 1, fits).astype(int))] if ranked else []
 
 
-def _run(run: Run, bar: Bar, metric: str, drawn: bool) -> dict[str, Any]:
+def _run(run: RecordedRun, bar: Bar, metric: str, drawn: bool) -> dict[str, Any]:
     times = _spread(run.times)
     prediction = run.prediction
     return {
@@ -89,7 +89,7 @@ def _run(run: Run, bar: Bar, metric: str, drawn: bool) -> dict[str, Any]:
     }
 
 
-def _facts(run: Run, bar: Bar, metric: str) -> list[tuple[str, str]]:
+def _facts(run: RecordedRun, bar: Bar, metric: str) -> list[tuple[str, str]]:
     best = (
         run.no_accuracy
         if run.best is None
@@ -100,7 +100,7 @@ def _facts(run: Run, bar: Bar, metric: str) -> list[tuple[str, str]]:
     facts = [
         ("Ended", run.status),
         ("Decision", decided(run)),
-        ("Spared", run.spared),
+        ("Exempt", run.exempt),
         (f"Best {metric or 'accuracy'}", best),
         ("Trained", f"{epochs(run.epochs)} epochs{longest}"),
         ("Predictor", f"{run.predictor or 'none'}, action={run.action}"),
@@ -123,7 +123,7 @@ def _layers(snapshot: Snapshot, sizes: Sequence[int]) -> dict[str, Any]:
     return {"time": snapshot.epoch, "rows": rows}
 
 
-def _limits(runs: Sequence[Run]) -> list[tuple[str, float]]:
+def _limits(runs: Sequence[RecordedRun]) -> list[tuple[str, float]]:
     """The risks above which runs were stopped, where all runs had the same."""
     found = {json.dumps(run.policy.get("limits"), sort_keys=True) for run in runs if run.policy}
     if len(found) != 1 or any(run.policy.get("threshold") is not None for run in runs):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lightning_nndyn.evaluation.report.bar import Bar
-from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 
 GOOD, LOW, UNKNOWN = "good", "low", "unknown"
 """How a run has ended, in the page's data and colours."""
@@ -34,37 +34,37 @@ def epochs(time: float) -> str:
     return f"{time:.4f}".rstrip("0").rstrip(".")
 
 
-def outcome(run: Run, bar: Bar) -> str:
+def outcome(run: RecordedRun, bar: Bar) -> str:
     """How a run has ended."""
     return {True: GOOD, False: LOW, None: UNKNOWN}[bar.good(run)]
 
 
-def outcomes_of(runs: Sequence[Run], bar: Bar) -> Counter[str]:
+def outcomes_of(runs: Sequence[RecordedRun], bar: Bar) -> Counter[str]:
     """How many runs have ended how."""
     return Counter(outcome(run, bar) for run in runs)
 
 
-def table_filters(run: Run, bar: Bar) -> str:
+def table_filters(run: RecordedRun, bar: Bar) -> str:
     """The choices of the table's filter that show a run, joined by spaces."""
     ended, stop = outcome(run, bar), run.decision.stop
     shown = {"decided": stop, "mistakes": stop and ended == GOOD, "unknown": ended == UNKNOWN}
     return " ".join(name for name, member in shown.items() if member)
 
 
-def why(run: Run) -> str:
+def why(run: RecordedRun) -> str:
     """The reason of a run's decision, and why it was not carried out."""
     reason = run.decision.reason if run.verdicts or run.decision.stop else "there was no verdict"
-    return f"{reason}. Spared: {run.spared}" if run.spared else reason
+    return f"{reason}. Not stopped: {run.exempt}" if run.exempt else reason
 
 
-def decided(run: Run) -> str:
+def decided(run: RecordedRun) -> str:
     """What was decided of a run, and why."""
     if run.decision.stop:
         return f"{fate(run)}: {run.decision.reason}"
     return run.decision.reason if run.verdicts else fate(run)
 
 
-def fate(run: Run) -> str:
+def fate(run: RecordedRun) -> str:
     """What was decided of a run."""
     if run.stopped and run.decision.stop:
         return "stopped"
@@ -72,4 +72,4 @@ def fate(run: Run) -> str:
         return "no verdict"
     if not run.decision.stop:
         return "goes on"
-    return "would stop, but spared" if run.spared else "would stop"
+    return "would stop, but exempt" if run.exempt else "would stop"

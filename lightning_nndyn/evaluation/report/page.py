@@ -18,20 +18,18 @@ from lightning_nndyn import __version__
 from lightning_nndyn.evaluation.report import formatting
 from lightning_nndyn.evaluation.report.bar import Bar
 from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
-from lightning_nndyn.evaluation.report.forecasts import forecasts
-from lightning_nndyn.evaluation.report.records import Collection
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
+from lightning_nndyn.evaluation.report.records import RecordedRuns
 from lightning_nndyn.evaluation.report.replay import Replay
-from lightning_nndyn.evaluation.report.run import Run
-from lightning_nndyn.evaluation.report.summary import Summary
-from lightning_nndyn.evaluation.report.unknown import unknowns
+from lightning_nndyn.evaluation.report.summary import Summary, prediction_errors, unknowns
 
 _PACKAGE = "lightning_nndyn.evaluation.report"
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
 
 
-def page(found: Collection, bar: Bar, summary: Summary, replayed: Replay, title: str) -> str:
+def page(found: RecordedRuns, bar: Bar, summary: Summary, replayed: Replay, title: str) -> str:
     """The page's text."""
-    errors = forecasts(found.runs)
+    errors = prediction_errors(found.runs)
     return (
         _templates()
         .get_template("page.html")
@@ -78,7 +76,7 @@ def _templates() -> Environment:
     return environment
 
 
-def _policy_facts(found: Collection, bar: Bar) -> list[tuple[str, str]]:
+def _policy_facts(found: RecordedRuns, bar: Bar) -> list[tuple[str, str]]:
     runs = found.runs
     return [
         ("Validation accuracy", found.metric or "none is known"),
@@ -89,7 +87,7 @@ def _policy_facts(found: Collection, bar: Bar) -> list[tuple[str, str]]:
     ]
 
 
-def _levels(runs: Sequence[Run], bar: Bar) -> str:
+def _levels(runs: Sequence[RecordedRun], bar: Bar) -> str:
     if bar.low_share is None:
         return ""
     levels = sorted({bar.of(run.classes) for run in runs})

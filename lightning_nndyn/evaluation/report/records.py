@@ -14,7 +14,7 @@ from lightning_nndyn.callback.audit import AUDIT_FILE
 from lightning_nndyn.callback.record_file import find_records
 from lightning_nndyn.errors import PredictorError, ReportError
 from lightning_nndyn.evaluation.fit_recorded_runs import load_record
-from lightning_nndyn.evaluation.report.run import Run, Values, run_of
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, Values, recorded_run
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 
@@ -22,14 +22,14 @@ _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 class _Read(NamedTuple):
     """A run, without its curve, and what that is taken from. The record itself is large, and let go."""
 
-    run: Run
+    run: RecordedRun
     snapshots: int
     metrics: Mapping[str, Values]
     accuracies: Sequence[float]
 
 
 @dataclass
-class Collection:
+class RecordedRuns:
     """What was found.
 
     Attributes:
@@ -40,14 +40,14 @@ class Collection:
         folders: where the audit's ledger may lie.
     """
 
-    runs: list[Run]
+    runs: list[RecordedRun]
     metric: str
     unreadable: dict[Path, str]
     doubles: int
     folders: list[Path]
 
 
-def load(paths: Sequence[Path], metric: str | None = None) -> Collection:
+def load(paths: Sequence[Path], metric: str | None = None) -> RecordedRuns:
     """Reads all records.
 
     Args:
@@ -76,7 +76,7 @@ def load(paths: Sequence[Path], metric: str | None = None) -> Collection:
     chosen = metric or _commonest([one.run.monitor for one in found.values()])
     runs = [_with_curve(one, chosen) for one in found.values()]
     _label(runs, paths)
-    return Collection(runs, chosen, unreadable, doubles, _folders(paths))
+    return RecordedRuns(runs, chosen, unreadable, doubles, _folders(paths))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -89,7 +89,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _read(file: Path) -> _Read:
     record, content = load_record(file)
-    return _Read(run_of(file, content, record), len(record.history), record.metrics, record.accuracies)
+    return _Read(recorded_run(file, content, record), len(record.history), record.metrics, record.accuracies)
 
 
 def _nothing(paths: Sequence[Path], unreadable: Mapping[Path, str]) -> str:
@@ -108,7 +108,7 @@ def _commonest(monitors: Sequence[str | None]) -> str:
     return max(counts, key=lambda name: (counts[name], name), default="")
 
 
-def _with_curve(one: _Read, metric: str) -> Run:
+def _with_curve(one: _Read, metric: str) -> RecordedRun:
     run = one.run
     run.curve = _values(one, metric)
     known = [value for value in run.curve if value is not None]
@@ -128,7 +128,7 @@ def _values(one: _Read, metric: str) -> Values:
     return [None if math.isnan(value) else value for value in one.accuracies]
 
 
-def _label(runs: Sequence[Run], paths: Sequence[Path]) -> None:
+def _label(runs: Sequence[RecordedRun], paths: Sequence[Path]) -> None:
     """Calls runs by their folders, as far as these tell them apart; else by their own names."""
     roots = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
     common = Path(os.path.commonpath(roots)) if len({root.anchor for root in roots}) == 1 else Path()

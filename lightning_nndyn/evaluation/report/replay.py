@@ -16,7 +16,7 @@ from lightning_nndyn.evaluation.replay.policies import PATIENCES, Decided, NoSto
 from lightning_nndyn.evaluation.replay.result import ReplayResult, measure, replay
 from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
 from lightning_nndyn.evaluation.report.bar import Bar
-from lightning_nndyn.evaluation.report.run import Run
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 
 _PRUNERS = {"median": "Median rule", "asha": "ASHA", "hyperband": "Hyperband"}
 """Optuna's pruners that are replayed, and their names on the page."""
@@ -61,7 +61,7 @@ class Replay:
     missing: str = ""
 
 
-def replay_runs(runs: Sequence[Run], bar: Bar, seed: int = 0) -> Replay:
+def replay_runs(runs: Sequence[RecordedRun], bar: Bar, seed: int = 0) -> Replay:
     """Replay the finished runs.
 
     Args:

@@ -20,7 +20,7 @@ Values = Sequence[float | None]
 
 
 @dataclass
-class Run:
+class RecordedRun:
     """One run; accuracies are fractions, times are in epochs.
 
     Attributes:
@@ -31,7 +31,7 @@ class Run:
         monitor: the metric that the callback read; None if it read none.
         predictor: its name; None without one.
         policy: what the decisions rested on, see `DecisionMaker.facts`; empty if that is not on record.
-        spared: why it was not stopped, whatever was decided; empty if it could be.
+        exempt: why it was not stopped, whatever was decided; empty if it could be.
         decision: the last one.
         verdicts: the predictor's, earliest first.
         times: when the weights were read.
@@ -55,7 +55,7 @@ class Run:
     monitor: str | None
     predictor: str | None
     policy: Mapping[str, Any]
-    spared: str
+    exempt: str
     decision: Decision
     verdicts: list[Verdict]
     times: list[float]
@@ -87,7 +87,7 @@ class Run:
         return self.status == STOPPED
 
     @property
-    def condemned(self) -> bool:
+    def flagged_to_stop(self) -> bool:
         """Whether it was to be stopped, and went on."""
         return self.decision.stop and not self.stopped
 
@@ -96,7 +96,7 @@ class Run:
         """Epochs that stopping it saved, or would have; None for a stopped run that had no planned end."""
         if self.stopped:
             return None if self.planned is None else max(0.0, self.planned - self.epochs)
-        return max(0.0, self.epochs - self.decision.epoch) if self.condemned else 0.0
+        return max(0.0, self.epochs - self.decision.epoch) if self.flagged_to_stop else 0.0
 
     @property
     def prediction(self) -> Verdict | None:
@@ -107,7 +107,7 @@ class Run:
         return self.verdicts[-1] if self.verdicts else None
 
 
-def run_of(file: Path, content: Mapping[str, Any], record: Record) -> Run:
+def recorded_run(file: Path, content: Mapping[str, Any], record: Record) -> RecordedRun:
     """A run from its record, without its curve.
 
     Args:
@@ -117,7 +117,7 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record) -> Run:
     """
     planned = content.get("max_epochs")
     by_epochs = content.get("every_n_steps") is None and planned is not None and planned > 0
-    return Run(
+    return RecordedRun(
         name=record.run,
         file=file,
         status=content["status"],
@@ -125,7 +125,7 @@ def run_of(file: Path, content: Mapping[str, Any], record: Record) -> Run:
         monitor=content["monitor"],
         predictor=content.get("predictor"),
         policy=content.get("policy") or {},
-        spared=record.exempt,
+        exempt=record.exempt,
         decision=record.decision,
         verdicts=record.verdicts,
         times=[snapshot.epoch for snapshot in record.history],

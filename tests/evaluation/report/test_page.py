@@ -128,7 +128,7 @@ def test_the_ledger_has_a_line_for_each_run(sweep: Path, page: Page) -> None:
         decision, verdicts = record["decision"], {v["epoch"]: v for v in record["verdicts"]}
         said = verdicts[decision["epoch"]] if decision["stop"] else record["verdicts"][-1]
         fate = "stopped" if record["status"] == "stopped" else "would stop" if decision["stop"] else "goes on"
-        fate += ", but spared" if decision["stop"] and record["spared"] else ""
+        fate += ", but exempt" if decision["stop"] and record["spared"] else ""
         assert row[1:3] == [record["status"], fate]
         assert row[3] == (f"{decision['epoch']:g}" if decision["stop"] else "–")
         assert row[4] == f"{100 * said['predicted_accuracy']:.1f} %"
@@ -141,7 +141,7 @@ def test_the_ledger_has_a_line_for_each_run(sweep: Path, page: Page) -> None:
             else "good"
         )
         assert row[6] == low and row[8].startswith(decision["reason"])
-    assert sum(row[2] == "would stop, but spared" for row in rows.values()) == 1
+    assert sum(row[2] == "would stop, but exempt" for row in rows.values()) == 1
 
 
 def test_a_run_stopped_in_its_first_epoch_has_not_trained_a_whole_one(sweep: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.report.bar import Bar
 from lightning_nndyn.evaluation.report.formatting import decided, epochs, fate, outcome, percent
+from lightning_nndyn.evaluation.report.low_runs import ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 from lightning_nndyn.evaluation.report.records import RecordedRuns
 from lightning_nndyn.evaluation.report.summary import TimeErrors
@@ -28,20 +28,22 @@ _FIRST = {
 }
 
 
-def payload(found: RecordedRuns, bar: Bar, errors: Sequence[TimeErrors]) -> dict[str, Any]:
+def payload(found: RecordedRuns, rule: ReportRule, errors: Sequence[TimeErrors]) -> dict[str, Any]:
     """All numbers of the page's charts, JSON-able."""
     drawn = with_layers(found.runs)
     return {
         "metric": found.metric or "accuracy",
         "statistics": STATISTICS,
-        "bars": sorted({_plain(bar.of(run.classes)) for run in found.runs if run.best is not None}),
+        "bars": sorted(
+            {_plain(rule.lowest_good_accuracy(run.classes)) for run in found.runs if run.best is not None}
+        ),
         "limits": _limits(found.runs),
         "forecasts": [
             {"time": one.time, "runs": one.runs, "error": _plain(one.error), "rank": _plain(one.rank)}
             for one in errors
         ],
         "chosen": drawn[0] if drawn else 0,
-        "runs": [_run(run, bar, found.metric, i in drawn) for i, run in enumerate(found.runs)],
+        "runs": [_run(run, rule, found.metric, i in drawn) for i, run in enumerate(found.runs)],
     }
 
 
@@ -62,14 +64,14 @@ def with_layers(runs: Sequence[RecordedRun]) -> list[int]:
     return [ranked[k] for k in np.unique(np.linspace(0, len(ranked) - 1, fits).astype(int))] if ranked else []
 
 
-def _run(run: RecordedRun, bar: Bar, metric: str, drawn: bool) -> dict[str, Any]:
+def _run(run: RecordedRun, rule: ReportRule, metric: str, drawn: bool) -> dict[str, Any]:
     times = _spread(run.times)
     prediction = run.prediction
     return {
         "label": run.label,
         "status": run.status,
         "finished": run.finished,
-        "outcome": outcome(run, bar),
+        "outcome": outcome(run, rule),
         "fate": fate(run),
         "stop": run.decision.stop,
         "time": run.decision.epoch,
@@ -85,15 +87,15 @@ def _run(run: RecordedRun, bar: Bar, metric: str, drawn: bool) -> dict[str, Any]
         "signature": [[_plain(value) for value in run.statistics[i]] for i in times],
         "chain": all(snapshot.topology == "chain" for snapshot in run.layers),
         "layers": [_layers(snapshot, run.layer_sizes) for snapshot in run.layers] if drawn else [],
-        "facts": _facts(run, bar, metric),
+        "facts": _facts(run, rule, metric),
     }
 
 
-def _facts(run: RecordedRun, bar: Bar, metric: str) -> list[tuple[str, str]]:
+def _facts(run: RecordedRun, rule: ReportRule, metric: str) -> list[tuple[str, str]]:
     best = (
         run.no_accuracy
         if run.best is None
-        else f"{percent(run.best)}; good from {percent(bar.of(run.classes))}"
+        else f"{percent(run.best)}; good from {percent(rule.lowest_good_accuracy(run.classes))}"
     )
     longest = f" of {epochs(run.planned)} at most" if run.planned else ""
     optimizer, steps = run.training.optimizer, run.training.steps_per_epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.low_runs import ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 
 GOOD, LOW, UNKNOWN = "good", "low", "unknown"
@@ -34,19 +34,19 @@ def epochs(time: float) -> str:
     return f"{time:.4f}".rstrip("0").rstrip(".")
 
 
-def outcome(run: RecordedRun, bar: Bar) -> str:
+def outcome(run: RecordedRun, rule: ReportRule) -> str:
     """How a run has ended."""
-    return {True: GOOD, False: LOW, None: UNKNOWN}[bar.good(run)]
+    return {True: GOOD, False: LOW, None: UNKNOWN}[rule.good(run)]
 
 
-def outcomes_of(runs: Sequence[RecordedRun], bar: Bar) -> Counter[str]:
+def outcomes_of(runs: Sequence[RecordedRun], rule: ReportRule) -> Counter[str]:
     """How many runs have ended how."""
-    return Counter(outcome(run, bar) for run in runs)
+    return Counter(outcome(run, rule) for run in runs)
 
 
-def table_filters(run: RecordedRun, bar: Bar) -> str:
+def table_filters(run: RecordedRun, rule: ReportRule) -> str:
     """The choices of the table's filter that show a run, joined by spaces."""
-    ended, stop = outcome(run, bar), run.decision.stop
+    ended, stop = outcome(run, rule), run.decision.stop
     shown = {"decided": stop, "mistakes": stop and ended == GOOD, "unknown": ended == UNKNOWN}
     return " ".join(name for name, member in shown.items() if member)
 

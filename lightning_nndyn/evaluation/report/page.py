@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from lightning_nndyn import __version__
 from lightning_nndyn.evaluation.report import formatting
-from lightning_nndyn.evaluation.report.bar import Bar
 from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
+from lightning_nndyn.evaluation.report.low_runs import ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 from lightning_nndyn.evaluation.report.records import RecordedRuns
 from lightning_nndyn.evaluation.report.replay import Replay
@@ -27,7 +27,7 @@ _PACKAGE = "lightning_nndyn.evaluation.report"
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
 
 
-def page(found: RecordedRuns, bar: Bar, summary: Summary, replayed: Replay, title: str) -> str:
+def page(found: RecordedRuns, rule: ReportRule, summary: Summary, replayed: Replay, title: str) -> str:
     """The page's text."""
     errors = prediction_errors(found.runs)
     return (
@@ -37,16 +37,16 @@ def page(found: RecordedRuns, bar: Bar, summary: Summary, replayed: Replay, titl
             title=title,
             now=datetime.now(),
             runs=found.runs,
-            rule=bar,
+            rule=rule,
             summary=summary,
             statuses=", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())),
-            policy_facts=_policy_facts(found, bar),
-            unknowns=unknowns(found, bar),
+            policy_facts=_policy_facts(found, rule),
+            unknowns=unknowns(found, rule),
             errors=errors,
             replayed=replayed,
             with_layers=with_layers(found.runs),
             unreadable=list(found.unreadable.values()),
-            data=Markup(embedded(payload(found, bar, errors))),
+            data=Markup(embedded(payload(found, rule, errors))),
             style=Markup(_asset("page.css")),
             script=Markup(_script()),
         )
@@ -76,21 +76,21 @@ def _templates() -> Environment:
     return environment
 
 
-def _policy_facts(found: RecordedRuns, bar: Bar) -> list[tuple[str, str]]:
+def _policy_facts(found: RecordedRuns, rule: ReportRule) -> list[tuple[str, str]]:
     runs = found.runs
     return [
         ("Validation accuracy", found.metric or "none is known"),
-        ("Low is", f"{bar} ({bar.origin}{_levels(runs, bar)})"),
+        ("Low is", f"{rule} ({rule.origin}{_levels(runs, rule)})"),
         ("Predictor", _with_counts([run.predictor or "none" for run in runs])),
         ("Action", _with_counts([run.action for run in runs])),
         ("Stops when", _with_counts([_rule(run.policy) for run in runs])),
     ]
 
 
-def _levels(runs: Sequence[RecordedRun], bar: Bar) -> str:
-    if bar.low_share is None:
+def _levels(runs: Sequence[RecordedRun], rule: ReportRule) -> str:
+    if rule.rule.share is None:
         return ""
-    levels = sorted({bar.of(run.classes) for run in runs})
+    levels = sorted({rule.lowest_good_accuracy(run.classes) for run in runs})
     return f"; here {', '.join(map(formatting.percent, levels))}"
 
 

@@ -15,7 +15,7 @@ from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
 from lightning_nndyn.evaluation.replay.policies import PATIENCES, Decided, NoStopping, Patience
 from lightning_nndyn.evaluation.replay.result import ReplayResult, measure, replay
 from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
-from lightning_nndyn.evaluation.report.bar import Bar
+from lightning_nndyn.evaluation.report.low_runs import ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 
 _PRUNERS = {"median": "Median rule", "asha": "ASHA", "hyperband": "Hyperband"}
@@ -61,12 +61,12 @@ class Replay:
     missing: str = ""
 
 
-def replay_runs(runs: Sequence[RecordedRun], bar: Bar, seed: int = 0) -> Replay:
+def replay_runs(runs: Sequence[RecordedRun], rule: ReportRule, seed: int = 0) -> Replay:
     """Replay the finished runs.
 
     Args:
         runs: all runs; those that did not finish are left out.
-        bar: what is low.
+        rule: what is low.
         seed: of the orders.
     """
     # Sorted, so that the orders do not depend on the names of the runs, which are random.
@@ -76,7 +76,7 @@ def replay_runs(runs: Sequence[RecordedRun], bar: Bar, seed: int = 0) -> Replay:
     if not finished:
         return Replay(0, 0, 0.0, [])
     replayed = [
-        ReplayRun(index, run.curve, float(len(run.curve)), run.best or 0.0, bool(bar.good(run)))
+        ReplayRun(index, run.curve, float(len(run.curve)), run.best or 0.0, bool(rule.good(run)))
         for index, run in enumerate(finished)
     ]
     decided = {index: run.decision.epoch for index, run in enumerate(finished) if run.decision.stop}

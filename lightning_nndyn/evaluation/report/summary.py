@@ -15,8 +15,8 @@ from lightning_nndyn.callback.audit import (
     read_audited_runs,
 )
 from lightning_nndyn.callback.record_file import INTERRUPTED, RUNNING
-from lightning_nndyn.evaluation.report.bar import SHARE, Bar
 from lightning_nndyn.evaluation.report.formatting import counted
+from lightning_nndyn.evaluation.report.low_runs import DEFAULT, ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 from lightning_nndyn.evaluation.report.records import RecordedRuns
 
@@ -74,11 +74,11 @@ class Summary:
         return sum(self.statuses.values())
 
 
-def summarise(found: RecordedRuns, bar: Bar) -> Summary:
+def summarise(found: RecordedRuns, rule: ReportRule) -> Summary:
     """Counts."""
     runs = found.runs
     known = [run for run in runs if run.finished]
-    good = [run for run in known if bar.good(run)]
+    good = [run for run in known if rule.good(run)]
     stopped = [run for run in runs if run.stopped]
     return Summary(
         statuses=Counter(run.status for run in runs),
@@ -89,13 +89,13 @@ def summarise(found: RecordedRuns, bar: Bar) -> Summary:
         known=len(known),
         good=len(good),
         good_flagged=sum(run.flagged_to_stop for run in good),
-        good_stopped=sum(bar.good(run) is True for run in stopped),
+        good_stopped=sum(rule.good(run) is True for run in stopped),
         low_flagged=sum(run.flagged_to_stop for run in known) - sum(run.flagged_to_stop for run in good),
-        audit=_audit(found, runs, bar),
+        audit=_audit(found, runs, rule),
     )
 
 
-def _audit(found: RecordedRuns, runs: Sequence[RecordedRun], bar: Bar) -> Audit | None:
+def _audit(found: RecordedRuns, runs: Sequence[RecordedRun], rule: ReportRule) -> Audit | None:
     names = {run.name for run in runs}
     ended: dict[str, AuditedRun] = {}
     for folder in found.folders:
@@ -103,7 +103,7 @@ def _audit(found: RecordedRuns, runs: Sequence[RecordedRun], bar: Bar) -> Audit 
     if not ended:
         return None
     entries = list(ended.values())
-    rate = estimate_false_stop_rate(entries, bar.low_threshold, bar.low_share)
+    rate = estimate_false_stop_rate(entries, rule.rule.threshold, rule.rule.share)
     return Audit(rate, len(entries), sum(one.flagged_to_stop for one in entries))
 
 
@@ -155,10 +155,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def unknowns(found: RecordedRuns, bar: Bar) -> list[str]:
+def unknowns(found: RecordedRuns, rule: ReportRule) -> list[str]:
     """One sentence for each thing that is not known."""
     runs = found.runs
-    return [*_of_files(found), *_of_outcomes(runs), *_of_accuracies(found), *_of_verdicts(runs, bar)]
+    return [*_of_files(found), *_of_outcomes(runs), *_of_accuracies(found), *_of_verdicts(runs, rule)]
 
 
 def _of_files(found: RecordedRuns) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _way_out(found: RecordedRuns) -> str:
     return f" --metric names another of those that were logged: {', '.join(names)}." if names else ""
 
 
-def _of_verdicts(runs: Sequence[RecordedRun], bar: Bar) -> Iterator[str]:
+def _of_verdicts(runs: Sequence[RecordedRun], rule: ReportRule) -> Iterator[str]:
     silent = sum(not run.verdicts for run in runs)
     if silent:
         yield f"{counted(silent, 'run')} had no verdict: no predictor, or an end before its first time."
@@ -222,7 +222,7 @@ def _of_verdicts(runs: Sequence[RecordedRun], bar: Bar) -> Iterator[str]:
     if len(predictors) > 1:
         listed = ", ".join(f"{name} ({count})" for name, count in predictors.most_common())
         yield f"More than one predictor judged these runs: {listed}."
-    if bar.low_share == SHARE and not any(run.policy for run in runs):
+    if rule.rule == DEFAULT and not any(run.policy for run in runs):
         yield (
-            f"No record tells what is low: it is taken to be {bar}. --low-threshold or --low-share says it."
+            f"No record tells what is low: it is taken to be {rule}. --low-threshold or --low-share says it."
         )

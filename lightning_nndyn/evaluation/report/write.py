@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_nndyn._files import write_atomically
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.report.bar import bar_of
+from lightning_nndyn.evaluation.report.low_runs import report_rule
 from lightning_nndyn.evaluation.report.page import page
 from lightning_nndyn.evaluation.report.records import load
 from lightning_nndyn.evaluation.report.replay import Replay, replay_runs
@@ -60,9 +60,9 @@ def write_report(
             be written.
     """
     found = load([Path(path) for path in paths], metric)
-    bar = bar_of(found.runs, low_threshold, low_share)
-    summary, replayed = summarise(found, bar), replay_runs(found.runs, bar, seed)
-    content = page(found, bar, summary, replayed, title).encode(
+    rule = report_rule(found.runs, low_threshold, low_share)
+    summary, replayed = summarise(found, rule), replay_runs(found.runs, rule, seed)
+    content = page(found, rule, summary, replayed, title).encode(
         errors="backslashreplace"
     )  # a folder's name may be no Unicode
     _write(Path(output), content)

@@ -146,6 +146,7 @@ def test_promises_are_measured_on_all_corpora_and_by_leaving_out_each(
 
         return rows
 
+    monkeypatch.setattr(tasks, "_dataset", lambda source: three()[int(source.path)])
     monkeypatch.setattr(tasks, "_datasets", lambda sources: [three()[int(one.path)] for one in sources])
     for name in ("split_rows", "unknown_rows", "own_rows"):
         monkeypatch.setattr(tasks, name, noted(name))

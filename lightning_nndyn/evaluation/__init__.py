@@ -13,19 +13,19 @@ from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.transfer import transfer
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import fit_predictor
-from lightning_nndyn.evaluation.fit_recorded_runs import RecordedRun, fit_runs, load_runs
+from lightning_nndyn.evaluation.fit_recorded_runs import LoadedRun, fit_runs, load_runs
 from lightning_nndyn.evaluation.predict_checkpoints import CheckpointVerdict, predict_checkpoints
 from lightning_nndyn.evaluation.replay.replay_sweeps import replay_sweeps
 
 # Old names, kept for one release.
-OwnRun, Scored, Study = RecordedRun, CheckpointVerdict, RunDataset
+OwnRun, Scored, Study = LoadedRun, CheckpointVerdict, RunDataset
 
 __all__ = [
     "METHODS",
     "TIMES",
     "CheckpointVerdict",
+    "LoadedRun",
     "OwnRun",
-    "RecordedRun",
     "Row",
     "RunDataset",
     "Scored",

@@ -20,7 +20,7 @@ from lightning_nndyn.signature.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
-class RecordedRun:
+class LoadedRun:
     """A run that the callback has recorded.
 
     Attributes:
@@ -40,7 +40,7 @@ class RecordedRun:
     training: TrainingSetup
 
 
-def load_runs(folder: Path | str, metric: str | None = None) -> list[RecordedRun]:
+def load_runs(folder: Path | str, metric: str | None = None) -> list[LoadedRun]:
     """Read the recorded runs under a folder, in the order of their file names.
 
     Args:
@@ -50,7 +50,7 @@ def load_runs(folder: Path | str, metric: str | None = None) -> list[RecordedRun
     Raises:
         PredictorError: there are none, or a record cannot be read.
     """
-    runs: dict[str, RecordedRun] = {}
+    runs: dict[str, LoadedRun] = {}
     for file in find_records(folder):
         name, run = _read(file, metric)
         # A run that was resumed may have left a record in the log folder of each of its parts.
@@ -80,14 +80,14 @@ def load_record(file: Path) -> tuple[Record, dict[str, Any]]:
         raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
 
 
-def _read(file: Path, metric: str | None) -> tuple[str, RecordedRun]:
+def _read(file: Path, metric: str | None) -> tuple[str, LoadedRun]:
     """The run's name, and the run."""
     record, content = load_record(file)
     monitor = content["monitor"]
     values = record.metrics.get(metric or monitor or "", [])
     known = [value for value in values if value is not None]
     logged = record.curve_of([math.nan if value is None else value for value in values])
-    run = RecordedRun(
+    run = LoadedRun(
         file=file,
         status=content["status"],
         history=record.history,
@@ -141,7 +141,7 @@ def fit_runs(
     )
 
 
-def _warn_of_stopped(runs: Sequence[RecordedRun]) -> None:
+def _warn_of_stopped(runs: Sequence[LoadedRun]) -> None:
     """The final accuracy of a stopped run is unknown, and the good ones among them had the highest risks."""
     stopped = sum(run.status == STOPPED for run in runs)
     if stopped:
@@ -154,12 +154,12 @@ def _warn_of_stopped(runs: Sequence[RecordedRun]) -> None:
         )
 
 
-def _counted(runs: Sequence[RecordedRun]) -> str:
+def _counted(runs: Sequence[LoadedRun]) -> str:
     counts = Counter(run.status for run in runs)
     return f"{len(runs)} runs ({', '.join(f'{count} {status}' for status, count in sorted(counts.items()))})"
 
 
-def _check_fractions(runs: Sequence[RecordedRun], metric: str | None) -> None:
+def _check_fractions(runs: Sequence[LoadedRun], metric: str | None) -> None:
     for run in runs:
         if run.accuracy is not None and not 0 <= run.accuracy <= 1:
             raise PredictorError(

@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationTask:
     """A piece of an evaluation.
 
     Attributes:
@@ -81,8 +81,8 @@ class FinishedTask:
 
 
 def run_tasks(
-    tasks: Sequence[Task], cache: PartCache, jobs: int, on_progress: Callable[[str], None]
-) -> tuple[list[FinishedTask], list[Task]]:
+    tasks: Sequence[EvaluationTask], cache: PartCache, jobs: int, on_progress: Callable[[str], None]
+) -> tuple[list[FinishedTask], list[EvaluationTask]]:
     """Run tasks until time is up.
 
     Args:
@@ -95,7 +95,7 @@ def run_tasks(
         The finished tasks in their order, and those that were not begun because time was up.
     """
     finished: list[FinishedTask] = []
-    late: list[Task] = []
+    late: list[EvaluationTask] = []
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     for task, part in zip(tasks, parallel(joblib.delayed(task.run)(cache) for task in tasks), strict=True):
         if part is None:
@@ -112,24 +112,26 @@ def run_tasks(
 
 def comparison_tasks(
     source: Source, name: str, methods: Methods, times: Sequence[float], repeats: int, seed: int
-) -> Iterator[Task]:
+) -> Iterator[EvaluationTask]:
     """Comparisons of all methods within a corpus, and on networks, data sets and optimizers held out."""
     for time in times:
-        yield Task(f"{name}, compared after {time:g}", (source,), _compare, (methods, time, repeats, seed))
-    yield Task(f"{name}, kinds held out", (source,), _transfer, (methods, seed))
+        yield EvaluationTask(
+            f"{name}, compared after {time:g}", (source,), _compare, (methods, time, repeats, seed)
+        )
+    yield EvaluationTask(f"{name}, kinds held out", (source,), _transfer, (methods, seed))
 
 
 def paper_tasks(
     sources: Sequence[Source], names: Sequence[str], methods: Methods, times: Sequence[float], seed: int
-) -> Iterator[Task]:
+) -> Iterator[EvaluationTask]:
     """The paper's experiments in each corpus and across them."""
     settings = (methods, tuple(times), seed)
     for source, name in zip(sources, names, strict=True):
-        yield Task(f"{name}, the paper's tables", (source,), _paper, settings)
-    yield Task("networks held out, the paper's classifiers", tuple(sources), _unseen, settings)
+        yield EvaluationTask(f"{name}, the paper's tables", (source,), _paper, settings)
+    yield EvaluationTask("networks held out, the paper's classifiers", tuple(sources), _unseen, settings)
 
 
-def false_stop_tasks(sources: Sequence[Source], names: Sequence[str], seed: int) -> Iterator[Task]:
+def false_stop_tasks(sources: Sequence[Source], names: Sequence[str], seed: int) -> Iterator[EvaluationTask]:
     """Tests of the promised false-stop rate, see `split_rows`, `unknown_rows` and `own_rows`.
 
     A corpus that is left out alone has its `own_rows` in the task of `unknown_rows`, as both need the same
@@ -137,15 +139,15 @@ def false_stop_tasks(sources: Sequence[Source], names: Sequence[str], seed: int)
     """
     together = tuple(sources)
     for source, name in zip(sources, names, strict=True):
-        yield Task(f"{name}, runs stopped", (source,), _split, (seed,))
+        yield EvaluationTask(f"{name}, runs stopped", (source,), _split, (seed,))
     remaining = dict(enumerate(names))
     for band, out in left_out(_union(together)):
         number = next((number for number in remaining if _consists_of(together, number, out)), None)
         if number is not None:
             del remaining[number]
-        yield Task(f"universal {band}", together, _unknown, (band, number, seed))
+        yield EvaluationTask(f"universal {band}", together, _unknown, (band, number, seed))
     for number, name in remaining.items():
-        yield Task(f"{name}, runs of one's own", together, _own, (number, seed))
+        yield EvaluationTask(f"{name}, runs of one's own", together, _own, (number, seed))
 
 
 def _consists_of(sources: tuple[Source, ...], number: int, out: Mask) -> bool:

@@ -48,7 +48,7 @@ class _Band:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _ReplayTask:
     """One stopping rule on the sweeps of one band. Name and settings make the key of its published row."""
 
     band: _Band
@@ -120,13 +120,13 @@ def replay_sweeps(
     parts = PartCache.within(cache, minutes)
     parts.add(published_parts(Path(output) / "replay.json"))
     bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    tasks = [_Task(band, policy) for band in bands for policy in policies_to_compare()]
+    tasks = [_ReplayTask(band, policy) for band in bands for policy in policies_to_compare()]
     results = _run(tasks, parts, jobs, on_progress)
     sources = list({band.path: band for band in bands}.values())  # one band of each corpus
     folds = _judge_folds(sources, parts, seed, jobs, on_progress)
     unknown = _judge_unknown(sources, parts, seed, jobs, on_progress)
     tasks = [
-        _Task(band, policy)
+        _ReplayTask(band, policy)
         for band in bands
         if band.path in folds and band.path in unknown
         for policy in (*held_out_policies(folds[band.path]), *unknown_policies(unknown[band.path]))
@@ -160,11 +160,11 @@ def _parallel(jobs: int, function: Callable[..., Any], work: Sequence[tuple[Any,
 
 
 def _run(
-    tasks: Sequence[_Task], cache: PartCache, jobs: int, on_progress: Progress
+    tasks: Sequence[_ReplayTask], cache: PartCache, jobs: int, on_progress: Progress
 ) -> list[ReplayRow | None]:
     """The rows of tasks, in order; None where time was up."""
     rows = []
-    for row in _parallel(jobs, _Task.row, [(task, cache) for task in tasks]):
+    for row in _parallel(jobs, _ReplayTask.row, [(task, cache) for task in tasks]):
         if row is not None:
             on_progress(
                 f"{row.corpus}, {row.band}: {row.policy}: {row.epochs_share:.1%} of the epochs, "

@@ -99,7 +99,7 @@ def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
     def names(**settings: Any) -> set[str]:
         wanted = {"methods": None, "times": [1.0], "repeats": 1, "seed": 0} | settings
         task, *_ = comparison_tasks(Source.at(tmp_path / "corpus"), "c", **wanted)
-        made = tasks.Task(task.name, task.sources, lambda *_: [row("all")], task.settings)
+        made = tasks.EvaluationTask(task.name, task.sources, lambda *_: [row("all")], task.settings)
         assert made.run(kept) is not None
         return {file.name for file in (tmp_path / "cache").iterdir()}
 
@@ -112,7 +112,7 @@ def test_a_changed_corpus_or_setting_is_computed_anew(tmp_path: Path) -> None:
 
 
 def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
-    made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
+    made = [tasks.EvaluationTask(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
     lines: list[str] = []
     parts, late = run_tasks(made, PartCache(None), 1, lines.append)
     assert [one.band for part in parts for one in part.rows] == ["a", "b", "c"] and not late
@@ -122,7 +122,7 @@ def test_rows_come_in_the_order_of_the_tasks_and_what_is_late_is_told() -> None:
 
 
 def test_parts_of_published_results_are_taken_into_the_cache_and_replace_none(tmp_path: Path) -> None:
-    made = [tasks.Task(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
+    made = [tasks.EvaluationTask(band, (), lambda _, band=band: [row(band)], ()) for band in "abc"]
     cache = PartCache(tmp_path / "cache")
     cache.add({})
     assert not (tmp_path / "cache").exists()
@@ -186,7 +186,7 @@ def test_a_corpus_that_is_never_left_out_alone_has_its_own_runs_measured_apart(
 
 def test_numbers_that_are_not_defined_survive_the_cache(tmp_path: Path) -> None:
     kept = PartCache(tmp_path)
-    task = tasks.Task(
+    task = tasks.EvaluationTask(
         "a", (), lambda _: [row("all", 1 / 3), Row("c", "b", "m", 1.0, "r2", *[None] * 3, 2)], ()
     )  # type: ignore[arg-type]
     first, again = (run_tasks([task], kept, 1, lambda line: None)[0] for _ in range(2))

@@ -66,6 +66,7 @@ class RolledGraph:
             chain.
         layer_names: the name of each node layer; None takes ``"input"`` and the weights' names.
         kinds: kinds of layers without a weight in ``weights``: embeddings, attention without weights.
+        is_chain: whether the given edges are those of a chain, in which a layer may have several weights.
 
     Raises:
         TracingError: if a weight's shape does not fit the node layers it joins, or weights lie on several
@@ -96,12 +97,13 @@ class RolledGraph:
         edges: Sequence[Edges] | None = None,
         layer_names: Sequence[str] | None = None,
         kinds: Collection[str] = (),
+        is_chain: bool = False,
     ) -> None:
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         self.layer_names = _unique(layer_names or ["input", *(weight.name for weight in weights)])
         self.left_out = dict(left_out or {})
         self.kinds = tuple(sorted({*kinds, *(weight.kind for weight in weights)} - {""}))
-        self.is_chain = edges is None
+        self.is_chain = is_chain or edges is None
         if edges is None:
             edges = [((i,), i + 1) for i in range(len(self.layer_sizes) - 1)]
         with shapes_only() as sharded:

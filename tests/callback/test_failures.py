@@ -17,27 +17,21 @@ from lightning_nndyn import (
     Verdict,
 )
 from lightning_nndyn.errors import NNDynError, NNDynWarning
-from lightning_nndyn.graph.tracing import origins
+from lightning_nndyn.graph.tracing import recorder
 
 
-class Recurrent(Digits):
-    """An LSTM on the main path has no place in a rolled graph."""
+class Factors(Digits):
+    """Multiplies entry by entry: there is no layer in it."""
 
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.net = nn.ModuleDict(
-                {
-                    "first": nn.Linear(8, 8),
-                    "middle": nn.LSTM(8, 16, batch_first=True),
-                    "last": nn.Linear(16, 10),
-                }
-            )
+            self.net = nn.ParameterList([torch.randn(10, 64)])
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        hidden, _ = self.net["middle"](self.net["first"](batch[0].squeeze(1)))
-        loss = F.cross_entropy(self.net["last"](hidden[:, -1]), batch[1])
+        logits = (batch[0].flatten(1).unsqueeze(1) * self.net[0]).mean(-1)
+        loss = F.cross_entropy(logits, batch[1])
         self.losses.append(loss.item())
         return loss
 
@@ -75,7 +69,7 @@ class Unruly(Digits):
 
 
 FAILURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], str]] = {
-    "a model that cannot be traced": (Recurrent, {}, {}, "TracingError.*layers="),
+    "a model that cannot be traced": (Factors, {}, {}, "TracingError.*layers="),
     "no such predictor": (Digits, {"given": "./missing.skops"}, {}, "ArtefactError.*missing"),
     "no such layer": (Digits, {"layers": ["net.0", "net.99"]}, {}, "TracingError.*net.99"),
     "a logger that raises": (Digits, {}, {"logger": BadLogger()}, "OSError: no space left"),
@@ -104,15 +98,15 @@ def test_a_failure_warns_once_and_training_goes_on(case: str) -> None:
 
 
 def test_an_error_of_the_tracer_is_not_the_training_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(func: Any, *_: Any) -> Any:
-        if func.__name__ == "relu":
+    def broken(operation: Any, *_: Any) -> Any:
+        if operation.name == "relu":
             raise KeyError("a case that nobody has thought of")
-        return propagate(func, *_)
+        return propagate(operation, *_)
 
-    propagate = origins.propagate
+    propagate = recorder.propagate
     plain, watched = Digits(), Digits()
     trainer().fit(plain)
-    monkeypatch.setattr(origins, "propagate", broken)
+    monkeypatch.setattr(recorder, "propagate", broken)
     with pytest.warns(NNDynWarning, match="nobody has thought of"):
         trainer(watcher(None, strict=False)).fit(watched)
     assert plain.losses == watched.losses

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 import lightning_nndyn as nd
 from lightning_nndyn import GraphDynamicsCallback, Predictor, SnapshotTaker, rolled_graph
-from lightning_nndyn.errors import NNDynWarning, PredictorError, TracingError
+from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation import fit_runs, load_runs, predict_checkpoints
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, STATISTICS
 
@@ -197,11 +197,22 @@ def test_checkpoints_tell_the_topologies_apart() -> None:
     assert watcher(None).state_key != flow_watcher().state_key == flow_watcher().state_key
 
 
-@pytest.mark.parametrize("kind", [RowByRow, Attentive])
-def test_where_there_is_no_chain_the_way_out_is_named(kind: type[nn.Module]) -> None:
-    with pytest.raises(TracingError, match="topology='dataflow'"):
-        trainer(watcher(None), max_epochs=1).fit(training_of(kind))
-    assert nd.rolled_graph(kind(), torch.zeros(2, 1, 8, 8), topology="dataflow").depth > 1
+@pytest.mark.parametrize(
+    ("kind", "layers"),
+    [
+        (RowByRow, ["lstm.l0", "fc"]),
+        (
+            Attentive,
+            ["encoder.self_attn.q", "encoder.self_attn.out_proj", "encoder.linear1", "encoder.linear2", "fc"],
+        ),
+    ],
+)
+def test_recurrent_layers_and_attention_have_a_chain(kind: type[nn.Module], layers: list[str]) -> None:
+    callback = watcher(None)
+    trainer(callback, max_epochs=1).fit(training_of(kind))
+    last = callback.history[-1]
+    assert (last.topology, list(last.layers)) == ("chain", ["input", *(f"net.{name}" for name in layers)])
+    assert last.depth == len(layers)
 
 
 @pytest.mark.needs("jsonargparse")

@@ -66,7 +66,8 @@ def _compiled_methods(kind: type[nn.Module]) -> dict[str, Callable[..., Any]]:
 
 def _as_written(value: Any) -> Any:
     """What a compiled function was made of; None for anything else."""
-    if not isinstance(value, FunctionType) or hasattr(value, "_torchdynamo_disable"):
+    # The check of the dictionary is for speed: it is empty for nearly all functions.
+    if not isinstance(value, FunctionType) or not value.__dict__ or hasattr(value, "_torchdynamo_disable"):
         return None
     original = getattr(value, "_torchdynamo_orig_callable", None)
     # A decorator around a compiled function has copied its attributes, but does more than that function.

@@ -5,31 +5,34 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_nndyn.graph.tracing.layer_calls import Port, Recorder
+from lightning_nndyn.graph.tracing.layer_calls import LayerInput
 from lightning_nndyn.graph.tracing.layer_kinds import ATTENTION
-from lightning_nndyn.graph.tracing.origins import Provenance
+from lightning_nndyn.graph.tracing.operation import Operation
+from lightning_nndyn.graph.tracing.origins import ChannelOrigins
 from lightning_nndyn.graph.tracing.parameters import Weight
+
+if TYPE_CHECKING:
+    from lightning_nndyn.graph.tracing.recorder import CallRecorder
 
 RECURRENT = "recurrent: its weights lead from the layer to itself"
 
 
-def attention(
-    flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-) -> list[Provenance] | None:
+def attention(recorder: CallRecorder, operation: Operation) -> list[ChannelOrigins] | None:
     """`nn.MultiheadAttention`: queries, keys and values are a layer each, and so is the output projection.
 
-    A value's channel meets its own input of the output projection, those of queries and keys all inputs of
-    their head.
+    A channel of the values reaches its own input position of the output projection; one of the queries or
+    keys reaches all positions of its head.
     """
-    given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
-    projections = _projections(flow, given)
-    last = flow.weights.find(given["out_proj_weight"])
+    signature = inspect.signature(F.multi_head_attention_forward)
+    given = signature.bind(*operation.args, **operation.kwargs).arguments
+    projections = _projections(recorder, given)
+    last = recorder.parameters.find(given["out_proj_weight"])
     if projections is None or last is None:
         return None
     width, heads = given["query"].shape[-1], given["num_heads"]
@@ -37,103 +40,103 @@ def attention(
     made = []
     for part, weight in zip(("query", "key", "value"), projections, strict=True):
         x = given[part]
-        port = flow.port_of(weight, flow.stamps[x], -1, x.shape[-1])
+        layer_input = LayerInput(weight.read, recorder.origins[x], -1, x.shape[-1])
         name = f"{owner}.{part[0]}" if owner else part[0]
-        made.append(flow.call(name, weight.module, width, [port], -1, x, ATTENTION))
-    planes = [*_by_head(made[0], heads), *_by_head(made[1], heads), made[2].planes[0].reshape(-1)]
-    port = flow.port_of(last, Provenance(tuple(planes)), 0, width)
-    first, *rest = [tensor for tensor in out if tensor is not None]
-    mixed = Provenance((), made[0].sources | made[1].sources)
-    made_last = flow.call(last.layer, last.module, width, [port], -1, first, ATTENTION)
-    return [made_last, *(mixed for _ in rest)]
+        made.append(recorder.add_call(name, weight.module, width, [layer_input], -1, x, ATTENTION))
+    query, key, value = made
+    mixed = (*_by_head(query, heads), *_by_head(key, heads), value.label_maps[0].reshape(-1))
+    layer_input = LayerInput(last.read, ChannelOrigins(mixed), 0, width)
+    first, *rest = operation.outputs
+    out = recorder.add_call(last.layer, last.module, width, [layer_input], -1, first, ATTENTION)
+    weights = ChannelOrigins((), query.sources | key.sources)
+    return [out, *(weights for _ in rest)]
 
 
-def _projections(flow: Recorder, given: Mapping[str, Any]) -> list[Weight] | None:
+def _projections(recorder: CallRecorder, given: Mapping[str, Any]) -> list[Weight] | None:
     """The weights of queries, keys and values: three parameters, or three parts of one."""
     if given.get("use_separate_proj_weight"):
-        found = [flow.weights.find(given[f"{part}_proj_weight"]) for part in "qkv"]
-        whole = [weight for weight in found if weight is not None]
-        return whole if len(whole) == 3 else None
-    packed = flow.weights.find(given["in_proj_weight"])
+        found = [recorder.parameters.find(given[f"{part}_proj_weight"]) for part in "qkv"]
+        weights = [weight for weight in found if weight is not None]
+        return weights if len(weights) == 3 else None
+    packed = recorder.parameters.find(given["in_proj_weight"])
     if packed is None:
         return None
-    return [Weight(packed.parameter, partial(_piece, packed.read, 3, index)) for index in range(3)]
+    return [Weight(packed.parameter, partial(_part, packed.read, 3, index)) for index in range(3)]
 
 
-def _piece(read: Callable[[], Tensor], count: int, index: int) -> Tensor:
+def _part(read: Callable[[], Tensor], count: int, index: int) -> Tensor:
     return read().detach().chunk(count)[index]
 
 
-def _by_head(made: Provenance, heads: int) -> list[Tensor]:
-    """One plane for each channel of a head: it meets every input position of its head."""
-    channels = made.planes[0].reshape(heads, -1)
+def _by_head(made: ChannelOrigins, heads: int) -> list[Tensor]:
+    """For each channel of a head a label map in which it reaches every position of its head."""
+    channels = made.label_maps[0].reshape(heads, -1)
     return [column.repeat_interleave(channels.shape[1]) for column in channels.unbind(1)]
 
 
 def recurrent(
-    kind: str, gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-) -> list[Provenance] | None:
+    kind: str, gates: int, recorder: CallRecorder, operation: Operation
+) -> list[ChannelOrigins] | None:
     """`nn.LSTM`, `nn.GRU` and `nn.RNN`: a hidden unit is a node, and its gates' weights make one slice.
 
     Each layer and direction is a node layer, read by the next as the sequence passes. The weights from the
-    hidden state join it to whatever made the initial state; otherwise they lead from the layer to itself and
+    hidden state join it to what made the initial state; without one they lead from the layer to itself and
     are left out by name.
     """
-    packed = isinstance(args[3], (list, tuple))
+    args, out = operation.args, operation.outputs
+    packed = isinstance(args[3], (list, tuple))  # of packed sequences: (data, batch_sizes, state, ...)
     x, state, tensors = args[0], args[2 if packed else 1], args[3 if packed else 2]
-    depth, both = args[5 if packed else 4], args[8 if packed else 7]
-    directions = 2 if both else 1
-    weights = [flow.weights.find(tensor) for tensor in tensors if tensor.dim() > 1]
+    depth, bidirectional = args[5 if packed else 4], args[8 if packed else 7]
+    directions = 2 if bidirectional else 1
+    weights = [recorder.parameters.find(tensor) for tensor in tensors if tensor.dim() > 1]
     if len(weights) != 2 * depth * directions or None in weights:
         return None  # projected outputs have a third weight
     start = _first(state)
     units = start.shape[-1]
-    reads, size = flow.stamps[x], x.shape[-1]
-    states: list[Provenance] = []
+    read, size = recorder.origins[x], x.shape[-1]
+    states: list[ChannelOrigins] = []
     for layer in range(depth):
         outputs = []
-        for direction in range(directions):
-            index = layer * directions + direction
-            into, within = weights[2 * index], weights[2 * index + 1]
+        for index in range(layer * directions, (layer + 1) * directions):
+            into, within = weights[2 * index : 2 * index + 2]
             assert into is not None and within is not None
-            ports = [_gated(flow, into, gates, reads, size)]
-            initial = _select(flow.stamps[start], index)
-            ports += _state_port(flow, within, gates, initial, units)
+            initial = _of_layer(recorder.origins[start], index)
+            inputs = [_gate_input(into, gates, read, size)]
+            inputs += _state_input(recorder, within, gates, initial, units)
             name = into.parameter.replace("weight_ih_", "")
-            outputs.append(flow.call(name, into.module, units, ports, -1, out[0], kind))
+            outputs.append(recorder.add_call(name, into.module, units, inputs, -1, out[0], kind))
         states += outputs
-        reads, size = _joined(outputs, out[0].dim()), directions * units
-    return [reads, *(_stacked(states, start.dim()) for _ in range(len(list(_flat(out))) - 1))]
+        read, size = _side_by_side(outputs, out[0].dim()), directions * units
+    return [read, *(_stacked(states, start.dim()) for _ in out[1:])]
 
 
-def cell(
-    kind: str, gates: int, flow: Recorder, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-) -> list[Provenance] | None:
+def cell(kind: str, gates: int, recorder: CallRecorder, operation: Operation) -> list[ChannelOrigins] | None:
     """`nn.LSTMCell` and its kin: each call is a node layer, fed by its input and by the state before."""
-    x, state, into, within = args[0], _first(args[1]), *map(flow.weights.find, args[2:4])
+    args, out = operation.args, operation.outputs
+    x, state, into, within = args[0], _first(args[1]), *map(recorder.parameters.find, args[2:4])
     if into is None or within is None:
         return None
-    first = _first(out)
-    ports = [_gated(flow, into, gates, flow.stamps[x], x.shape[-1])]
-    ports += _state_port(flow, within, gates, flow.stamps[state], state.shape[-1])
+    inputs = [_gate_input(into, gates, recorder.origins[x], x.shape[-1])]
+    inputs += _state_input(recorder, within, gates, recorder.origins[state], state.shape[-1])
     name = into.module or into.parameter
-    made = flow.call(name, into.module, first.shape[-1], ports, -1, first, kind)
-    return [made for _ in _flat(out)]
+    made = recorder.add_call(name, into.module, out[0].shape[-1], inputs, -1, out[0], kind)
+    return [made for _ in out]
 
 
-def _gated(flow: Recorder, weight: Weight, gates: int, provenance: Provenance, size: int) -> Port:
-    gated = Weight(weight.parameter, partial(_by_unit, weight.read, gates))
-    return flow.port_of(gated, provenance, -1, size)
+def _gate_input(weight: Weight, gates: int, origins: ChannelOrigins, size: int) -> LayerInput:
+    """The product with the weights of all gates."""
+    return LayerInput(partial(_by_unit, weight.read, gates), origins, -1, size)
 
 
-def _state_port(flow: Recorder, weight: Weight, gates: int, provenance: Provenance, size: int) -> list[Port]:
-    """The product with the hidden state, where something made it."""
-    port = _gated(flow, weight, gates, provenance, size)
-    if port.reaches or port.origins:
-        flow.accept(weight.parameter)
-        return [port]
-    flow.refuse(weight.parameter, RECURRENT)
-    return []
+def _state_input(
+    recorder: CallRecorder, weight: Weight, gates: int, state: ChannelOrigins, size: int
+) -> list[LayerInput]:
+    """The product with the hidden state, if something made it."""
+    if not state:
+        recorder.refuse(weight.parameter, RECURRENT)
+        return []
+    recorder.accept(weight.parameter)
+    return [_gate_input(weight, gates, state, size)]
 
 
 def _by_unit(read: Callable[[], Tensor], gates: int) -> Tensor:
@@ -143,35 +146,32 @@ def _by_unit(read: Callable[[], Tensor], gates: int) -> Tensor:
 
 
 def _first(state: Any) -> Tensor:
+    """The hidden state, which an LSTM has beside a cell state."""
     found: Tensor = state[0] if isinstance(state, (tuple, list)) else state
     return found
 
 
-def _flat(out: Any) -> list[Tensor]:
-    return [tensor for tensor in (out if isinstance(out, (tuple, list)) else [out]) if tensor is not None]
+def _of_layer(state: ChannelOrigins, index: int) -> ChannelOrigins:
+    """One layer's initial state, of all layers' stacked ones."""
+    label_maps = [one.narrow(0, index if one.shape[0] > 1 else 0, 1) for one in state.label_maps]
+    return ChannelOrigins(tuple(label_maps), state.unordered_sources)
 
 
-def _select(state: Provenance, index: int) -> Provenance:
-    """One layer's initial state of all layers' stacked ones."""
-    if not state.planes:
-        return state
-    planes = [plane.narrow(0, index if plane.shape[0] > 1 else 0, 1) for plane in state.planes]
-    return Provenance(tuple(planes), state.opaque)
+def _side_by_side(parts: Sequence[ChannelOrigins], axes: int) -> ChannelOrigins:
+    """The channels of both directions, concatenated on the last axis."""
+    labels = torch.cat([part.label_maps[0].reshape(-1) for part in parts])
+    return ChannelOrigins((labels.view((1,) * (axes - 1) + (-1,)),))
 
 
-def _joined(parts: Sequence[Provenance], axes: int) -> Provenance:
-    """Channels of both directions side by side on the last axis."""
-    plane = torch.cat([part.planes[0].reshape(-1) for part in parts])
-    return Provenance((plane.view((1,) * (axes - 1) + (-1,)),))
+def _stacked(parts: Sequence[ChannelOrigins], axes: int) -> ChannelOrigins:
+    """The layers' states, stacked on the first axis."""
+    labels = torch.stack([part.label_maps[0].reshape(-1) for part in parts])
+    return ChannelOrigins((labels.view(len(parts), *(1,) * (axes - 2), -1),))
 
 
-def _stacked(parts: Sequence[Provenance], axes: int) -> Provenance:
-    """The layers' states, along the first axis."""
-    plane = torch.stack([part.planes[0].reshape(-1) for part in parts])
-    return Provenance((plane.view(len(parts), *(1,) * (axes - 2), -1),))
+CompositeRule: TypeAlias = "Callable[[CallRecorder, Operation], list[ChannelOrigins] | None]"
 
-
-COMPOSITES: Mapping[str, Callable[..., list[Provenance] | None]] = {
+COMPOSITES: Mapping[str, CompositeRule] = {
     "multi_head_attention_forward": attention,
     "lstm": partial(recurrent, "lstm", 4),
     "gru": partial(recurrent, "gru", 3),
@@ -182,3 +182,4 @@ COMPOSITES: Mapping[str, Callable[..., list[Provenance] | None]] = {
     "rnn_tanh_cell": partial(cell, "rnn", 1),
     "rnn_relu_cell": partial(cell, "rnn", 1),
 }
+"""How each such operation is recorded. A rule returns None where it does not apply."""

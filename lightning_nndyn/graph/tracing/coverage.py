@@ -1,4 +1,7 @@
-"""Why a module's parameters are not in a rolled graph: every module that has some is in it, or named here."""
+"""The reasons why layers are not in a graph.
+
+Of a data-flow graph these are complete: every module with parameters is in it or named here.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +11,61 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from lightning_nndyn.graph.tracing.compiled_modules import named_modules
+from lightning_nndyn.graph.tracing.custom_layers import custom_layer
+from lightning_nndyn.graph.tracing.layer_kinds import is_plain_layer
 
 NEVER_CALLED = "never called in the traced forward pass"
-FACTOR = "one factor or summand for each channel: it joins none"
-UNSEEN = (
+PER_CHANNEL = "one factor or summand for each channel: it joins none"
+NOT_OBSERVED = (
     "in no product that was seen: a learned token, table or factor, or a fused or quantised layer, which "
     "register_layer describes"
 )
 
 
-def reasons(
+def reasons_without_call(
+    model: nn.Module, called: Collection[str], refused: Mapping[str, str]
+) -> dict[str, str]:
+    """Names the layers that a chain cannot contain, with the reason.
+
+    Args:
+        model: the module that was traced.
+        called: names of the layers that were called.
+        refused: weights left out on purpose, with the reason.
+    """
+    layers = [name for name, m in named_modules(model) if is_plain_layer(m) or custom_layer(m) is not None]
+    reasons = {**dict.fromkeys(layers, NEVER_CALLED), **refused}
+    # A parametrisation's own parameters are no layers: the weight is computed from them.
+    return {
+        name: reason
+        for name, reason in reasons.items()
+        if name not in called and ".parametrizations." not in f".{name}"
+    }
+
+
+def reasons_left_out(
     model: nn.Module,
     kept: Collection[str],
-    read: Collection[str],
+    node_layers: Collection[str],
     refused: Mapping[str, str],
     entered: Collection[str],
 ) -> dict[str, str]:
-    """Names all that is left out of a graph.
+    """Names all that is left out of a graph, with the reason.
 
     Args:
         model: the module that was traced.
         kept: names of the modules whose weights are in the graph.
-        read: names of the graph's node layers.
+        node_layers: names of the graph's node layers.
         refused: layers left out on purpose, with the reason.
         entered: names of the modules whose forward was called.
     """
     inner = tuple(f"{name}.parametrizations." for name in kept)
-    found = {name: why for name, why in refused.items() if name not in read and not name.startswith(inner)}
+    found = {
+        name: reason
+        for name, reason in refused.items()
+        if name not in node_layers and not name.startswith(inner)
+    }
     named = {refusal.rpartition(".")[0] for refusal in found} | set(found)
-    used = {id(p) for name in kept for p in _own(model.get_submodule(name))}
+    used = {id(p) for name in kept for p in _own_parameters(model.get_submodule(name))}
     for name, module in named_modules(model):
         own = list(module.parameters(recurse=False))
         is_used = name in kept or (own and all(id(p) in used for p in own))  # the latter: tied, parametrised
@@ -45,8 +74,8 @@ def reasons(
     return found
 
 
-def _own(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters that are a module's, but not of modules in it; those that its own are computed from are."""
+def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    """A module's own parameters and those of its parametrisations; none of its submodules."""
     yield from module.parameters(recurse=False)
     if is_parametrized(module):
         yield from module.parametrizations.parameters()  # type: ignore[union-attr]
@@ -55,21 +84,21 @@ def _own(module: nn.Module) -> Iterator[nn.Parameter]:
 def _of_module(name: str, module: nn.Module, entered: bool) -> Iterator[tuple[str, str]]:
     own = dict(module.named_parameters(recurse=False))
     if not own:
-        weight = getattr(
-            type(module), "weight", None
-        )  # not the module's: one that is computed may leave traces
+        # Asked of the class: on the module, a weight that is computed could leave traces.
+        weight = getattr(type(module), "weight", None)
         if callable(weight) and not isinstance(weight, nn.Module):  # torch's quantised layers
-            yield name, UNSEEN
+            yield name, NOT_OBSERVED
         return
     if any(True for _ in module.children()) or not name:
         for attribute, parameter in own.items():
-            yield f"{name}.{attribute}" if name else attribute, UNSEEN if _is_matrix(parameter) else FACTOR
+            reason = NOT_OBSERVED if _is_matrix(parameter) else PER_CHANNEL
+            yield f"{name}.{attribute}" if name else attribute, reason
     elif not any(map(_is_matrix, own.values())) or "Norm" in type(module).__name__:
-        yield name, FACTOR
+        yield name, PER_CHANNEL
     elif not entered:
         yield name, NEVER_CALLED
     else:
-        yield name, UNSEEN
+        yield name, NOT_OBSERVED
 
 
 def _is_matrix(parameter: Tensor) -> bool:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from lightning_nndyn.graph.weights import on_float64_device
 
-_REGISTERED: dict[type[nn.Module], LayerKind] = {}
+_REGISTERED: dict[type[nn.Module], CustomLayer] = {}
 
 
 @dataclass(frozen=True)
-class LayerKind:
+class CustomLayer:
     """How a class of modules multiplies its input by a weight.
 
     Attributes:
@@ -66,9 +66,11 @@ def register_layer(
     """
     if not issubclass(cls, nn.Module):
         raise TypeError(f"register_layer takes a subclass of torch.nn.Module, got {cls!r}")
-    _REGISTERED[cls] = LayerKind(weight, groups, transposed, axis)
+    _REGISTERED[cls] = CustomLayer(weight, groups, transposed, axis)
 
 
-def kind_of(module: nn.Module) -> LayerKind | None:
+def custom_layer(module: nn.Module) -> CustomLayer | None:
     """What was registered for a module's class, or the nearest of those it inherits from."""
+    if not _REGISTERED:  # the usual case: modules are asked twice for each call
+        return None
     return next((_REGISTERED[cls] for cls in type(module).__mro__ if cls in _REGISTERED), None)

@@ -32,6 +32,11 @@ def product_kind(operation: str, groups: int, inputs: int) -> str:
     return f"{'depthwise' if groups == inputs else 'grouped'}_{operation}"
 
 
+def is_plain_layer(module: nn.Module) -> bool:
+    """Whether a module is a convolution or linear layer."""
+    return isinstance(module, (nn.Linear, _ConvNd))
+
+
 def module_kind(module: nn.Module) -> str:
     """The kind of a convolution's or linear layer's module; empty for others."""
     if isinstance(module, _ConvNd):

@@ -13,11 +13,19 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.tracing import origins as pv
-from lightning_nndyn.graph.tracing.custom_layers import LayerKind
-from lightning_nndyn.graph.tracing.tracer import LayerTracer, call_model, undisturbed
+from lightning_nndyn.graph.sharding import refuse_tensor_parallel
+from lightning_nndyn.graph.tracing.custom_layers import custom_layer
+from lightning_nndyn.graph.tracing.forward import call_model, side_effect_free
+from lightning_nndyn.graph.tracing.module_stack import ModuleStack
+from lightning_nndyn.graph.tracing.operation import Operation, tensors_in
+from lightning_nndyn.graph.tracing.origins import NO_ORIGINS, ChannelOrigins, channel_labels
+from lightning_nndyn.graph.tracing.parameters import ParameterTable
+from lightning_nndyn.graph.tracing.propagation import propagate
+from lightning_nndyn.graph.tracing.recorder import CONVOLUTIONS, EMBEDDINGS, PRODUCTS
+from lightning_nndyn.graph.tracing.tensor_origins import OriginTable
 from lightning_nndyn.graph.unrolled_layers import Axis, UnrolledLayer
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
@@ -55,7 +63,7 @@ def trace_chain(
         TracingError: if the model is no chain of such layers, or rejects the input.
         ValueError: if values are to be kept of more than one sample.
     """
-    inputs = list(pv.tensors_in(example_input))
+    inputs = list(tensors_in(example_input))
     if len(inputs) != 1 or inputs[0].dim() < 2:
         raise TracingError(
             f"example_input holds {len(inputs)} tensors, of shapes {[tuple(x.shape) for x in inputs]}: pass "
@@ -66,9 +74,9 @@ def trace_chain(
             f"the activation form belongs to one sample, example_input holds {len(inputs[0])}: pass "
             f"example_input[:1]"
         )
-    tracer = _ChainTracer(model, inputs[0], keep_values)
+    tracer = _PositionTracer(model, inputs[0], keep_values)
     try:
-        with undisturbed(model), tracer:
+        with side_effect_free(model), tracer:
             out = call_model(model, example_input)
     except TracingError:
         raise
@@ -81,35 +89,75 @@ def trace_chain(
     return tracer.chain, tracer.values
 
 
-class _ChainTracer(LayerTracer):
+class _PositionTracer(TorchFunctionMode):
     """Labels every position: stage 0 is the input, stage ``i`` the output of the chain's layer ``i - 1``."""
 
     def __init__(self, model: nn.Module, x: Tensor, keep_values: bool) -> None:
-        super().__init__(model)
+        super().__init__()
         self.chain: list[UnrolledLayer] = []
         self.values: list[Tensor] = []
         self._keep_values = keep_values
         self._nodes = x[0].numel()
-        self._stamp(x, self._positions(x))
+        self._stack = ModuleStack(model, _refuse_custom_layer)
+        self._parameters = ParameterTable(model, self._stack.running)
+        self._origins = OriginTable([*model.parameters(), *model.buffers()], lambda tensor: NO_ORIGINS)
+        self._origins.record(x, self._positions(x))
 
-    def _positions(self, out: Tensor) -> pv.Provenance:
-        labels = pv.labels(len(self.chain), out[0].numel())
-        return pv.Provenance((labels.view(1, *out.shape[1:]),))
+    def __enter__(self) -> _PositionTracer:
+        self._stack.attach()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
-    def _layer_call(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-    ) -> list[pv.Provenance] | None:
-        """Notes a layer of the chain; None for an operation that is no layer."""
+    def __exit__(self, *exc: Any) -> None:
+        super().__exit__(*exc)  # type: ignore[no-untyped-call]
+        self._stack.detach()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs the operation and records which positions its outputs hold."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        operation = Operation(func, args, kwargs, out, getattr(func, "__name__", ""))
+        if operation.name == "__setitem__":
+            self._origins.record_item(*args)
+        elif not self._stack.in_custom_layer:
+            self._parameters.follow(operation)
+            found = self._layer(operation)
+            if found is None:
+                found = propagate(operation, self._origins.__getitem__)
+            self._origins.record_outputs(operation, found)
+        return out
+
+    def _positions(self, out: Tensor) -> ChannelOrigins:
+        labels = channel_labels(len(self.chain), out[0].numel())
+        return ChannelOrigins((labels.view(1, *out.shape[1:]),))
+
+    def _layer(self, operation: Operation) -> list[ChannelOrigins] | None:
+        """Adds a layer to the chain; None for an operation that is no layer."""
+        name = operation.name
         if name in _ARGUMENTS:
-            first, *rest = pv.tensors_in(out)  # a max pooling may return indices too
-            self._append(name, dict(zip(_ARGUMENTS[name], args, strict=False), **kwargs), first)
-            return [self._positions(first), *(pv.NOTHING for _ in rest)]
-        if "pool" in name or super()._layer_call(name, args, kwargs, out) is not None:
+            first, *rest = operation.outputs  # a max pooling may return indices too
+            given = dict(zip(_ARGUMENTS[name], operation.args, strict=False), **operation.kwargs)
+            self._append(name, given, first)
+            return [self._positions(first), *(NO_ORIGINS for _ in rest)]
+        if "pool" in name or self._is_other_layer(operation):
             raise TracingError(f"{name}, after {self._stage(len(self.chain))}, has no place here: {_WAY_OUT}")
         return None
 
-    def _registered_call(self, name: str, module: nn.Module, kind: LayerKind, x: Tensor, out: Tensor) -> None:
-        raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
+    def _is_other_layer(self, operation: Operation) -> bool:
+        name = operation.name
+        if name in CONVOLUTIONS or name in EMBEDDINGS:
+            return True
+        if name not in PRODUCTS:
+            return False
+        found = (self._parameters.find(tensor) for tensor in operation.tensors if tensor.dim() > 1)
+        # Products in which a parametrisation computes a weight are no layers.
+        return any(w is not None and ".parametrizations." not in f".{w.parameter}" for w in found)
 
     def _append(self, operation: str, given: _Arguments, out: Tensor) -> None:
         x = given["input"]
@@ -129,11 +177,11 @@ class _ChainTracer(LayerTracer):
 
     def _check_source(self, name: str, x: Tensor) -> None:
         """All positions of the stage before, in their order, and nothing else."""
-        found, last = self._provenance(x), len(self.chain)
+        found, last = self._origins[x], len(self.chain)
         intact = False
-        if len(found.planes) == 1 and found.sources == {last} and found.planes[0].shape[0] == 1:
-            read = found.planes[0].expand(1, *x.shape[1:]).flatten()
-            intact = torch.equal(read, pv.labels(last, self._nodes))
+        if len(found.label_maps) == 1 and found.sources == {last} and found.label_maps[0].shape[0] == 1:
+            read = found.label_maps[0].expand(1, *x.shape[1:]).flatten()
+            intact = torch.equal(read, channel_labels(last, self._nodes))
         if not intact:
             self._refuse(name, found.sources)
 
@@ -141,9 +189,10 @@ class _ChainTracer(LayerTracer):
         """Checks that the chain ends in the model's output."""
         if not self.chain:
             raise TracingError(f"the forward pass calls no layer of a chain: {_WAY_OUT}")
-        for tensor in pv.tensors_in(out):
-            if not self._provenance(tensor).sources <= {len(self.chain)}:
-                self._refuse("the output", self._provenance(tensor).sources)
+        for tensor in tensors_in(out):
+            sources = self._origins[tensor].sources
+            if not sources <= {len(self.chain)}:
+                self._refuse("the output", sources)
 
     def _refuse(self, reader: str, sources: frozenset[int]) -> None:
         if sources == {len(self.chain)}:
@@ -159,10 +208,11 @@ class _ChainTracer(LayerTracer):
     # -- the three kinds of layers ---------------------------------------------------------------------------
 
     def _weight(self, weight: Tensor, operation: str) -> tuple[str, Callable[[], Tensor]]:
-        name, read, turned = self._locate(weight)
-        if read is None or turned:
+        found = self._parameters.find(weight) or self._parameters.find_computed(weight)
+        if found is None:
             raise TracingError(f"{operation} with a weight that is no parameter of a layer: {_WAY_OUT}")
-        return name, read
+        refuse_tensor_parallel(weight, found.layer)
+        return found.layer, found.read
 
     def _linear(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:
         name, read = self._weight(given["weight"], operation)
@@ -192,6 +242,11 @@ class _ChainTracer(LayerTracer):
         rows, columns = _axes(x, out, kernel, stride, dilation, padding)
         ones = torch.ones(channels, 1, *kernel, device=x.device)
         return UnrolledLayer(name, channels, channels, rows, columns, lambda: ones, channels, pooling=True)
+
+
+def _refuse_custom_layer(name: str, module: nn.Module, *_: Any) -> None:
+    if custom_layer(module) is not None:
+        raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
 
 
 def _adaptive(name: str, x: Tensor, out: Tensor) -> tuple[int, int]:

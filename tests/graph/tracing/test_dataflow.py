@@ -15,7 +15,7 @@ import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.matvec import BlockOperator, CsrOperator
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.tracing.coverage import FACTOR, NEVER_CALLED, UNSEEN
+from lightning_nndyn.graph.tracing.coverage import NEVER_CALLED, NOT_OBSERVED, PER_CHANNEL
 from lightning_nndyn.graph.tracing.custom_layers import _REGISTERED
 
 
@@ -59,7 +59,7 @@ def test_a_residual_stream_joins_all_that_adds_to_it() -> None:
     }
     for source in ("stem", "a", "b"):
         torch.testing.assert_close(edges(graph, source, "head"), model.head.weight.detach().abs())
-    assert graph.left_out == {"norm": FACTOR}
+    assert graph.left_out == {"norm": PER_CHANNEL}
 
 
 def test_what_reads_the_same_slices_shares_their_memory() -> None:
@@ -249,7 +249,7 @@ def test_what_lies_in_a_module_whose_own_weight_is_used_is_named_too() -> None:
 
     graph = nd.rolled_graph(Clip(), torch.randn(3, 5), topology="dataflow")
     assert graph.layer_names == ("input", "stem", "block.fc", "projection")
-    assert graph.left_out == {"block.norm": FACTOR, "norm": FACTOR, "block.unused": NEVER_CALLED}
+    assert graph.left_out == {"block.norm": PER_CHANNEL, "norm": PER_CHANNEL, "block.unused": NEVER_CALLED}
 
 
 def test_a_projected_lstm_is_left_out_by_name() -> None:
@@ -369,7 +369,7 @@ def registered() -> Iterator[None]:
 def test_a_hidden_layer_of_the_users_own_is_named_until_it_is_registered() -> None:
     model = custom.WithOwn()
     graph = traced(model, torch.randn(2, 4))
-    assert graph.left_out == {"1": UNSEEN} and ("0", "3") in joints(graph)
+    assert graph.left_out == {"1": NOT_OBSERVED} and ("0", "3") in joints(graph)
 
 
 @pytest.mark.usefixtures("registered")
@@ -441,7 +441,7 @@ def test_quantised_layers_are_left_out_by_name() -> None:
     model[2].qconfig = torch.ao.quantization.default_dynamic_qconfig
     model[2] = quantised(model[2])
     graph = traced(model, torch.randn(2, 4))
-    assert graph.layer_names == ("input", "0", "3") and graph.left_out == {"2": UNSEEN}
+    assert graph.layer_names == ("input", "0", "3") and graph.left_out == {"2": NOT_OBSERVED}
     assert ("0", "3") in joints(graph)
 
 

@@ -13,8 +13,8 @@ from zoo_models import ZOO, Entry
 
 import lightning_nndyn as nd
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.tracing.coverage import FACTOR
-from lightning_nndyn.graph.tracing.tracer import call_model
+from lightning_nndyn.graph.tracing.coverage import PER_CHANNEL
+from lightning_nndyn.graph.tracing.forward import call_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -104,7 +104,7 @@ def check_everything_is_somewhere(model: nn.Module, graph: RolledGraph) -> None:
 def check_left_out(model: nn.Module, graph: RolledGraph, entry: Entry) -> None:
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, reason in graph.left_out.items():
-        if reason == FACTOR:
+        if reason == PER_CHANNEL:
             own = [p for n, p in parameters.items() if n == name or n.rpartition(".")[0] == name]
             wide = [p for p in own if sum(size > 1 for size in p.shape) > 1]
             assert not wide or "norm" in name.lower() or "Norm" in type(model.get_submodule(name)).__name__

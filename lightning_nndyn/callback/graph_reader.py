@@ -42,14 +42,6 @@ class _CarefulTracer(LayerTracer):
             self.failure = error
             return operation.out
 
-    def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        try:
-            super()._leave_module(module, args, output)
-        except Exception as error:
-            self.failure = error
-
 
 class _Operation:
     """A torch function that keeps what its first call has returned."""

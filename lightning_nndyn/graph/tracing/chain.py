@@ -68,11 +68,11 @@ def longest_path(calls: Mapping[int, LayerCall]) -> list[int]:
         source = max(sorted(sources), key=depth.__getitem__, default=None)
         before[number] = source
         depth[number] = 1 if source is None else depth[source] + 1
-    number: int | None = max(reversed(depth), key=depth.__getitem__)
+    last: int | None = max(reversed(depth), key=depth.__getitem__)
     path = []
-    while number is not None:
-        path.append(number)
-        number = before[number]
+    while last is not None:
+        path.append(last)
+        last = before[last]
     return path[::-1]
 
 

@@ -1,4 +1,4 @@
-"""Which layer feeds which: sequential, functional, residual and branching networks, and what is refused."""
+"""Watching a forward pass: how layers and their weights are found, and that nothing is disturbed."""
 
 import copy
 import gc
@@ -38,36 +38,6 @@ def test_functional_network() -> None:
     expected = model.matrix.view(5, 4, 7).norm(dim=1)
     torch.testing.assert_close(dense[3:8, 8:15], expected)
     torch.testing.assert_close(dense[8:15, 15:], model.last.abs().T)
-
-
-class Branching(nn.Module):
-    """Two branches of different depth and width, concatenated, then flattened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.short = nn.Conv2d(4, 6, 1)
-        self.long_a = nn.Conv2d(4, 5, 3, padding=1)
-        self.long_b = nn.Conv2d(5, 7, 3, padding=1)
-        self.join = nn.Conv2d(13, 8, 1)
-        self.fc = nn.Linear(8 * 16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x).relu()
-        x = torch.cat([self.short(x), self.long_b(F.relu(self.long_a(x)))], dim=1)
-        return self.fc(self.join(x).relu().flatten(1))
-
-
-def test_concatenation_keeps_the_channels_of_the_main_path() -> None:
-    model = Branching()
-    graph = nd.rolled_graph(model, torch.zeros(2, 3, 4, 4))
-    assert graph.layer_names == ("input", "stem", "long_a", "long_b", "join", "fc")
-    assert graph.left_out == {"short": "beside the main path"}
-    assert graph.num_edges == 3 * 4 + 4 * 5 + 5 * 7 + 7 * 8 + 8 * 10
-    block = graph.blocks[3].values[0]
-    torch.testing.assert_close(block, model.join.weight.detach()[:, 6:, 0, 0].abs())
-    graph.refresh()
-    torch.testing.assert_close(graph.blocks[3].values[0], model.join.weight.detach()[:, 6:, 0, 0].abs())
 
 
 class ChannelsLastFlatten(nn.Module):
@@ -126,23 +96,6 @@ def test_transposing_attributes_move_channels(turn: str) -> None:
     graph = nd.rolled_graph(model, torch.zeros(2, 4, 4))
     expected = model.fc.weight.detach().view(2, 4, 4).norm(dim=2)  # [out, channels, positions]
     torch.testing.assert_close(graph.blocks[1].values[0], expected)
-
-
-def test_residual_stream_and_projection() -> None:
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
-            self.projection = nn.Conv2d(3, 3, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.projection(x) + self.b(F.relu(self.a(x)))
-
-    graph = nd.rolled_graph(
-        nn.Sequential(Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    )
-    assert graph.layer_names == ("input", "0.a", "0.b", "1.a", "1.b", "4")
-    assert set(graph.left_out) == {"0.projection", "1.projection"}
 
 
 def test_mlp_and_mean_over_positions() -> None:
@@ -254,52 +207,6 @@ def test_products_that_compute_a_weight_are_no_layers(how: Any, topology: Any) -
     assert all(map(torch.equal, before, model.buffers()))
 
 
-def test_embedding_is_the_input() -> None:
-    class Text(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table, self.fc, self.out = nn.Embedding(9, 4), nn.Linear(4, 6), nn.Linear(6, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.out(self.fc(self.table(x)).relu().mean(1))
-
-    graph = nd.rolled_graph(Text(), torch.zeros(2, 5, dtype=torch.long))
-    assert graph.layer_sizes == (4, 6, 2)
-    assert "embedding" in graph.left_out["table"]
-
-
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner, self.fc = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.inner(x)[0][:, -1])
-
-
-class Attentive(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.before = nn.Linear(4, 4)
-        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
-        self.fc = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.before(x)
-        return self.fc(self.inner(x, x, x)[0])
-
-
-class Mixing(nn.Module):
-    """A spectrum of the channels: which channel goes where has no answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before, self.fc = nn.Linear(4, 4), nn.Linear(3, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(torch.fft.rfft(self.before(x)).abs())
-
-
 @pytest.mark.parametrize(
     ("model", "example", "culprit"),
     [
@@ -312,24 +219,6 @@ def test_refusals_name_the_layer_and_the_way_out(model: nn.Module, example: Tens
     with pytest.raises(TracingError, match=culprit) as refusal:
         nd.rolled_graph(model, example)
     assert "layers=" in str(refusal.value)
-
-
-def test_the_way_out_works() -> None:
-    model = Recurrent()
-    graph = nd.rolled_graph(nn.Sequential(nn.Linear(4, 4), model.fc), layers=["0"])
-    assert graph.layer_sizes == (4, 4)
-    attentive = Attentive()
-    graph = nd.rolled_graph(attentive, layers=["before", "fc"])
-    assert graph.layer_sizes == (4, 4, 2)
-    with pytest.raises(TracingError, match=r"'nonsense'.*before"):
-        nd.rolled_graph(attentive, layers=["nonsense"])
-
-
-def test_named_layers_equal_the_traced_chain() -> None:
-    model = nd.models.alexnet()
-    traced = nd.rolled_graph(model)
-    named = nd.rolled_graph(model, layers=traced.layer_names[1:])
-    assert torch.equal(traced.edge_weight, named.edge_weight)
 
 
 def test_unguessable_input_asks_for_an_example() -> None:

@@ -18,6 +18,7 @@ from lightning_nndyn.graph.tracing.origins import (
     OriginPairs,
     carries_origins,
     compress,
+    compress_all,
     elementwise,
     non_empty,
     unknown_layout,
@@ -101,10 +102,16 @@ def _apply(operation: Operation, inputs: OriginPairs, lookup: Lookup) -> list[li
     Returns:
         For each output its label maps; None if the operation does not accept labels.
     """
-    args, kwargs = operation.args, operation.kwargs
+    first, origins = inputs[0]
+    args, kwargs, axes = operation.args, operation.kwargs, _affected_axes(operation, first)
     if operation.name == "pad":
-        args, kwargs = [inputs[0][0], operation.argument(1, "pad", default=())], {"value": -1}
-    axes = _affected_axes(operation, inputs[0][0])
+        args, kwargs = [first, operation.argument(1, "pad", default=())], {"value": -1}
+    if len(operation.tensors) == 1:
+        at_once = _apply_at_once(
+            operation, origins.label_maps, _LabelsOf(0, inputs, lookup, axes).shape(first)
+        )
+        if at_once is not None:
+            return [at_once]
     moved: list[list[Tensor]] = [[] for _ in operation.outputs]
     for level in range(max(len(origins.label_maps) for _, origins in inputs)):
         labels = _LabelsOf(level, inputs, lookup, axes)
@@ -114,6 +121,31 @@ def _apply(operation: Operation, inputs: OriginPairs, lookup: Lookup) -> list[li
         for label_maps, result in zip(moved, results, strict=True):
             label_maps.append(compress(result))
     return moved
+
+
+def _apply_at_once(
+    operation: Operation, label_maps: Sequence[Tensor], shape: Sequence[int]
+) -> list[Tensor] | None:
+    """Slices or pads all label maps of one tensor together, which saves time in residual streams.
+
+    Args:
+        operation: the movement.
+        label_maps: of its only tensor.
+        shape: to which they are expanded before.
+
+    Returns:
+        The moved label maps; None for other operations.
+    """
+    if len({one.shape for one in label_maps}) != 1:
+        return None
+    stack = torch.stack(tuple(label_maps)).expand(len(label_maps), *shape)
+    if operation.name == "pad":
+        return list(compress_all(operation.func(stack, operation.argument(1, "pad"), value=-1)))
+    if operation.name == "__getitem__":
+        index = operation.args[1] if isinstance(operation.args[1], tuple) else (operation.args[1],)
+        if all(part is ... or isinstance(part, (slice, int)) for part in index):
+            return list(compress_all(operation.func(stack, (slice(None), *index))))
+    return None
 
 
 def _run(func: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor] | None:
@@ -152,10 +184,13 @@ class _LabelsOf:
             return tensor.cpu()  # an index
         maps = self._lookup(tensor).label_maps
         label_map = maps[self._level] if self._level < len(maps) else torch.tensor(-1)
+        return label_map.expand(self.shape(tensor))
+
+    def shape(self, tensor: Tensor) -> list[int]:
+        """The shape of the label map that replaces a tensor."""
         if self._written_out is None or tensor.numel() == 0:
-            return label_map.expand(tensor.shape)
-        shape = [size if axis in self._written_out else 1 for axis, size in enumerate(tensor.shape)]
-        return label_map.expand(shape)
+            return list(tensor.shape)
+        return [size if axis in self._written_out else 1 for axis, size in enumerate(tensor.shape)]
 
 
 def _affected_axes(operation: Operation, first: Tensor) -> list[int] | None:

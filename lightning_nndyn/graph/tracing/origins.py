@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import is_
 from typing import TypeAlias
 
 import torch
@@ -29,10 +28,12 @@ class ChannelOrigins:
     Attributes:
         label_maps: each says for every entry which channel has contributed to it.
         unordered_sources: calls that have contributed as well; which of their channels went where is unknown.
+        known_sources: the calls whose labels each label map holds, if that is known; spares a search.
     """
 
     label_maps: tuple[Tensor, ...] = ()
     unordered_sources: frozenset[int] = frozenset()
+    known_sources: tuple[frozenset[int], ...] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.label_maps or self.unordered_sources)
@@ -45,7 +46,7 @@ class ChannelOrigins:
     @cached_property
     def sources_of_maps(self) -> tuple[frozenset[int], ...]:
         """The calls whose labels each label map holds."""
-        return tuple(map(source_calls, self.label_maps))
+        return self.known_sources or tuple(map(source_calls, self.label_maps))
 
     def maps_of(self, source: int) -> list[Tensor]:
         """The label maps that hold labels of a call."""
@@ -101,22 +102,28 @@ def unknown_layout(inputs: OriginPairs) -> ChannelOrigins:
 
 
 def elementwise(inputs: OriginPairs, output: Tensor) -> ChannelOrigins:
-    """The origins under an entry-by-entry operation: label maps stay where they broadcast to the output."""
+    """The origins under an entry-by-entry operation: label maps stay where they broadcast to the output.
+
+    Label maps that several inputs have in common are kept once.
+    """
+    if len(inputs) == 1 and all(_is_aligned(one, output) for one in inputs[0][1].label_maps):
+        return inputs[0][1]
     lost: set[int] = set()
-    label_maps: list[Tensor] = []
+    found: dict[tuple[torch.Size, bytes], tuple[Tensor, frozenset[int]]] = {}
     for _, origins in inputs:
         lost |= origins.unordered_sources
-        for label_map in origins.label_maps:
+        for label_map, sources in zip(origins.label_maps, origins.sources_of_maps, strict=True):
             aligned = _broadcast(label_map, output)
             if aligned is None:
-                lost |= source_calls(label_map)
+                lost |= sources
             else:
-                label_maps.append(aligned)
-    if len(inputs) > 1:
-        return ChannelOrigins(unique(label_maps), frozenset(lost))
-    ((_, origins),) = inputs
-    same = len(label_maps) == len(origins.label_maps) and all(map(is_, label_maps, origins.label_maps))
-    return origins if same else ChannelOrigins(tuple(label_maps), frozenset(lost))  # it knows its sources
+                found[aligned.shape, aligned.numpy().tobytes()] = aligned, sources
+    label_maps = tuple(label_map for label_map, _ in found.values())
+    return ChannelOrigins(label_maps, frozenset(lost), tuple(sources for _, sources in found.values()))
+
+
+def _is_aligned(label_map: Tensor, output: Tensor) -> bool:
+    return label_map.dim() == output.dim() and _broadcast(label_map, output) is not None
 
 
 def _broadcast(label_map: Tensor, output: Tensor) -> Tensor | None:
@@ -130,20 +137,25 @@ def _broadcast(label_map: Tensor, output: Tensor) -> Tensor | None:
     return label_map if all(size in (1, wanted) for size, wanted in sizes) else None
 
 
-def unique(label_maps: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """Each label map once."""
-    known = {(tuple(one.shape), one.numpy().tobytes()): one for one in label_maps}
-    return tuple(known.values())
-
-
 def compress(label_map: Tensor) -> Tensor:
     """A copy, cut to size one along each axis on which the labels do not depend."""
-    for axis in range(label_map.dim()):
-        if label_map.stride(axis) == 0 and label_map.shape[axis] > 1:  # expanded: no need to compare
-            label_map = label_map.narrow(axis, 0, 1)
-    for axis in range(label_map.dim()):
-        if label_map.shape[axis] > 1:
-            first = label_map.narrow(axis, 0, 1)
-            if bool((label_map == first).all()):
-                label_map = first
-    return label_map.clone()
+    (compressed,) = compress_all(label_map.unsqueeze(0))
+    return compressed
+
+
+def compress_all(stack: Tensor) -> tuple[Tensor, ...]:
+    """`compress` of label maps that are stacked along the first axis."""
+    for axis in range(1, stack.dim()):
+        if stack.stride(axis) == 0 and stack.shape[axis] > 1:  # expanded: no need to compare
+            stack = stack.narrow(axis, 0, 1)
+    label_maps = list(stack.unbind(0))
+    for axis in range(1, stack.dim()):
+        if stack.shape[axis] > 1:
+            same = (stack == stack.narrow(axis, 0, 1)).flatten(1).all(1).tolist()
+            if all(same):
+                stack = stack.narrow(axis, 0, 1)
+            label_maps = [
+                one.narrow(axis - 1, 0, 1) if is_constant else one
+                for one, is_constant in zip(label_maps, same, strict=True)
+            ]
+    return tuple(one.clone() for one in label_maps)

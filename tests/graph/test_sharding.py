@@ -63,7 +63,7 @@ def test_the_distances_move(found: list[dict[str, Any]]) -> None:
 def test_tensor_parallel_layers_are_refused_by_name(found: list[dict[str, Any]]) -> None:
     for process in found:
         error = process["perceptron: tensor parallel"]["error"]
-        assert error.startswith("TracingError: layer '1.weight' is split by tensor parallelism")
+        assert error.startswith("TracingError: layer '1' is split by tensor parallelism")
         assert "layers=" in error
 
 

@@ -76,10 +76,8 @@ class LayerWeight:
             ``transposed``.
         groups: the number of groups of a grouped convolution.
         transposed: whether the input axis comes first (transposed convolutions, ``x @ w``).
-        columns: None if input position ``j`` belongs to source node ``j // (in / sources)``, as after a
-            flatten; otherwise the source node of each input position, LongTensor[in], -1 for positions that
-            other layers feed (concatenation).
-        wiring: the general form of ``columns``, for any groups and part of the source nodes; excludes it.
+        wiring: which source channels meet which input positions; None if position ``j`` belongs to source
+            node ``j // (in / sources)``, as after a flatten.
         kind: the layer's kind, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
     """
 
@@ -87,7 +85,6 @@ class LayerWeight:
     read: Callable[[], Tensor]
     groups: int = 1
     transposed: bool = False
-    columns: Tensor | None = None
     wiring: Wiring | None = None
     kind: str = ""
 
@@ -148,8 +145,6 @@ class Block:
             return
         if self.weight.wiring is not None:
             self._fill_by_wiring(self.weight.wiring, slices)
-        elif self.weight.columns is not None:
-            self._fill_by_column(self.weight.columns, slices)
         else:
             self._fill_evenly(slices)
 
@@ -165,18 +160,6 @@ class Block:
         for group, rows in pieces(groups, targets, slices[0, 0].numel(), slices.device):
             part = self.values[group, rows].view(-1, sources)
             slice_norms(slices[group, rows].reshape(*part.shape, -1), part, self._scratch)
-
-    def _fill_by_column(self, columns: Tensor, slices: Tensor) -> None:
-        """Input positions are scattered over the source nodes by an index."""
-        slices, out = slices[0], self.values[0]
-        # The last column collects what other layers feed, and is thrown away.
-        index = torch.where(columns < 0, out.shape[1], columns)
-        for _, rows in pieces(1, len(out), slices[0].numel(), slices.device):
-            part = slices[rows]
-            norms = scratch_tensor(self._scratch, "norms", part.shape[:2], out)
-            gathered = scratch_tensor(self._scratch, "gathered", (len(part), out.shape[1] + 1), out).zero_()
-            gathered.index_add_(1, index, slice_norms(part, norms, self._scratch).square_())
-            torch.sqrt(gathered[:, :-1], out=out[rows])
 
     def _fill_by_wiring(self, wiring: Wiring, slices: Tensor) -> None:
         """Each source node owns the positions of its class."""

@@ -331,13 +331,6 @@ def _block_shape(weight: LayerWeight, sources: int, targets: int) -> tuple[int, 
         raise TracingError(f"layer {weight.name!r} has {out} outputs, its node layer {targets} nodes")
     if weight.wiring is not None:
         return (*weight.wiring.targets.shape, weight.wiring.sources.shape[1])
-    if weight.columns is not None:
-        if groups != 1 or weight.columns.shape != (inputs,):
-            raise TracingError(
-                f"layer {weight.name!r}: columns must have one entry for each of its {inputs} inputs and "
-                f"groups must be 1, got {tuple(weight.columns.shape)} and groups={groups}"
-            )
-        return 1, targets, sources
     if (inputs * groups) % sources or sources % groups:
         raise TracingError(
             f"layer {weight.name!r} reads {inputs * groups} inputs in {groups} groups, which {sources} "

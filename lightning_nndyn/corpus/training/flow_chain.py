@@ -1,13 +1,12 @@
-"""A network's chain as the longest path of its traced data flow, beside the graph of all that flows."""
+"""A network's chain and the graph of its whole data flow, from one forward pass."""
 
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.tracing.layer_calls import Call, _weights
-from lightning_nndyn.graph.tracing.tracer import LayerTracer, call_model, undisturbed
+from lightning_nndyn.graph.tracing.forward import call_model, side_effect_free
+from lightning_nndyn.graph.tracing.tracer import LayerTracer
 
 
 class Graphs(NamedTuple):
@@ -30,52 +29,6 @@ def traced_graphs(model: nn.Module, example: Tensor) -> Graphs:
         TracingError: No layer was called, or the data flow cannot be followed.
     """
     tracer = LayerTracer(model, topology="dataflow")
-    with undisturbed(model), tracer:
+    with side_effect_free(model), tracer:
         call_model(model, example)
-    flow = tracer.graph()
-    assert tracer._flow is not None
-    return Graphs(_chain(tracer._flow._calls), flow)
-
-
-# The tracer is to give this chain itself one day (topology="chain"), for any network. Until then it is made
-# here of the recorded calls, by the same rule: the longest path of layers, on a tie the earliest source and
-# the latest end; each layer keeps the edges from the one before it alone.
-def _chain(calls: dict[int, Call]) -> RolledGraph:
-    path = _longest_path(calls)
-    sizes = [calls[path[0]].ports[0].size, *(calls[number].size for number in path)]
-    weights: list[LayerWeight] = []
-    edges: list[tuple[list[int], int]] = []
-    for place, number in enumerate(path):
-        call = calls[number]
-        for port in call.ports:
-            if place == 0:
-                weights.append(
-                    LayerWeight(call.name, port.read, port.groups, port.transposed, kind=call.kind)
-                )
-                edges.append(([0], 1))
-            elif path[place - 1] in port.reaches:
-                feeding = {place: port.reaches[path[place - 1]]}
-                for sources, weight in _weights(call, port, feeding, sizes):
-                    weights.append(weight)
-                    edges.append((sources, place + 1))
-    names = ["input", *(calls[number].name for number in path)]
-    return RolledGraph(sizes, weights, edges=edges, layer_names=names)
-
-
-def _longest_path(calls: dict[int, Call]) -> list[int]:
-    """Numbers of the layer calls on it; an embedding's channels are inputs of the chain, and no layer."""
-    depth: dict[int, int] = {}
-    before: dict[int, int | None] = {}
-    for number, call in calls.items():
-        if not call.ports:
-            continue
-        feeding = sorted({source for port in call.ports for source in port.reaches if source in depth})
-        source = max(feeding, key=depth.__getitem__, default=None)
-        before[number] = source
-        depth[number] = 1 if source is None else depth[source] + 1
-    last: int | None = max(reversed(depth), key=depth.__getitem__)
-    path: list[int] = []
-    while last is not None:
-        path.append(last)
-        last = before[last]
-    return path[::-1]
+    return Graphs(tracer.graph("chain"), tracer.graph())

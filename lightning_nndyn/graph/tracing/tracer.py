@@ -115,8 +115,11 @@ class LayerTracer(TorchFunctionMode):
         except Exception as error:  # it must not end somebody's training step
             self._failure = error
 
-    def graph(self) -> RolledGraph:
+    def graph(self, topology: Topology | None = None) -> RolledGraph:
         """Builds the rolled graph of the pass that was watched.
+
+        Args:
+            topology: of the graph; None for the tracer's own. A tracer of the data flow has the chain too.
 
         Returns:
             The chain along the main path, or the whole data flow; ``left_out`` names the other layers with
@@ -125,14 +128,17 @@ class LayerTracer(TorchFunctionMode):
         Raises:
             TracingError: if no layer was called, or a registered one is not as `register_layer` was told; the
                 message names the way out.
+            ValueError: if a data flow is wanted of a tracer of chains.
         """
-        recorder = self._recorder
+        recorder, topology = self._recorder, topology or self._topology
+        if topology != self._topology != "dataflow":
+            raise ValueError("this tracer follows a chain alone: make it with topology='dataflow'")
         if self._layers is not None:
             return chain_by_name(self._model, self._layers, recorder.parameters.readers)
         self._check()
         names = {call.name for call in recorder.calls.values()} | recorder.accepted
         kinds = [ATTENTION] if recorder.attends else []
-        if self._topology == "chain":
+        if topology == "chain":
             reasons = reasons_without_call(self._model, names, recorder.refused)
             return chain_graph(recorder.calls, reasons, kinds)
         modules = {call.module for call in recorder.calls.values()}

@@ -14,15 +14,15 @@
   images from `sources`; `status` and `verify` look at it.
 """
 
+from lightning_nndyn.corpus.presets import PRESETS, get_preset
 from lightning_nndyn.corpus.presets.base import Preset
 from lightning_nndyn.corpus.presets.paper import GridPreset
-from lightning_nndyn.corpus.presets.registry import PRESETS, get_preset
 from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset
-from lightning_nndyn.corpus.presets.zoo_preset import ZooPreset
+from lightning_nndyn.corpus.presets.zoo import ZooPreset
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.runner import RunOptions, run_corpus
 from lightning_nndyn.corpus.status import corpus_status
-from lightning_nndyn.corpus.storage.access import export_parquet, export_parts, import_parquet, load_corpus
+from lightning_nndyn.corpus.storage import export_parquet, export_parts, import_parquet, load_corpus
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.data import ImageData, load_data, load_digits_data
 from lightning_nndyn.corpus.training.train import train_run

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_nndyn.corpus.backends import check_backend, outcomes
+from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.presets.base import Preset
-from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.corpus.progress import Progress
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.folder import CorpusFolder

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.storage.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.corpus.storage.record import RunRecord
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.storage.access import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus
 from lightning_nndyn.corpus.storage.folder import CorpusFolder, check_same
+from lightning_nndyn.corpus.storage.parquet import horizon_of, thinned
 from lightning_nndyn.corpus.storage.record import RunRecord
-from lightning_nndyn.corpus.storage.thinning import horizon_of, thinned
 from lightning_nndyn.corpus.training.arrays import RunData
 from lightning_nndyn.corpus.training.sources import DataFolders, data_folders, describe, load_source
 from lightning_nndyn.corpus.training.train import train_run

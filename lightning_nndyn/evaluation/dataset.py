@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightning_nndyn.corpus import RunRecord, load_corpus
 from lightning_nndyn.corpus.status import is_trainable, low_threshold
-from lightning_nndyn.corpus.storage.access import corpus_manifest
+from lightning_nndyn.corpus.storage import corpus_manifest
 from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
 from lightning_nndyn.corpus.training.network import layer_kinds
 from lightning_nndyn.errors import PredictorError

@@ -13,8 +13,8 @@ from lightning_nndyn.cli.demo import run_demo
 from lightning_nndyn.cli.demo.configurations import demo_configurations
 from lightning_nndyn.cli.demo.summary import DemoRun, DemoSummary, summary_table
 from lightning_nndyn.cli.demo.training import TrainingResult
+from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.presets.paper import DROPOUTS, LEARNING_RATES
-from lightning_nndyn.corpus.presets.registry import get_preset
 from lightning_nndyn.predictor.policy import Decision
 
 

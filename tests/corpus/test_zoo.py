@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_nndyn.corpus.presets.zoo import DATASETS, SCHEDULES, draw_run, schedule_factor
+from lightning_nndyn.corpus.presets.zoo import DATASETS, draw_run
 from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS, halving_layers, zoo_network
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.training.data import load_digits_data
+from lightning_nndyn.corpus.training.schedules import SCHEDULES, schedule_factor
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 from lightning_nndyn.graph.tracing.tracer import rolled_graph

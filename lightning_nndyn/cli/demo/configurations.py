@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_nndyn.corpus.presets.registry import get_preset
+from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.run_config import RunConfig
 
 PRESET = "lenet5-digits"

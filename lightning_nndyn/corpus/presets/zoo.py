@@ -1,25 +1,25 @@
-"""Random configurations of the `zoo` preset: networks, optimizers and data drawn together."""
+"""The preset `zoo`: random small networks, each with an optimizer, a schedule and data drawn at random."""
 
 import math
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lightning_nndyn.corpus.presets.base import Preset, check_share
 from lightning_nndyn.corpus.presets.zoo_networks import (
     ACTIVATIONS,
     HEADS,
     NORMALISATIONS,
     POOLINGS,
     halving_layers,
-    zoo_network,
 )
+from lightning_nndyn.corpus.run_config import RunConfig, run_seed
+from lightning_nndyn.corpus.training.schedules import SCHEDULES
 from lightning_nndyn.errors import CorpusError
 
-__all__ = ["DATASETS", "SAMPLINGS", "SCHEDULES", "draw_run", "schedule_factor", "zoo_network"]
-
 SAMPLINGS = ("band", "grid")
-SCHEDULES = ("constant", "cosine", "step", "warmup_cosine")
 GRID = (1e-6, 0.5)
 """Learning rates of "grid": the paper's range."""
 
@@ -51,7 +51,58 @@ _ENTRY = {"none": 60, "batch": 110, "layer": 220, "group": 220}
 # these bounds seven runs of eight (43 of 49) reached twice the accuracy of guessing in 15 epochs.
 _SGD_BAND = (0.005, 2.0)
 _ADAM_BAND = (1e-4, 0.03)
-_WARM_UP = 0.1  # of the training
+
+
+@dataclass(frozen=True)
+class ZooPreset(Preset):
+    """Random networks on random data sets, with random optimisers, rates, schedules and shares of the data.
+
+    Run `index` is drawn from a random generator of its own, so a corpus can be made longer at any time.
+
+    Raises:
+        CorpusError: A setting is out of its range.
+    """
+
+    _: KW_ONLY
+    planned: int = 2000
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The three data sets."""
+        return tuple(DATASETS)
+
+    def __len__(self) -> int:
+        """Number of runs; only a bound, there are as many as one likes."""
+        return self.planned
+
+    def config(self, index: int, sampling: str = "grid") -> RunConfig:
+        """The configuration of run `index`, with learning rates of the "band" or of the whole "grid"."""
+        drawn = draw_run(np.random.default_rng([self.seed, index]), sampling)
+        if self.images is not None:
+            drawn["images"] = min(drawn["images"], self.images)
+        return RunConfig(
+            preset=self.name,
+            index=index,
+            seed=run_seed(self.seed, index),
+            epochs=self.epochs,
+            patience=self.patience,
+            test_images=self.test_images,
+            size=None if drawn["dataset"] == "digits" else self.size,  # digits are 8x8 as they come
+            precision=self.precision,
+            sampling=sampling,
+            **drawn,
+        )
+
+    def order(self, band_share: float = 0.0) -> list[tuple[int, str]]:
+        """The runs one by one, each with how it is drawn; see `Preset.order`."""
+        check_share(band_share)
+        banded = [int((index + 1) * band_share) for index in range(-1, len(self))]
+        return [(i, "band" if banded[i + 1] > banded[i] else "grid") for i in range(len(self))]
+
+    def departures(self) -> list[str]:
+        """In which points the corpus departs from the paper's protocol, in words."""
+        drawn = "network, optimizer, learning rate, momentum, weight decay, batch size, dropout, schedule, "
+        return [*self.scaling_departures(), f"{drawn}augmentation and share of the data drawn at random"]
 
 
 def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
@@ -84,28 +135,6 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
         "crop_padding": int(random.integers(2)) * offered.shift,
         "flip": bool(random.random() < 0.5) and dataset != "digits",  # a mirrored digit is another one
     }
-
-
-def schedule_factor(schedule: str, progress: float) -> float:
-    """The multiplier of the learning rate at `progress`, in [0, 1), of the whole training.
-
-    "cosine" falls to 0, "step" falls to a tenth at 1/2 and to a hundredth at 3/4, "warmup_cosine" rises from
-    a tenth over the first tenth of the training and then falls like "cosine".
-
-    Raises:
-        CorpusError: There is no such schedule.
-    """
-    if schedule not in SCHEDULES:
-        raise CorpusError(f"schedule={schedule!r} is unknown: choose from {', '.join(SCHEDULES)}")
-    if schedule == "constant":
-        return 1.0
-    if schedule == "step":
-        return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
-    if schedule == "warmup_cosine":
-        if progress < _WARM_UP:
-            return 0.1 + 0.9 * progress / _WARM_UP
-        progress = (progress - _WARM_UP) / (1 - _WARM_UP)
-    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def _draw_optimizer(random: np.random.Generator, sampling: str) -> dict[str, Any]:

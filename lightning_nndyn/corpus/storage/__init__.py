@@ -1,1 +1,161 @@
-"""How records are kept: a folder while runs are trained, one parquet file afterwards."""
+"""Corpora as others see them: folders or parquet files, read alike, and made from each other."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus.storage.folder import CorpusFolder, write_atomically
+from lightning_nndyn.corpus.storage.parquet import (
+    horizons,
+    parquet_bytes,
+    read_manifest,
+    read_parquet,
+    thinned,
+)
+from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.errors import CorpusError
+
+
+def corpus_manifest(path: Path | str) -> dict[str, Any]:
+    """The settings and the data of a corpus, from its folder or from an exported parquet file.
+
+    Raises:
+        CorpusError: There is no corpus, or it cannot be read.
+        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+    """
+    path = Path(path)
+    return read_manifest(path) if path.is_file() else CorpusFolder(path).manifest()
+
+
+def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
+    """The records of a corpus, from its folder or from an exported parquet file, by index.
+
+    Without `raw`, the material per layer (`Snapshot.layers`, `RunRecord.weights`) of a parquet file is left
+    empty, which saves most of the time and memory.
+
+    Raises:
+        CorpusError: There is no corpus, or it cannot be read.
+        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+    """
+    path = Path(path)
+    if path.is_file():
+        return read_parquet(path, raw=raw)
+    corpus = CorpusFolder(path)
+    corpus.manifest()
+    return corpus.records()
+
+
+def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None = None) -> float:
+    """Write all whole records of a corpus folder into one parquet file.
+
+    Args:
+        folder: The corpus.
+        file: To write; replaced whole if it is there.
+        max_mb: Megabytes (10^6 bytes) that the file may have; raw material per layer is left out for it, of
+            late snapshots first. None for as many as it takes.
+
+    Returns:
+        The epoch up to which there is raw material in the file; infinite where nothing was left out.
+
+    Raises:
+        CorpusError: There is no corpus or no record, the file cannot be written, or it would be larger than
+            `max_mb` whatever is left out.
+        MissingExtraError: pyarrow is not installed.
+    """
+    corpus = CorpusFolder(folder)
+    content, horizon = _within(corpus.records(), corpus.manifest(), max_mb)
+    write_atomically(Path(file), content)
+    return horizon
+
+
+def export_parts(folder: Path | str, file: Path | str, *, max_mb: float) -> list[Path]:
+    """Write all whole records into as many parquet files as it takes, with all raw material.
+
+    Args:
+        folder: The corpus.
+        file: What they are named after: `sweeps.parquet` gives `sweeps-000.parquet`, `sweeps-001.parquet`...
+            Files that were written so before and are no longer needed are deleted.
+        max_mb: Megabytes (10^6 bytes) that each may have. Sweeps are kept together.
+
+    Returns:
+        The files, by index of their runs.
+
+    Raises:
+        CorpusError: There is no corpus or no record, a file cannot be written, or one sweep (or run) alone is
+            larger than `max_mb`.
+        MissingExtraError: pyarrow is not installed.
+    """
+    corpus, file = CorpusFolder(folder), Path(file)
+    contents = _parts(corpus.records(), corpus.manifest(), 1e6 * max_mb)
+    files = [file.with_name(f"{file.stem}-{part:03d}{file.suffix}") for part in range(len(contents))]
+    for part, content in zip(files, contents, strict=True):
+        write_atomically(part, content)
+    for old in set(file.parent.glob(f"{file.stem}-[0-9][0-9][0-9]{file.suffix}")) - set(files):
+        old.unlink()
+    return files
+
+
+def _parts(records: Sequence[RunRecord], manifest: dict[str, Any], limit: float) -> list[bytes]:
+    """The records in one file, or each half of them in files of their own."""
+    content = parquet_bytes(records, manifest)
+    if len(content) <= limit:
+        return [content]
+    groups = [list(group) for _, group in groupby(records, key=_kept_together)]
+    if len(groups) < 2:
+        raise CorpusError(
+            f"{len(records)} runs take {len(content) / 1e6:.1f} MB and are kept together: allow more than "
+            f"max_mb={limit / 1e6:g}"
+        )
+    halves = groups[: len(groups) // 2], groups[len(groups) // 2 :]
+    return [part for half in halves for part in _parts(list(chain.from_iterable(half)), manifest, limit)]
+
+
+def _kept_together(record: RunRecord) -> tuple[int, int]:
+    """Runs of a sweep have the same."""
+    sweep = record.config.get("sweep")
+    return (0, record.index) if sweep is None else (1, sweep)
+
+
+def _within(
+    records: Sequence[RunRecord], manifest: dict[str, Any], max_mb: float | None
+) -> tuple[bytes, float]:
+    content = parquet_bytes(records, manifest)
+    limit = math.inf if max_mb is None else 1e6 * max_mb
+    if len(content) <= limit:
+        return content, math.inf
+    bare = len(parquet_bytes([thinned(record, -1) for record in records], manifest))
+    for horizon in horizons(records, len(content), bare, limit):
+        content = parquet_bytes([thinned(record, horizon) for record in records], manifest)
+        if len(content) <= limit:
+            return content, horizon
+    raise CorpusError(
+        f"{len(records)} runs do not fit into max_mb={max_mb:g}: without any raw material they take "
+        f"{bare / 1e6:.1f} MB, and that of the first epoch is kept; allow more, or carry them in parts"
+    )
+
+
+def import_parquet(file: Path | str, folder: Path | str) -> int:
+    """Put the records of a parquet file into a corpus folder, new or of the same settings, and count them.
+
+    Whole records that the folder holds already stay as they are; a failed one gives way to one that did not
+    fail. So a corpus can be carried to another machine and gone on with there, or made by several.
+
+    Raises:
+        CorpusError: The file cannot be read, or the folder has other settings or data or cannot be written.
+        MissingExtraError: pyarrow is not installed.
+    """
+    manifest = read_manifest(Path(file))
+    corpus = CorpusFolder(folder)
+    corpus.open(manifest["settings"], manifest["data"])
+    kept, _ = corpus.complete()
+    kept -= corpus.failed(kept)
+    fresh = [
+        record
+        for record in read_parquet(Path(file))
+        if record.index not in kept and not (record.failed and corpus.record_file(record.index).exists())
+    ]
+    for record in fresh:
+        corpus.write(record)
+    return len(fresh)

@@ -11,8 +11,7 @@ from torch import nn
 
 from lightning_nndyn.corpus import models
 from lightning_nndyn.corpus.presets.sweeps.networks import sweep_network
-from lightning_nndyn.corpus.presets.zoo import zoo_network
-from lightning_nndyn.corpus.presets.zoo_networks import scale_weights
+from lightning_nndyn.corpus.presets.zoo_networks import scale_weights, zoo_network
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.arrays import RunData, input_arguments

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
+from lightning_nndyn.corpus.storage.parquet import horizon_of
 from lightning_nndyn.corpus.storage.record import WEIGHT_STATISTICS
-from lightning_nndyn.corpus.storage.thinning import horizon_of
 from lightning_nndyn.evaluation.dataset import weight_distances
 from lightning_nndyn.predictor.history import index_by_epoch
 from lightning_nndyn.predictor.paper_models import Features

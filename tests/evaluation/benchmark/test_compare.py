@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.corpus.storage.thinning import thinned
+from lightning_nndyn.corpus.storage.parquet import thinned
 from lightning_nndyn.evaluation import Row, RunDataset, compare
 from lightning_nndyn.evaluation.benchmark.compare import folds, padded
 

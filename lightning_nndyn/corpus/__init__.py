@@ -1,32 +1,48 @@
-"""Corpora of real training runs, on which predictors are fitted.
+"""Corpora of recorded training runs, on which predictors are fitted: sections 4 and A.1 of the paper.
 
     from lightning_nndyn.corpus import get_preset, load_corpus, run_corpus
     run_corpus(get_preset("lenet5-digits"), "corpora/lenet5-digits", runs=4)
     records = load_corpus("corpora/lenet5-digits")
 
-- What is trained: `config` has the settings of one run, `preset` those of a corpus, `grid` of the paper's,
-  `zoo_preset` of random ones (drawn by `zoo`, built by `zoo_networks`), `sweeps` of whole sweeps, `presets`
-  the list of all.
-- Training a run: `data` loads images, `arrays` has what is none, `batches` cuts them up, `networks` makes the
-  network, `flow_chain` its graphs, `optimizers` and `schedules` its steps; `training` trains it, or `packing`
-  many at once on a card; `run` and `weights` are what is kept of it, `record` what it leaves.
-- A corpus: `store` and `parquet` keep it, `access` reads it; `runner` works through it, on `backends`, with
-  images from `sources`; `status` and `verify` look at it.
+A preset flows in: networks, data sets and settings. Records flow out: snapshots of each run's graph, learning
+curves and labels.
+
+- `presets` draw the settings of each run (`run_config`); `models` has the paper's networks.
+- `training` trains one run and records it.
+- `storage` keeps the records, in a folder while runs are trained, in parquet files afterwards.
+- `runner` trains all runs of a corpus, in processes or on a cluster (`backends`), and shows its `progress`.
+- `status` sums a corpus up; `verify` trains some of its runs once more and compares.
 """
 
-from lightning_nndyn.corpus.presets import PRESETS, get_preset
-from lightning_nndyn.corpus.presets.base import Preset
-from lightning_nndyn.corpus.presets.paper import GridPreset
-from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset
-from lightning_nndyn.corpus.presets.zoo import ZooPreset
-from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.runner import RunOptions, run_corpus
-from lightning_nndyn.corpus.status import corpus_status
-from lightning_nndyn.corpus.storage import export_parquet, export_parts, import_parquet, load_corpus
-from lightning_nndyn.corpus.storage.record import RunRecord
-from lightning_nndyn.corpus.training.data import ImageData, load_data, load_digits_data
-from lightning_nndyn.corpus.training.train import train_run
-from lightning_nndyn.corpus.verify import Comparison, verify_corpus
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_nndyn.corpus import models as models
+
+# Imported at first use: `lightning_nndyn.models` needs neither scikit-learn nor joblib.
+_HOMES = {
+    "PRESETS": "presets",
+    "Comparison": "verify",
+    "GridPreset": "presets.paper",
+    "ImageData": "training.data",
+    "Preset": "presets.base",
+    "RunConfig": "run_config",
+    "RunOptions": "runner",
+    "RunRecord": "storage.record",
+    "SweepPreset": "presets.sweeps.preset",
+    "ZooPreset": "presets.zoo",
+    "corpus_status": "status",
+    "export_parquet": "storage",
+    "export_parts": "storage",
+    "get_preset": "presets",
+    "import_parquet": "storage",
+    "load_corpus": "storage",
+    "load_data": "training.data",
+    "load_digits_data": "training.data",
+    "run_corpus": "runner",
+    "train_run": "training.train",
+    "verify_corpus": "verify",
+}
 
 __all__ = [
     "PRESETS",
@@ -51,3 +67,28 @@ __all__ = [
     "train_run",
     "verify_corpus",
 ]
+
+if TYPE_CHECKING:
+    from lightning_nndyn.corpus.presets import PRESETS, get_preset
+    from lightning_nndyn.corpus.presets.base import Preset
+    from lightning_nndyn.corpus.presets.paper import GridPreset
+    from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset
+    from lightning_nndyn.corpus.presets.zoo import ZooPreset
+    from lightning_nndyn.corpus.run_config import RunConfig
+    from lightning_nndyn.corpus.runner import RunOptions, run_corpus
+    from lightning_nndyn.corpus.status import corpus_status
+    from lightning_nndyn.corpus.storage import export_parquet, export_parts, import_parquet, load_corpus
+    from lightning_nndyn.corpus.storage.record import RunRecord
+    from lightning_nndyn.corpus.training.data import ImageData, load_data, load_digits_data
+    from lightning_nndyn.corpus.training.train import train_run
+    from lightning_nndyn.corpus.verify import Comparison, verify_corpus
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn.predictor.low_accuracy import LowAccuracyRule
+
 AUDIT_FILE = "nndyn-audit.jsonl"
 """Name of the file with the outcomes of a folder's runs."""
 
@@ -100,7 +102,8 @@ def estimate_false_stop_rate(
         low_share: instead of it, a share of the best accuracy among these runs.
     """
     best = max((run.accuracy for run in runs), default=0.0)
-    good = [run for run in runs if run.accuracy >= _low_below(run, best, low_threshold, low_share)]
+    rule = LowAccuracyRule(low_threshold, low_share)
+    good = [run for run in runs if run.accuracy >= rule.lowest_good_accuracy(best, guess=1 / run.classes)]
     flagged = [run for run in good if run.flagged_to_stop]
     if not good:
         return FalseStopEstimate(None, 0.0, 0)
@@ -168,13 +171,6 @@ def read_audited_runs(folder: Path) -> list[AuditedRun]:
             continue
         found[run.run or index] = run
     return list(found.values())
-
-
-def _low_below(run: AuditedRun, best: float, low_threshold: float | None, low_share: float | None) -> float:
-    """The accuracy from which on a run is good."""
-    if low_share is None:
-        return float(low_threshold or 0)
-    return 1 / run.classes + low_share * (best - 1 / run.classes)
 
 
 def _lower_bound(num_flagged: int, shares: Sequence[float]) -> float:

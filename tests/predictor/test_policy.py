@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Verdict
+from lightning_nndyn.predictor import Verdict, load_predictor
 from lightning_nndyn.predictor.policy import Policy, allowed_above, conformal_threshold, good_runs_needed
 
 SCORES = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
@@ -173,6 +173,21 @@ def test_without_verdicts_the_run_goes_on() -> None:
 def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(PredictorError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         Policy(EVEN, **wrong)
+
+
+def test_old_names_work_for_one_more_release() -> None:
+    with pytest.warns(DeprecationWarning, match="max_risks_of_good_runs"):
+        policy = Policy(good_maxima=EVEN)  # type: ignore[call-arg]
+    assert policy == Policy(EVEN)
+    with pytest.warns(DeprecationWarning, match="risk_threshold"):
+        assert policy.calibrated("weights") == policy.risk_threshold("weights")
+    with pytest.warns(DeprecationWarning, match="can_stop"):
+        assert policy.powerless("weights") is not policy.can_stop("weights")
+    with pytest.warns(DeprecationWarning, match="max_risks_of_good_runs"):
+        assert policy.good_maxima == EVEN
+    predictor = load_predictor("lenet5-digits")
+    with pytest.warns(DeprecationWarning, match="from_predictor"):
+        assert Policy.of(predictor, confidence=0.9) == Policy.from_predictor(predictor, confidence=0.9)
 
 
 # -- kinds of models, and confidence

@@ -1,0 +1,64 @@
+"""The area of applicability: runs unlike those of the fit are far away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from synthetic_runs import runs
+
+from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor.applicability import ApplicabilityArea, fit_applicability
+from lightning_nndyn.signature.snapshot import Snapshot
+
+
+def grown(one: Snapshot, factor: float) -> Snapshot:
+    """The same snapshot, of weights that have grown by a factor since the first."""
+    if one.epoch == 0:
+        return one
+    return replace(
+        one,
+        statistics=tuple(factor * value for value in one.statistics),
+        layers={name: tuple(factor * value for value in row) for name, row in one.layers.items()},
+        distances=tuple(factor + far for far in one.distances),
+    )
+
+
+@cache
+def fitted() -> Predictor:
+    histories, accuracies, curves = runs()
+    return Predictor(low_threshold=0.5).fit(histories, accuracies, curves=curves, corpus="made up")
+
+
+def test_neighbours_know_strangers() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 6))
+    near = fit_applicability(x, np.array([0.5, 0.5, 0, 0, 0, 0]), np.arange(100) % 5)
+    new = rng.normal(size=(400, 6))
+    p_values = np.array([near.p_value(near.distance(row)) for row in new])
+    assert abs((p_values < 0.1).mean() - 0.1) < 0.06  # a new one is as far as those that were held out
+    assert near.p_value(near.distance(np.full(6, 9.0))) < 0.02
+    blind = np.array([0.0, 0.0, 9, 9, 9, 9])  # far off only in what tells nothing
+    assert near.p_value(near.distance(blind)) > 0.3
+    assert ApplicabilityArea.from_arrays(near.to_arrays()).distance(blind) == near.distance(blind)
+
+
+def test_neighbours_of_held_out_groups_are_far() -> None:
+    """Where whole groups were held out, the usual distance is that between groups."""
+    rng = np.random.default_rng(0)
+    group = np.arange(100) % 5
+    x = rng.normal(size=(100, 3)) + 10 * rng.normal(size=(5, 3))[group]
+    weights = np.ones(3)
+    apart, mixed = (fit_applicability(x, weights, folds) for folds in (group, np.arange(100) // 20))
+    assert np.median(apart.held_out) > 3 * np.median(mixed.held_out)
+
+
+def test_strangers_are_told_by_how_their_weights_move() -> None:
+    histories, _, _ = runs(seed=2)
+    known = [fitted().predict(history[:3]) for history in histories]
+    assert np.mean([verdict.in_domain for verdict in known]) > 0.85
+    odd = [grown(one, 50.0) for one in histories[0]]
+    verdict = fitted().predict(odd[:3])
+    assert not verdict.in_domain and "unlike those of all runs that are known" in verdict.note
+    assert (verdict.p_domain or 1) < 0.05 < 1 < (verdict.distance or 0)

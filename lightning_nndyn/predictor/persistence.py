@@ -1,7 +1,7 @@
-"""Predictors on disk: a skops archive and, beside it, the JSON card that says what it is.
+"""Predictors on disk: a skops archive and, beside it, a JSON card with the facts about it.
 
-Nothing in the archive is constructed before the card, the versions, the checksum and the names of all types
-in it have been found right; no pickle is read anywhere.
+No object of the archive is constructed before the card, the versions, the checksum and the names of all types
+in it have been checked. No pickle is read anywhere.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from lightning_nndyn._files import write_atomically
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
-from lightning_nndyn.predictor.skops_archive import dumps, unknown_types
+from lightning_nndyn.predictor.skops_archive import disallowed_types, dumps
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 FORMAT = 2
 """Version of the card's keys and the archive's layout."""
 
 _LIBRARIES = ("numpy", "scikit-learn", "skops", "torch", "lightning-nndyn")
-# What is known of the file only, or of the machine it was made on, and so stands in the card alone.
+# Facts about the file and the machine it was made on are in the card alone: equal models give equal archives.
 _CARD_ONLY = frozenset({"sha256", "size", "versions"})
 
 
@@ -38,8 +38,8 @@ def paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 def write(path: str | os.PathLike[str], card: dict[str, Any], models: list[dict[str, Any]]) -> None:
     """Save models and card, each atomically, the card last.
 
-    A kill between the two leaves an archive that the older card's checksum does not fit: loading says so.
-    Equal models give equal bytes.
+    If the process is killed between the two, the old card's checksum does not match the new archive, and
+    loading raises an error. Equal models give equal bytes.
     """
     archive, card_file = paths(path)
     content = dumps({"card": _plain(card), "models": models})
@@ -113,8 +113,8 @@ def _read_archive(archive: Path, card: dict[str, Any]) -> bytes:
 
 def _audit(archive: Path, content: bytes) -> None:
     try:
-        unknown = unknown_types(content)
-    except Exception as error:  # whatever the zip, JSON and skops readers trip over in a file made by hand
+        unknown = disallowed_types(content)
+    except Exception as error:  # the readers of zip, JSON and skops raise anything for a file made by hand
         raise ArtefactError(f"{archive} is not a skops archive that can be audited: {error!r}") from error
     if unknown:
         raise ArtefactError(
@@ -132,7 +132,7 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
             warnings.simplefilter("ignore")  # scikit-learn warns of its version once an estimator
             payload = skops.io.loads(content, trusted=[])
             return {"card": json.loads(payload["card"]), "models": payload["models"]}
-    except Exception as error:  # another scikit-learn's estimators can fail in any way
+    except Exception as error:  # estimators of another scikit-learn can fail in any way
         raise ArtefactError(
             f"{archive} cannot be loaded with the installed libraries: {error!r}. "
             f"It was made with {_show(card.get('versions'))}."
@@ -140,7 +140,7 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
 
 
 def _warn_of_versions(archive: Path, card: dict[str, Any]) -> None:
-    if card.get("classifier") == "forest":  # arrays of numbers: nothing of scikit-learn's is in it
+    if card.get("classifier") == "forest":  # plain arrays, independent of scikit-learn
         return
     theirs, ours = (card.get("versions") or {}).get("scikit-learn"), metadata.version("scikit-learn")
     if theirs != ours:

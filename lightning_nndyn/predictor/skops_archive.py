@@ -20,10 +20,10 @@ ALLOWED_TYPES = frozenset(
     sklearn.svm._classes.SVR
     """.split()
 )
-"""The only types an archive may name."""
+"""The only types that an archive may name."""
 
 ALLOWED_LOADERS = frozenset("DictNode JsonNode ListNode NdArrayNode ObjectNode TupleNode TypeNode".split())
-"""The only ways to construct an object that an archive may name."""
+"""The only skops loaders (ways to construct an object) that an archive may name."""
 
 _EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
@@ -35,11 +35,11 @@ def dumps(payload: dict[str, Any]) -> bytes:
     return _canonical(skops.io.dumps(payload))
 
 
-def unknown_types(content: bytes) -> list[str]:
-    """Names of all types and of all ways to construct them in an archive that no predictor is made of.
+def disallowed_types(content: bytes) -> list[str]:
+    """Names of all types and loaders in an archive that are not allowed. Constructs nothing.
 
-    Constructs nothing. skops' own audit trusts whatever scikit-learn has; this one knows the few types that
-    `dumps` is given, and asks skops only after that.
+    skops' own audit trusts all of scikit-learn. This one allows the few types that predictors consist of;
+    skops' audit comes second.
 
     Raises:
         Exception: of any kind, if the archive is not one that skops can read.

@@ -16,7 +16,6 @@ from lightning_nndyn.graph.tracing.composite_layers import COMPOSITES
 from lightning_nndyn.graph.tracing.custom_layers import CustomLayer
 from lightning_nndyn.graph.tracing.layer_calls import ExternalAxis, LayerCall, LayerInput
 from lightning_nndyn.graph.tracing.layer_kinds import EMBEDDING, LINEAR, product_kind
-from lightning_nndyn.graph.tracing.module_stack import ModuleStack
 from lightning_nndyn.graph.tracing.operation import Operation
 from lightning_nndyn.graph.tracing.origins import (
     NO_ORIGINS,
@@ -47,9 +46,8 @@ class CallRecorder:
     """What is known of one forward pass.
 
     Args:
-        model: the module whose layers are wanted.
-        stack: follows which of its modules run.
-        label_inputs: whether to tell the entries of tensors from outside apart, as a data-flow graph must.
+        parameters: the model's weights.
+        origins: the origins of all tensors.
 
     Attributes:
         calls: the layer calls, in their order, by number. External axes are numbered with them.
@@ -61,25 +59,17 @@ class CallRecorder:
         origins: the origins of all tensors.
     """
 
-    def __init__(self, model: nn.Module, stack: ModuleStack, label_inputs: bool) -> None:
+    def __init__(self, parameters: ParameterTable, origins: OriginTable) -> None:
         self.calls: dict[int, LayerCall] = {}
         self.external_axes: dict[int, ExternalAxis] = {}
         self.refused: dict[str, str] = {}
         self.accepted: set[str] = set()
         self.attends = False
-        self.parameters = ParameterTable(model, stack.running)
-        self.origins = OriginTable([*model.parameters(), *model.buffers()], self._external_origins)
-        self._label_inputs, self._external_tensors = label_inputs, 0
+        self.parameters, self.origins = parameters, origins
+        self._external_tensors = 0
 
-    def add_parameter(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
-        """Adds a tensor that FSDP puts in the place of a flat weight."""
-        self.origins.ignore(tensor)  # which keeps it alive
-        self.parameters.add(module, attribute, tensor)
-
-    def _external_origins(self, tensor: Tensor) -> ChannelOrigins:
+    def label_axes(self, tensor: Tensor) -> ChannelOrigins:
         """Labels every axis of a tensor from outside."""
-        if not self._label_inputs:
-            return NO_ORIGINS
         label_maps: list[Tensor] = []
         for axis, size in enumerate(tensor.shape):
             number = self._next_number()
@@ -93,17 +83,13 @@ class CallRecorder:
 
     # -- what has happened -----------------------------------------------------------------------------------
 
-    def record_operation(self, operation: Operation) -> None:
-        """Records an operation that was run."""
-        if operation.name == "__setitem__":
-            self.origins.record_item(*operation.args)
-            return
-        self.parameters.follow(operation)
+    def record_operation(self, operation: Operation) -> list[ChannelOrigins]:
+        """Records an operation that was run, and returns the origins of its outputs."""
         found = self._layer_call(operation)
-        if found is None:
-            self.attends |= operation.name in _ATTENTION and self._multiplies_layers(operation)
-            found = propagate(operation, self.origins.__getitem__)
-        self.origins.record_outputs(operation, found)
+        if found is not None:
+            return found
+        self.attends |= operation.name in _ATTENTION and self._multiplies_layers(operation)
+        return propagate(operation, self.origins.__getitem__)
 
     def _multiplies_layers(self, operation: Operation) -> bool:
         """Whether at least two of an operation's tensors were made by layers."""

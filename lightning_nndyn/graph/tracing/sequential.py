@@ -1,9 +1,8 @@
 """The chain of convolutions, poolings and linear layers that a forward pass runs through.
 
-Where `tracer` follows channels, this follows positions: every position of a layer's output
-is labelled, and the next layer must read all of them in their order. What stands between two layers may do
-anything entry by entry; whatever mixes, drops, reorders or joins positions is no chain, and an error that
-names the layer.
+Where `tracer` follows channels, this follows positions: every position of a layer's output is labelled, and
+the next layer must read all of them in order. Operations between two layers may change each entry. If they
+mix, drop, reorder or join positions, the network is no such chain, and an error names the layer.
 """
 
 from __future__ import annotations
@@ -13,19 +12,16 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.sharding import refuse_tensor_parallel
 from lightning_nndyn.graph.tracing.custom_layers import custom_layer
 from lightning_nndyn.graph.tracing.forward import call_model, side_effect_free
-from lightning_nndyn.graph.tracing.module_stack import ModuleStack
 from lightning_nndyn.graph.tracing.operation import Operation, tensors_in
+from lightning_nndyn.graph.tracing.operation_observer import OperationObserver
 from lightning_nndyn.graph.tracing.origins import NO_ORIGINS, ChannelOrigins, channel_labels
-from lightning_nndyn.graph.tracing.parameters import ParameterTable
 from lightning_nndyn.graph.tracing.propagation import propagate
 from lightning_nndyn.graph.tracing.recorder import CONVOLUTIONS, EMBEDDINGS, PRODUCTS
-from lightning_nndyn.graph.tracing.tensor_origins import OriginTable
 from lightning_nndyn.graph.unrolled_layers import Axis, UnrolledLayer
 
 _POOLING = ("input", "kernel_size", "stride", "padding")
@@ -48,7 +44,7 @@ _Arguments: TypeAlias = Mapping[str, Any]
 def trace_chain(
     model: nn.Module, example_input: Any, *, keep_values: bool = False
 ) -> tuple[list[UnrolledLayer], list[Tensor]]:
-    """Runs the model once, in evaluation mode and without side effects, and notes its layers.
+    """Runs the model once, in evaluation mode and without side effects, and records its layers.
 
     Args:
         model: the network.
@@ -89,49 +85,24 @@ def trace_chain(
     return tracer.chain, tracer.values
 
 
-class _PositionTracer(TorchFunctionMode):
+class _PositionTracer(OperationObserver):
     """Labels every position: stage 0 is the input, stage ``i`` the output of the chain's layer ``i - 1``."""
 
     def __init__(self, model: nn.Module, x: Tensor, keep_values: bool) -> None:
-        super().__init__()
+        super().__init__(model, lambda tensor: NO_ORIGINS)
         self.chain: list[UnrolledLayer] = []
         self.values: list[Tensor] = []
         self._keep_values = keep_values
         self._nodes = x[0].numel()
-        self._stack = ModuleStack(model, _refuse_custom_layer)
-        self._parameters = ParameterTable(model, self._stack.running)
-        self._origins = OriginTable([*model.parameters(), *model.buffers()], lambda tensor: NO_ORIGINS)
         self._origins.record(x, self._positions(x))
 
-    def __enter__(self) -> _PositionTracer:
-        self._stack.attach()
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
+    def _output_origins(self, operation: Operation) -> Sequence[ChannelOrigins]:
+        found = self._layer(operation)
+        return propagate(operation, self._origins.__getitem__) if found is None else found
 
-    def __exit__(self, *exc: Any) -> None:
-        super().__exit__(*exc)  # type: ignore[no-untyped-call]
-        self._stack.detach()
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Runs the operation and records which positions its outputs hold."""
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        operation = Operation(func, args, kwargs, out, getattr(func, "__name__", ""))
-        if operation.name == "__setitem__":
-            self._origins.record_item(*args)
-        elif not self._stack.in_custom_layer:
-            self._parameters.follow(operation)
-            found = self._layer(operation)
-            if found is None:
-                found = propagate(operation, self._origins.__getitem__)
-            self._origins.record_outputs(operation, found)
-        return out
+    def _module_returned(self, name: str, module: nn.Module, *_: Any) -> None:
+        if custom_layer(module) is not None:
+            raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
 
     def _positions(self, out: Tensor) -> ChannelOrigins:
         labels = channel_labels(len(self.chain), out[0].numel())
@@ -242,11 +213,6 @@ class _PositionTracer(TorchFunctionMode):
         rows, columns = _axes(x, out, kernel, stride, dilation, padding)
         ones = torch.ones(channels, 1, *kernel, device=x.device)
         return UnrolledLayer(name, channels, channels, rows, columns, lambda: ones, channels, pooling=True)
-
-
-def _refuse_custom_layer(name: str, module: nn.Module, *_: Any) -> None:
-    if custom_layer(module) is not None:
-        raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
 
 
 def _adaptive(name: str, x: Tensor, out: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Finds out which layer feeds which, by watching one forward pass.
+"""Finds out which layer feeds which, by tracing one forward pass.
 
 Every operation of the pass goes through a `TorchFunctionMode`. Products with a weight are layer calls; all
 other operations pass on which channels of which calls have made each entry of a tensor (`propagation`). From
@@ -8,40 +8,37 @@ the recorded calls either the chain along the longest path is built (`chain`), a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.sharding import WeightReaders
 from lightning_nndyn.graph.tracing.chain import chain_by_name, chain_graph
-from lightning_nndyn.graph.tracing.compiled_modules import uncompiled
 from lightning_nndyn.graph.tracing.coverage import reasons_left_out, reasons_without_call
 from lightning_nndyn.graph.tracing.custom_layers import custom_layer
 from lightning_nndyn.graph.tracing.dataflow import dataflow_graph
 from lightning_nndyn.graph.tracing.forward import call_model, candidate_inputs, side_effect_free
 from lightning_nndyn.graph.tracing.layer_kinds import ATTENTION
-from lightning_nndyn.graph.tracing.module_stack import ModuleStack
 from lightning_nndyn.graph.tracing.operation import Operation
+from lightning_nndyn.graph.tracing.operation_observer import OperationObserver
+from lightning_nndyn.graph.tracing.origins import NO_ORIGINS, ChannelOrigins
 from lightning_nndyn.graph.tracing.recorder import CallRecorder
 
 if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
+    from typing_extensions import Self
 
 Topology: TypeAlias = Literal["chain", "dataflow"]
 """What a rolled graph shows: the main path alone, as in the paper, or all that flows between layers."""
 
-_BASE: Any = vars(torch._C.TensorBase)["_base"].__get__  # shows a tensor and makes none
 _WAY_OUT = "name the chain's layers yourself: layers=['first', ..., 'last']"
 
 
-class LayerTracer(TorchFunctionMode):
-    """Watches a forward pass that somebody else makes and builds the rolled graph from it.
+class LayerTracer(OperationObserver):
+    """Traces a forward pass that somebody else makes, and builds the rolled graph from it.
 
     Use it as a context manager around the pass. Nothing of the pass is changed: no random numbers are drawn,
     no input is kept, and hooks are gone on exit.
@@ -58,65 +55,42 @@ class LayerTracer(TorchFunctionMode):
     def __init__(
         self, model: nn.Module, layers: Sequence[str] | None = None, *, topology: Topology = "chain"
     ) -> None:
-        super().__init__()
         check_topology(topology, layers)
-        self._model, self._layers, self._topology = model, layers, topology
-        self._stack = ModuleStack(model, self._leave)
-        self._recorder = CallRecorder(model, self._stack, label_inputs=topology == "dataflow")
-        self._handles: list[RemovableHandle] = []
-        self._uncompiled = ExitStack()
+        super().__init__(model, self._external_origins)
+        self._layers, self._topology = layers, topology
+        self._recorder = CallRecorder(self._parameters, self._origins)
         self._failure: Exception | None = None
 
-    def __enter__(self) -> LayerTracer:
-        """Installs the hooks and starts watching; compiled parts of the model run uncompiled meanwhile."""
-        if self._layers is None:
-            self._uncompiled = uncompiled(self._model)
-            self._stack.attach()
-            self._handles = self._recorder.parameters.readers.on_unflatten(self._recorder.add_parameter)
-            super().__enter__()  # type: ignore[no-untyped-call]
-        return self
+    def __enter__(self) -> Self:
+        """Installs the hooks and starts tracing; compiled parts of the model run uncompiled meanwhile."""
+        return self if self._layers is not None else super().__enter__()
 
     def __exit__(self, *exc: Any) -> None:
-        """Stops watching and removes the hooks."""
-        if self._layers is not None:
-            return
-        self._uncompiled.close()
-        super().__exit__(*exc)  # type: ignore[no-untyped-call]
-        self._stack.detach()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        """Stops tracing and removes the hooks."""
+        if self._layers is None:
+            super().__exit__(*exc)
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Runs the operation and records where its outputs come from."""
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if not (torch.compiler.is_compiling() or func == _BASE or self._stack.in_custom_layer):
-            name = getattr(func, "__name__", "")
-            self._recorder.record_operation(Operation(func, args, kwargs, out, name))
-        return out
+    def _external_origins(self, tensor: Tensor) -> ChannelOrigins:
+        """A chain needs none: its inputs are the positions of the first layer."""
+        return self._recorder.label_axes(tensor) if self._topology == "dataflow" else NO_ORIGINS
 
-    def _leave(
+    def _output_origins(self, operation: Operation) -> Sequence[ChannelOrigins]:
+        return self._recorder.record_operation(operation)
+
+    def _module_returned(
         self, name: str, module: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> None:
-        """A module has returned."""
         layer = custom_layer(module)
         try:
             with torch._C.DisableTorchFunction():
                 if layer is not None and inputs and outputs:
                     self._recorder.record_custom_layer(name, module, layer, inputs[0], outputs[0])
                 self._recorder.record_module_outputs(inputs, outputs)
-        except Exception as error:  # it must not end somebody's training step
+        except Exception as error:  # it must not end the training step that is traced
             self._failure = error
 
     def graph(self, topology: Topology | None = None) -> RolledGraph:
-        """Builds the rolled graph of the pass that was watched.
+        """Builds the rolled graph of the pass that was traced.
 
         Args:
             topology: of the graph; None for the tracer's own. A tracer of the data flow has the chain too.
@@ -134,7 +108,7 @@ class LayerTracer(TorchFunctionMode):
         if topology != self._topology != "dataflow":
             raise ValueError("this tracer follows a chain alone: make it with topology='dataflow'")
         if self._layers is not None:
-            return chain_by_name(self._model, self._layers, recorder.parameters.readers)
+            return chain_by_name(self._model, self._layers, self._parameters.readers)
         self._check()
         names = {call.name for call in recorder.calls.values()} | recorder.accepted
         kinds = [ATTENTION] if recorder.attends else []

@@ -96,17 +96,17 @@ def corpus_state(
     """
     from lightning_nndyn.corpus import corpus_status
 
-    found = [corpus_status(corpus) for corpus in corpora]
+    statuses = [corpus_status(corpus) for corpus in corpora]
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(statuses, indent=1))
         return
     if as_markdown:
-        typer.echo(status_markdown(found))
+        typer.echo(status_markdown(statuses))
         return
     table = Table()
     for column in _STATUS_COLUMNS:
         table.add_column(column, justify="left" if column == "corpus" else "right")
-    for row in found:
+    for row in statuses:
         table.add_row(*_status_cells(row))
     new_console().print(table)
 
@@ -116,12 +116,12 @@ _STATUS_COLUMNS = (
 )  # fmt: skip
 
 
-def status_markdown(found: list[dict[str, Any]]) -> str:
+def status_markdown(statuses: list[dict[str, Any]]) -> str:
     """The table as Markdown, and below it how far each corpus is from the paper's protocol."""
-    rows = [list(_STATUS_COLUMNS), ["---"] * len(_STATUS_COLUMNS), *map(_status_cells, found)]
+    rows = [list(_STATUS_COLUMNS), ["---"] * len(_STATUS_COLUMNS), *map(_status_cells, statuses)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    told = [f"- {row['corpus']}: {'; '.join(row['departures'])}." for row in found]
-    return "\n".join([table, "", "Departures from the paper's protocol:", *told])
+    departures = [f"- {row['corpus']}: {'; '.join(row['departures'])}." for row in statuses]
+    return "\n".join([table, "", "Departures from the paper's protocol:", *departures])
 
 
 def _status_cells(row: dict[str, Any]) -> list[str]:

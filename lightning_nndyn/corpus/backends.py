@@ -11,16 +11,15 @@ On a cluster the corpus folder must lie on a file system that all workers see un
 package must be installed there in the same version. A worker that dies loses only the run it trained, which
 is then trained again elsewhere. A script that has a Dask cluster started needs `if __name__ == "__main__":`.
 Ray reports its usage to its makers unless RAY_USAGE_STATS_ENABLED=0.
-
-joblib is no front for the clusters: its Ray backend cannot hand over results as they come, and its Dask
-backend takes no number of jobs.
 """
 
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,7 +32,7 @@ Outcome = TypeVar("Outcome")
 
 BACKENDS = ("loky", "ray", "dask")
 # By default Dask kills what takes more than its share of memory, and serves its state on port 8787.
-_LOCAL = {"memory_limit": None, "dashboard_address": "127.0.0.1:0"}
+_LOCAL_DASK = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": "127.0.0.1:0"}
 
 
 def outcomes(
@@ -42,8 +41,8 @@ def outcomes(
     """What a function returns for each task, as they end, in no order.
 
     The first exception of a task is raised at once, as it is. Then, and when the generator is closed or
-    interrupted, what is in training is given up and what was started here is stopped. (On a Dask cluster that
-    was there before, the runs in training come to their end.)
+    interrupted, the tasks that have not ended are cancelled, and what was started here is stopped. (On a Dask
+    cluster that was there before, runs in training come to their end.)
 
     Args:
         function: Of a module that the workers can import.
@@ -57,11 +56,10 @@ def outcomes(
         MissingExtraError: ray or distributed is needed and not installed.
     """
     check_backend(backend)
-    if backend == "ray":
-        return _on_ray(function, tasks, jobs)
-    if backend == "dask":
-        return _on_dask(function, tasks, jobs)
-    return _on_loky(function, tasks, jobs)
+    # joblib's own backends for the clusters do not serve: Ray's cannot return results as they come, and
+    # Dask's neither bounds the jobs nor reports a run whose workers keep dying.
+    on = {"loky": _on_loky, "ray": _on_ray, "dask": _on_dask}[backend]
+    return on(function, tasks, jobs)
 
 
 def check_backend(backend: str) -> None:
@@ -81,6 +79,18 @@ def _on_loky(
     yield from parallel(joblib.delayed(function)(task) for task in tasks)
 
 
+def _as_they_end(
+    submit: Callable[[Task], "Future[Outcome]"], tasks: Iterable[Task], jobs: int | None
+) -> Generator[Outcome, None, None]:
+    waiting = iter(tasks)
+    running = {submit(task) for task in islice(waiting, jobs)}
+    while running:
+        ended, running = wait(running, return_when=FIRST_COMPLETED)
+        running |= {submit(task) for task in islice(waiting, len(ended))}
+        for future in ended:
+            yield future.result()
+
+
 def _on_ray(
     function: Callable[[Task], Outcome], tasks: Sequence[Task], jobs: int | None
 ) -> Generator[Outcome, None, None]:
@@ -89,71 +99,47 @@ def _on_ray(
         from ray.exceptions import RayError, RayTaskError
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "training a corpus on a Ray cluster") from error
-    with _ray_cluster() as ours:
-        remote, waiting = ray.remote(function), iter(tasks)
-        running = [remote.remote(task) for task in islice(waiting, jobs)]
+    with _ray_connection():
+        remote, runs = ray.remote(function), []
+
+        def submit(task: Task) -> "Future[Outcome]":
+            runs.append(remote.remote(task))
+            future: Future[Outcome] = runs[-1].future()
+            return future
+
         try:
-            while running:
-                (ended,), running = ray.wait(running)
-                running += [remote.remote(task) for task in islice(waiting, 1)]
-                yield ray.get(ended)
+            yield from _as_they_end(submit, tasks, jobs)
         except RayTaskError as error:
             raise error.cause from error
         except RayError as error:
             raise _lost("Ray", error) from error
         finally:
             # Not by force: Ray ends this whole process if a task comes back that it has given up by force.
-            for run in () if ours else running:
+            for run in runs:
                 ray.cancel(run)
 
 
 @contextmanager
-def _ray_cluster() -> Iterator[bool]:
-    """A connection to a cluster, closed afterwards unless it was there before; whether it goes with it."""
+def _ray_connection() -> Iterator[None]:
+    """A connection to a cluster, closed afterwards unless it was there before, with what it started."""
     import ray
 
     if ray.is_initialized():
-        yield False
+        yield
         return
-    before = _descendants()
     try:
-        _knock(os.environ.get("RAY_ADDRESS", ""))
+        _check_listening(os.environ.get("RAY_ADDRESS", ""))
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise _unreachable("Ray", "RAY_ADDRESS", error) from error
-    begun = _descendants() - before
     try:
-        yield bool(begun)
+        yield
     finally:
-        begun |= {child for process in begun for child in _descendants(process)}
-        try:
-            ray.shutdown()
-        finally:
-            _end(begun)
+        ray.shutdown()
 
 
-def _descendants(process: Any = None) -> set[Any]:
-    """The processes that this one, or another, has begun and that they have begun."""
-    import psutil  # Ray brings it along
-
-    try:
-        return set((process or psutil.Process()).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return set()
-
-
-def _end(processes: set[Any], patience: float = 5) -> None:
-    """Kill what has not ended by itself: Ray's agents look for a minute for a head that is gone."""
-    import psutil
-
-    _, left = psutil.wait_procs(processes, timeout=patience)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at host:port; Ray itself would try for minutes."""
+def _check_listening(address: str) -> None:
+    """Raise OSError if nobody listens at host:port; Ray itself tries for more than eight minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -167,21 +153,13 @@ def _on_dask(
     except ImportError as error:
         raise MissingExtraError("distributed", "dask", "training a corpus on a Dask cluster") from error
     with _dask_client(_workers(jobs, tasks)) as client:
-        waiting = iter(tasks)
-        running = {client.submit(_alone, function, task, pure=False) for task in islice(waiting, jobs)}
-        ending = distributed.as_completed(running, loop=client.loop)
+        executor = client.get_executor(pure=False)
         try:
-            for ended in ending:
-                running.remove(ended)
-                for task in islice(waiting, 1):
-                    run = client.submit(_alone, function, task, pure=False)
-                    running.add(run)
-                    ending.add(run)
-                yield ended.result()
-        except (distributed.KilledWorker, distributed.CancelledError) as error:
+            yield from _as_they_end(partial(executor.submit, _alone, function), tasks, jobs)
+        except (distributed.KilledWorker, CancelledError) as error:
             raise _lost("Dask", error) from error
         finally:
-            client.cancel(list(running))
+            executor.shutdown(wait=False)
 
 
 @contextmanager
@@ -190,14 +168,14 @@ def _dask_client(workers: int) -> Iterator[Any]:
     import distributed
 
     try:
-        own = distributed.get_client()
+        client = distributed.get_client()
     except ValueError:
-        own = None
-    if own is not None:
-        yield own
+        client = None
+    if client is not None:
+        yield client
         return
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    options = {} if address else {"n_workers": workers, "threads_per_worker": 1} | _LOCAL
+    options = {} if address else {"n_workers": workers, **_LOCAL_DASK}
     try:
         client = distributed.Client(address, set_as_default=False, **options)
     except (OSError, RuntimeError, ValueError) as error:

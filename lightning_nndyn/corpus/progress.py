@@ -1,4 +1,4 @@
-"""How far a corpus is: a bar with the remaining time on a terminal, a plain line now and then elsewhere."""
+"""Progress of a corpus: a bar with the remaining time on a terminal, elsewhere a line every half minute."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ _LINE_SECONDS = 30.0
 class Progress:
     """Shows how many of the `wanted` runs are `recorded`, by this process or another.
 
-    Those in `redo` have a record that does not count before they are trained once more.
+    A record of a run in `redo` does not count until that run has been trained again.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Progress:
         return len(self.wanted.intersection(self.recorded()) - self.redo)
 
     def __enter__(self) -> "Progress":
-        """Start showing."""
+        """Print the first line; on a terminal, start the bar."""
         self.started = self.last_line = time.monotonic()
-        self.say(f"{self.name}: {self.first} of {self.total} runs are recorded")
+        self.log(f"{self.name}: {self.first} of {self.total} runs are recorded")
         if self.console is not None and self.console.is_terminal:
             self.bar = _bar(self.console)
             self.row = self.bar.add_task(self.name, total=self.total, completed=self.first, left="")
@@ -54,15 +54,15 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing and say how it ended."""
+        """Stop the bar and print how it ended."""
         if self.bar is not None:
             self.bar.stop()
         rest = [f"{count} {outcome}" for outcome, count in self.outcomes.items()]
         ended = ", ".join(rest) or "nothing to do"
-        self.say(f"{self.name}: {self.count()} of {self.total} runs are recorded ({ended})")
+        self.log(f"{self.name}: {self.count()} of {self.total} runs are recorded ({ended})")
 
     def advance(self, run: int, outcome: str, recorded: bool) -> None:
-        """Say what became of one more run, and whether it is recorded now."""
+        """Count the outcome of one more run, and show it."""
         self.outcomes[outcome] += 1
         if recorded:
             self.redo.discard(run)
@@ -73,22 +73,22 @@ class Progress:
             self.last_line = time.monotonic()
             gone = timedelta(seconds=round(time.monotonic() - self.started))
             done = self.count()
-            self.say(f"{self.name}: {done}/{self.total} runs, {gone} gone, {self.remaining(done)}")
+            self.log(f"{self.name}: {done}/{self.total} runs, {gone} gone, {self.remaining(done)}")
 
     def remaining(self, done: int) -> str:
-        """The remaining time by the mean of the runs so far, of all processes."""
+        """The remaining time, from the mean time of the runs so far, of all processes."""
         if done == self.first:
             return ""
         seconds = (time.monotonic() - self.started) / (done - self.first) * (self.total - done)
         return f"{timedelta(seconds=round(seconds))} to go"
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         """Print a line."""
         if self.console is not None:
             self.console.print(message)
 
 
-# A machine that is lent for an hour may run these sources uninstalled: progress=False does without rich.
+# Imported late: progress=False works where rich is not installed.
 def _console() -> "Console":
     from rich.console import Console
 

@@ -19,9 +19,9 @@ class RunConfig:
 
     Attributes:
         preset: The preset the run belongs to.
-        network: A function of `lightning_nndyn.corpus.models`, or "zoo_network".
-        dataset: What it trains on, see `load_data`.
-        index: The run's place in its preset, which names its record.
+        network: A function of `corpus.models`, "zoo_network" or "sweep_network".
+        dataset: Name of the data set, see `load_source`.
+        index: Number of the run in its preset, which names its record.
         seed: Of weights, batches, crops and dropout.
         learning_rate: At the start, before the schedule's factor.
         dropout: Probability of the network's dropout layers.
@@ -38,19 +38,20 @@ class RunConfig:
         test_images: Test on at most that many.
         size: Images are resized to size x size; None leaves them.
         precision: "float32", or "bf16" for autocast to bfloat16.
-        sampling: How the run was drawn: "band" from the learning rates at which training moves, "grid" from
+        sampling: "band" if the learning rate was drawn from those at which networks learn, "grid" if from
             all of them.
         init_scale: Factor on the weights of convolutions and linear layers at the start; 6^(1/2) on torch's
             gives the variance of He et al. (2015).
         network_options: Further arguments of the network's function.
-        data_options: What is taken of the data set, or how it is made, see `sweeps.data_of_run`.
+        data_options: Which part of the data set is used, or how it is generated, see `data_of_run`.
         warmup: Share of the training over which the learning rate rises, before its schedule begins.
         label_smoothing: Of the loss.
-        gradient_clip: Largest norm of all gradients together; None for any.
-        raw_epochs: Read raw material per layer up to that epoch; None for all of them.
-        family: Of networks, so that a whole one can be left out. Runs of a family are read on both graphs.
-        sweep: The number of the sweep that the run belongs to.
-        searched: The settings that vary within the sweep, with the run's values.
+        gradient_clip: Largest norm of all gradients together; None for no limit.
+        raw_epochs: Last epoch up to which the record has numbers per layer; None for all epochs.
+        family: Family of the network, so that a whole one can be held out. Runs with a family are read both
+            as a chain and as a data flow.
+        sweep: Number of the sweep that the run belongs to, if any.
+        searched: The settings that vary within the sweep, with this run's values.
     """
 
     preset: str
@@ -86,7 +87,7 @@ class RunConfig:
     searched: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what no run can be trained with."""
+        """Refuse settings that no run can be trained with."""
         if self.optimizer not in OPTIMIZERS:
             raise CorpusError(f"optimizer={self.optimizer!r} is unknown: choose from {', '.join(OPTIMIZERS)}")
         check_precision(self.precision)
@@ -94,13 +95,13 @@ class RunConfig:
 
     @classmethod
     def from_record(cls, config: Mapping[str, Any]) -> "RunConfig":
-        """The configuration that a record's `config` stands for; unknown keys are left out."""
+        """The configuration in a record's `config`; unknown keys are ignored."""
         known = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in config.items() if name in known})
 
 
 def check_scale(init_scale: float) -> None:
-    """Raise CorpusError unless initial weights can be multiplied by it."""
+    """Raise CorpusError unless the factor is positive and finite."""
     if not 0 < init_scale < math.inf:
         raise CorpusError(f"init_scale={init_scale} is no factor of weights: pass 1, or 2.449 for He's")
 

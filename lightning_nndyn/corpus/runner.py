@@ -130,9 +130,9 @@ def run_corpus(
         preset.name, [index for index, _ in order], corpus.indices, redo, show=options.progress
     ) as progress:
         for message in damaged:
-            progress.say(f"{message}: trained once more")
+            progress.log(f"{message}: trained once more")
         if tasks and options.device == "cpu" and preset.precision == "bf16" and slow_bf16():
-            progress.say(SLOW_BF16)
+            progress.log(SLOW_BF16)
         _work_through(tasks, options, progress)
         # What another process had in training when it was its turn here is recorded by now, or soon.
         progress.redo.clear()
@@ -156,17 +156,17 @@ def _work_through(tasks: list[_Task], options: RunOptions, progress: Progress) -
                 trained += outcome.kind == TRAINED
                 if outcome.kind == FAILED:
                     failures += 1
-                    progress.say(f"run {outcome.run} {outcome.reason}")
+                    progress.log(f"run {outcome.run} {outcome.reason}")
                 if failures >= _TOO_MANY_FAILURES and not trained:
                     raise CorpusError(
                         f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. "
                         "Once that is mended, train them again with redo_failed"
                     )
     except KeyboardInterrupt:
-        progress.say("stopped; the runs recorded so far are complete: give the same command again to go on")
+        progress.log("stopped; the runs recorded so far are complete: give the same command again to go on")
         raise
     except BaseException:
-        progress.say("stopped by an error; the runs recorded so far are complete")
+        progress.log("stopped by an error; the runs recorded so far are complete")
         raise
 
 

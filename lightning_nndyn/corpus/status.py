@@ -1,4 +1,4 @@
-"""What a corpus holds, in a dozen numbers."""
+"""Counts, accuracies and hours of a corpus."""
 
 import math
 from collections import Counter
@@ -14,10 +14,9 @@ from lightning_nndyn.corpus.storage.record import RunRecord
 def corpus_status(path: Path | str) -> dict[str, Any]:
     """What a corpus folder or parquet file holds, as JSON-able values.
 
-    `low_share` is the share of runs whose best accuracy is below the preset's threshold for their data set,
-    or for their sweep; a run counts as trainable when it did not diverge and its best accuracy is at least
-    twice that of guessing.
-    Runs that failed count as runs and as failed, and nowhere else.
+    `low_share` is the share of runs whose best accuracy is below the threshold of their data set or of their
+    sweep. A run counts as trainable if it did not diverge and its best accuracy is at least twice that of
+    guessing. Failed runs count in `runs` and `failed_runs` only.
 
     Raises:
         CorpusError: There is no corpus, or it cannot be read.
@@ -29,7 +28,7 @@ def corpus_status(path: Path | str) -> dict[str, Any]:
 
 
 def training_images(manifest: Mapping[str, Any]) -> int:
-    """On how many images a run of a corpus is trained at most."""
+    """The largest number of images that a run of the corpus is trained on."""
     available = max(data["train_images"] for data in manifest["data"].values())
     return min(manifest["settings"]["images"] or available, available)
 
@@ -40,20 +39,22 @@ def low_threshold(settings: Mapping[str, Any], dataset: str) -> float:
     return threshold[dataset] if isinstance(threshold, Mapping) else threshold
 
 
-def low_bars(settings: Mapping[str, Any], records: Sequence[RunRecord]) -> list[float]:
+def low_thresholds(settings: Mapping[str, Any], records: Sequence[RunRecord]) -> list[float]:
     """The accuracy below which each run is low, for its data set or for its sweep.
 
-    In a sweep it lies some way from guessing to the best of its runs that are among the records.
+    In a sweep it is `low_share` of the way from guessing to the best of the sweep's runs in the records.
     """
     best: dict[int, float] = {}
     for record in records:
         sweep, accuracy = record.config.get("sweep"), record.best_accuracy
         if sweep is not None and not math.isnan(accuracy):
             best[sweep] = max(best.get(sweep, 0.0), accuracy)
-    return [_low_bar(settings, record.config, best) for record in records]
+    return [_low_threshold(settings, record.config, best) for record in records]
 
 
-def _low_bar(settings: Mapping[str, Any], config: Mapping[str, Any], best: Mapping[int, float]) -> float:
+def _low_threshold(
+    settings: Mapping[str, Any], config: Mapping[str, Any], best: Mapping[int, float]
+) -> float:
     if config.get("sweep") is None:
         return low_threshold(settings, config["dataset"])
     guess: float = config["guess"]
@@ -65,7 +66,10 @@ def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any
     settings = manifest["settings"]
     whole = [record for record in records if not record.failed]
     best = [record.best_accuracy for record in whole]
-    low = sum(accuracy < bar for accuracy, bar in zip(best, low_bars(settings, whole), strict=True))
+    low = sum(
+        accuracy < threshold
+        for accuracy, threshold in zip(best, low_thresholds(settings, whole), strict=True)
+    )
     return {
         "corpus": settings["name"],
         "network": settings.get("network", "random"),
@@ -87,17 +91,17 @@ def _status(manifest: dict[str, Any], records: list[RunRecord]) -> dict[str, Any
 
 
 def _departures(records: list[RunRecord]) -> list[str]:
-    """All departures from the paper's protocol, each once; of how many runs, where it is not all of them."""
-    counts = Counter(told for record in records for told in record.departures)
+    """Each departure from the paper's protocol once, with the number of runs unless it is all of them."""
+    counts = Counter(departure for record in records for departure in record.departures)
     return [
-        told if runs == len(records) else f"{told} ({runs} of {len(records)} runs)"
-        for told, runs in counts.items()
+        departure if runs == len(records) else f"{departure} ({runs} of {len(records)} runs)"
+        for departure, runs in counts.items()
     ]
 
 
 def is_trainable(record: RunRecord, manifest: Mapping[str, Any]) -> bool:
     """Whether a run did not diverge and is at least twice as good as guessing."""
     guess = 1 / manifest["data"][record.config["dataset"]]["classes"]
-    if record.config.get("sweep") is not None:  # of some of the classes; of two, nothing is twice as good
+    if record.config.get("sweep") is not None:  # of two classes, no accuracy is twice that of guessing
         guess = min(record.config["guess"], (1 + record.config["guess"]) / 4)
     return record.diverged_epoch is None and record.best_accuracy >= 2 * guess

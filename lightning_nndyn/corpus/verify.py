@@ -1,4 +1,4 @@
-"""Trains some runs of a corpus once more and compares: is what it says still true, here and today?"""
+"""Trains some runs of a corpus again and compares them with their records."""
 
 import json
 import tempfile
@@ -20,18 +20,18 @@ from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 
 ACCURACY_TOLERANCE = 0.05
-"""By how much the best accuracy of a run may change where processor, precision or torch round differently."""
+"""By how much a best accuracy may change where processor, device or torch version round differently."""
 
-_FIRST_WEIGHTS_TOLERANCE = 1e-4  # relative; the same random numbers, summed in another order
+_FIRST_WEIGHTS_TOLERANCE = 1e-4  # relative: the same random numbers may be summed in another order
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A run as recorded and as trained again.
 
-    `verdict` is "identical" if all that was measured, but for wall times, is the same to the last bit,
-    "close" if it starts from the same weights, ends in the same way (diverged or not) and with a best
-    accuracy within `ACCURACY_TOLERANCE`, else "different". Accuracies are fractions; `torch` is the version
+    `verdict` is "identical" if all measurements except wall times are equal to the last bit, "close" if the
+    first weights are the same, the run ends in the same way (diverged or not) and its best accuracy is within
+    `ACCURACY_TOLERANCE`, else "different". Accuracies are fractions; `torch` is the version
     that the record was made with.
     """
 
@@ -46,17 +46,17 @@ class Comparison:
 def verify_corpus(
     path: Path | str, *, runs: int = 3, seed: int = 0, data: DataFolders = None, download: bool = False
 ) -> Iterator[Comparison]:
-    """Train random runs of a corpus once more and compare them, one after the other.
+    """Train random runs of a corpus again, on the CPU, and compare them, one after the other.
 
     Args:
         path: A corpus folder or an exported parquet file.
         runs: How many runs.
-        seed: Draws others.
+        seed: Of the choice of runs.
         data: Folders of the images, as for `run_corpus`; not needed if the corpus folder's cache has them.
         download: Let torchvision download CIFAR-10 into its folder.
 
     Raises:
-        CorpusError: There is no corpus, it has no whole run, or the images are not those it was trained on.
+        CorpusError: There is no corpus, it has no run that did not fail, or the data are other ones.
         MissingExtraError: torchvision or pyarrow is needed and not installed.
     """
     path = Path(path)
@@ -68,12 +68,12 @@ def verify_corpus(
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) if path.is_file() else CorpusFolder(path).cache
         images = _Images(path, manifest, data, cache, download)
-        for place in sorted(map(int, chosen)):
-            yield _compare(records[place], images)
+        for index in sorted(map(int, chosen)):
+            yield _compare(records[index], images)
 
 
 class _Images:
-    """The corpus's images, checked to be the same ones."""
+    """The data sets of a corpus, checked to be those that it was trained on."""
 
     def __init__(
         self, path: Path, manifest: dict[str, Any], data: DataFolders, cache: Path, download: bool
@@ -114,14 +114,14 @@ def _first_statistics_error(record: RunRecord, again: RunRecord) -> float:
     """The largest relative error of the ten statistics before the first step; infinite without any."""
     if not again.snapshots:
         return np.inf
-    ours, theirs = (np.array(one.snapshots[0].statistics) for one in (record, again))
+    ours, theirs = (np.array(run.snapshots[0].statistics) for run in (record, again))
     return float(np.max(np.abs(ours - theirs) / np.maximum(np.abs(ours), 1e-12)))
 
 
 def _measured(record: RunRecord) -> str:
-    """All that was measured, but for wall times."""
-    # What the graph is, its size and first statistics tell; the first records do not say it.
-    snapshots = [replace(one, topology="", kinds=(), depth=0) for one in record.snapshots]
+    """All measurements except wall times, as text, in which NaN equals NaN."""
+    # Records of version 1 files have no facts about the graph; its size and statistics tell graphs apart.
+    snapshots = [replace(snapshot, topology="", kinds=(), depth=0) for snapshot in record.snapshots]
     plain = replace(record, snapshots=snapshots).to_dict()
     curve = {name: values for name, values in record.curve.items() if name != "seconds"}
     return json.dumps(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_tasks import Task, die_once, fail_beside_another, keep_to_itself, meet
+from backend_tasks import Task, die, die_once, fail_beside_another, keep_to_itself, meet
 from paths import SUPPORT
 from processes import PATIENCE, wait_until
 
@@ -128,6 +128,12 @@ def test_an_error_is_raised_as_it_is_before_the_others_end(cluster: str, tmp_pat
 def test_a_killed_worker_loses_its_own_run_alone(cluster: str, tmp_path: Path) -> None:
     assert sorted(results(die_once, tmp_path, 2, backend=cluster)) == [0, 1]
     assert [(tmp_path / f"attempts {number}").read_text() for number in (0, 1)] == ["xx", "x"]
+
+
+@on_each_cluster
+def test_a_run_that_kills_each_worker_is_given_up(cluster: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"gave up a run .*: see whether its workers run out of memory"):
+        results(die, tmp_path, 1, backend=cluster)
 
 
 @pytest.mark.needs("distributed")

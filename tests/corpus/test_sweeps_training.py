@@ -23,7 +23,7 @@ from lightning_nndyn.corpus import (
     verify_corpus,
 )
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.status import low_bars
+from lightning_nndyn.corpus.status import low_thresholds
 from lightning_nndyn.corpus.storage.record import CURVES
 from lightning_nndyn.corpus.training.run_data import array_data
 from lightning_nndyn.errors import CorpusError
@@ -107,12 +107,12 @@ def test_raw_material_is_kept_of_four_epochs(records: list[RunRecord]) -> None:
 
 
 def test_a_run_is_low_by_the_best_of_its_sweep(corpus: Path, records: list[RunRecord]) -> None:
-    bars = low_bars({"low_share": 0.5}, records)
+    thresholds = low_thresholds({"low_share": 0.5}, records)
     for sweep in {record.config["sweep"] for record in records}:
         own = [record for record in records if record.config["sweep"] == sweep]
         best, guess = max(one.best_accuracy for one in own), own[0].config["guess"]
-        bar = {bars[records.index(one)] for one in own}
-        assert bar == {guess + 0.5 * max(0.0, best - guess)}
+        threshold = {thresholds[records.index(one)] for one in own}
+        assert threshold == {guess + 0.5 * max(0.0, best - guess)}
     status = corpus_status(corpus)
     assert status["runs"] == 9 and 0 <= status["low_share"] <= 1
 

@@ -49,6 +49,11 @@ def die_once(task: Task) -> int:
     return number
 
 
+def die(task: Task) -> None:
+    """As a run does that takes more memory than the machine has: the system kills the process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def keep_to_itself(task: Task) -> int:
     folder, number = task
     (folder / "busy").mkdir()

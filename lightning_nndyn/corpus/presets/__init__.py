@@ -16,8 +16,7 @@ def _paper(network: str, dataset: str, **changes: Any) -> GridPreset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        # 50 %, half-way between guessing and the best run, where Table 2 has its thresholds for CIFAR-10 as
-        # well.
+        # Half-way between guessing and the best run, as the paper's Table 2 has it for CIFAR-10.
         _paper("lenet5", "digits", crop_padding=1, flip=False, low_threshold=0.5),
         _paper("lenet5", "imagefolder"),
         _paper("lenet5", "cifar10"),

@@ -1,4 +1,4 @@
-"""What every preset has, whatever it trains: settings, an order of runs, departures from the paper."""
+"""The base class of presets: settings, an order of runs, departures from the paper's protocol (App. A.1)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from lightning_nndyn.corpus.run_config import RunConfig, check_precision, check_scale
 from lightning_nndyn.errors import CorpusError
 
-ORDER_SEED = 20_240_501  # of the order in which runs are trained; a constant, so that partial corpora agree
+ORDER_SEED = 20_240_501  # a constant, so that partial corpora of one preset have the same first runs
 PresetT = TypeVar("PresetT", bound="Preset")
 
 
@@ -35,7 +35,7 @@ class Preset(ABC):
     low_threshold: float | Mapping[str, float] = 0.4
 
     def __post_init__(self) -> None:
-        """Refuse what could only fail later, hours into a corpus."""
+        """Refuse settings that would fail later, hours into a corpus."""
         for name in ("epochs", "batch_size", "patience", "images", "test_images", "size"):
             value = getattr(self, name, None)
             if value is not None and value < 1:
@@ -57,14 +57,14 @@ class Preset(ABC):
 
     @abstractmethod
     def config(self, index: int, sampling: str = "grid") -> RunConfig:
-        """The configuration of a run, drawn from the "band" or from the whole "grid"."""
+        """The configuration of run `index`, its learning rate from the "band" or from the whole "grid"."""
 
     @abstractmethod
     def order(self, band_share: float = 0.0) -> list[tuple[int, str]]:
-        """All run indices in the order in which they are trained, each with how it is drawn.
+        """All run indices in the order in which they are trained, each with its `sampling`.
 
-        Of the first n of them `band_share` are from the learning rates at which training moves, as long as
-        there are any left.
+        A share `band_share` of the first n runs has learning rates at which networks learn, for any n, as
+        long as such runs are left.
 
         Raises:
             CorpusError: `band_share` is not within [0, 1].
@@ -72,13 +72,13 @@ class Preset(ABC):
 
     @abstractmethod
     def departures(self) -> list[str]:
-        """In which points the corpus departs from the paper's protocol, in words."""
+        """The corpus's departures from the paper's protocol, in words."""
 
     def scaled(self: PresetT, **changes: Any) -> PresetT:
         """The preset with the given settings changed; None leaves a setting as it is.
 
-        Fewer training images bring fewer test images with them, a quarter but at least 2,000, so that testing
-        does not outweigh training; `test_images` overrides this.
+        If `images` is given and `test_images` is not, a quarter as many test images are used, at least 2,000:
+        testing shall not take longer than training.
 
         Raises:
             CorpusError: A setting is out of its range, or the preset has no such setting.
@@ -99,21 +99,21 @@ class Preset(ABC):
         return plain | {"datasets": list(self.datasets), "planned_runs": len(self)}
 
     def scaling_departures(self) -> list[str]:
-        """Departures that any preset can have."""
-        told = [f"trains on to epoch {self.epochs}; the epoch where patience would have stopped is recorded"]
+        """Departures that every preset can have."""
+        found = [f"trains on to epoch {self.epochs}; the epoch where patience would have stopped is recorded"]
         paper = {one.name: one.default for one in fields(Preset)}
         for name in ("epochs", "patience", "precision"):
             if getattr(self, name) != paper[name]:
-                told.append(f"{name} {getattr(self, name)} instead of {paper[name]}")
+                found.append(f"{name} {getattr(self, name)} instead of {paper[name]}")
         if self.size is not None:
-            told.append(f"images resized to {self.size}x{self.size}")
+            found.append(f"images resized to {self.size}x{self.size}")
         if self.images is not None:
-            told.append(f"at most {self.images} training and {self.test_images or 'all'} test images")
-        return told + [text for name in self.datasets for text in _DATASET_DEPARTURES.get(name, [])]
+            found.append(f"at most {self.images} training and {self.test_images or 'all'} test images")
+        return found + [text for name in self.datasets for text in _DATASET_DEPARTURES.get(name, [])]
 
 
 def check_share(band_share: float) -> None:
-    """Raise CorpusError unless it is a share."""
+    """Raise CorpusError unless it is within [0, 1]."""
     if not 0 <= band_share <= 1:
         raise CorpusError(f"band_share={band_share} is no share: pass one within [0, 1], such as 0.7")
 

@@ -1,4 +1,4 @@
-"""The paper's corpora: one network on one data set, over a grid of learning rates and dropouts."""
+"""The paper's corpora (App. A.1): one network on one data set, over a grid of learning rates and dropouts."""
 
 from dataclasses import KW_ONLY, dataclass, fields
 
@@ -16,7 +16,7 @@ DROPOUTS: tuple[float, ...] = tuple(tenths / 10 for tenths in range(10))
 """The paper's ten dropout probabilities: 0, 0.1, ..., 0.9."""
 
 BAND = (5e-4, 0.2)
-"""Learning rates at which the paper's networks learn: below they hardly move, above they often diverge."""
+"""Learning rates at which the paper's networks learn: below it they hardly do, above it many diverge."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class GridPreset(Preset):
     """One network on one data set, over a grid of learning rates (outside) and dropouts (inside).
 
     `network` names a function of `corpus.models`; for the data sets see `load_data`. `band` bounds
-    the learning rates at which training moves. `init_scale` multiplies the initial weights: deep networks
-    without normalisation need 6^(1/2) (He et al., 2015) to leave their first plateau within a short training.
+    the learning rates at which networks learn. `init_scale` multiplies the initial weights: deep networks
+    without normalisation need 6^(1/2) (He et al., 2015) to leave the first plateau within few epochs.
 
     Raises:
         CorpusError: A setting is out of its range.
@@ -87,17 +87,17 @@ class GridPreset(Preset):
         return low <= self.learning_rates[index // len(self.dropouts)] <= high
 
     def departures(self) -> list[str]:
-        """In which points the corpus departs from the paper's protocol, in words."""
-        told = self.scaling_departures()
+        """The corpus's departures from the paper's protocol, in words."""
+        found = self.scaling_departures()
         paper = {one.name: one.default for one in fields(GridPreset)}
         for name in ("learning_rates", "dropouts"):
             if getattr(self, name) != paper[name]:
-                told.append(f"{len(getattr(self, name))} {name.replace('_', ' ')} of its own choice")
+                found.append(f"{len(getattr(self, name))} {name.replace('_', ' ')} of its own choice")
         for name in ("momentum", "batch_size", "crop_padding"):
             if getattr(self, name) != paper[name]:
-                told.append(f"{name.replace('_', ' ')} {getattr(self, name)} instead of {paper[name]}")
+                found.append(f"{name.replace('_', ' ')} {getattr(self, name)} instead of {paper[name]}")
         if self.init_scale != 1:
-            told.append(f"initial weights {self.init_scale:.3g} times torch's")
+            found.append(f"initial weights {self.init_scale:.3g} times torch's")
         if not self.flip and self.dataset != "digits":
-            told.append("no horizontal flip")
-        return told
+            found.append("no horizontal flip")
+        return found

@@ -25,13 +25,13 @@ GRID = (1e-6, 0.5)
 
 
 class _Images(NamedTuple):
-    """What runs ask of a data set."""
+    """The images of a data set, and how many of them runs use."""
 
     channels: int
     side: int  # pixels
-    fewest: int  # training images, of the run with the smallest share
+    fewest: int  # training images of a run
     most: int
-    shift: int  # pixels by which an image is moved at random, at most
+    shift: int  # pixels of padding for random crops
 
 
 DATASETS = {
@@ -39,16 +39,16 @@ DATASETS = {
     "cifar10": _Images(3, 32, 1500, 5000, shift=4),
     "imagenet100": _Images(3, 32, 2500, 5000, shift=4),
 }
-"""The data sets of the zoo, and what its runs take of them."""
+"""The data sets of the zoo."""
 
 _BATCH_SIZES = (32, 64, 128, 256)
-_LEAST_BATCHES = 16  # an epoch, so that a sixteenth of it, the first snapshot, is one batch at least
-_MOST_WORK = 16e6  # multiplications for an image: a core does a training step of that in 2/3 ms
-# What activation, pooling and normalisation of a map's entry take, in multiplications: measured, on a CPU.
+_LEAST_BATCHES = 16  # in an epoch: its first snapshot, after a sixteenth, comes after one batch or more
+_MOST_WORK = 16e6  # multiplications for an image: a training step takes a core 2/3 ms an image
+# Cost of activation, pooling and normalisation for an entry of a map, in multiplications; measured on a CPU.
 _ENTRY = {"none": 60, "batch": 110, "layer": 220, "group": 220}
 
-# Steps of SGD have the length rate / (1 - momentum) in the long run; Adam's do not depend on beta1. Within
-# these bounds seven runs of eight (43 of 49) reached twice the accuracy of guessing in 15 epochs.
+# Bounds of rate / (1 - momentum) for SGD, whose steps have that length in the long run, and of the rate for
+# Adam. Within them 43 of 49 runs reached twice the accuracy of guessing in 15 epochs.
 _SGD_BAND = (0.005, 2.0)
 _ADAM_BAND = (1e-4, 0.03)
 
@@ -57,7 +57,7 @@ _ADAM_BAND = (1e-4, 0.03)
 class ZooPreset(Preset):
     """Random networks on random data sets, with random optimisers, rates, schedules and shares of the data.
 
-    Run `index` is drawn from a random generator of its own, so a corpus can be made longer at any time.
+    Run `index` has a random generator of its own, so a corpus can be extended at any time.
 
     Raises:
         CorpusError: A setting is out of its range.
@@ -72,11 +72,11 @@ class ZooPreset(Preset):
         return tuple(DATASETS)
 
     def __len__(self) -> int:
-        """Number of runs; only a bound, there are as many as one likes."""
+        """Number of runs; a bound that `planned` may raise."""
         return self.planned
 
     def config(self, index: int, sampling: str = "grid") -> RunConfig:
-        """The configuration of run `index`, with learning rates of the "band" or of the whole "grid"."""
+        """The configuration of run `index`, its learning rate from the "band" or from the whole "grid"."""
         drawn = draw_run(np.random.default_rng([self.seed, index]), sampling)
         if self.images is not None:
             drawn["images"] = min(drawn["images"], self.images)
@@ -100,7 +100,7 @@ class ZooPreset(Preset):
         return [(i, "band" if banded[i + 1] > banded[i] else "grid") for i in range(len(self))]
 
     def departures(self) -> list[str]:
-        """In which points the corpus departs from the paper's protocol, in words."""
+        """The corpus's departures from the paper's protocol, in words."""
         drawn = "network, optimizer, learning rate, momentum, weight decay, batch size, dropout, schedule, "
         return [*self.scaling_departures(), f"{drawn}augmentation and share of the data drawn at random"]
 
@@ -109,9 +109,9 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
     """The settings of one random run, as JSON-able values: fields of `RunConfig`.
 
     Args:
-        random: Where the draw comes from.
-        sampling: "band" draws the learning rate from those at which such an optimizer trains, "grid" from
-            `GRID`; all else is drawn alike.
+        random: Generator of all draws.
+        sampling: "band" draws the learning rate from those at which the optimizer trains such networks,
+            "grid" from `GRID`; all else is drawn alike.
 
     Raises:
         CorpusError: `sampling` is neither.
@@ -120,7 +120,7 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
         raise CorpusError(f"sampling={sampling!r} is unknown: choose from {', '.join(SAMPLINGS)}")
     dataset = _choice(random, ("digits", "cifar10", "cifar10", "imagenet100"))
     offered = DATASETS[dataset]
-    # A multiple of four, as batches are: no last batch of a single image, which has no variance.
+    # A multiple of four, as batches are: a last batch of a single image would have no variance.
     images = 4 * int(random.integers(offered.fewest // 4, offered.most // 4, endpoint=True))
     batch_sizes = [size for size in _BATCH_SIZES if size * _LEAST_BATCHES <= images]
     return {
@@ -133,7 +133,7 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
         "schedule": _choice(random, SCHEDULES),
         "images": images,
         "crop_padding": int(random.integers(2)) * offered.shift,
-        "flip": bool(random.random() < 0.5) and dataset != "digits",  # a mirrored digit is another one
+        "flip": bool(random.random() < 0.5) and dataset != "digits",  # a mirrored digit is another digit
     }
 
 
@@ -156,19 +156,19 @@ def _draw_optimizer(random: np.random.Generator, sampling: str) -> dict[str, Any
 
 
 def _draw_weight_decay(random: np.random.Generator, optimizer: str) -> float:
-    """None in two of five runs; AdamW's is multiplied by the learning rate alone, so it may be larger."""
+    """0 in two of five runs; larger for AdamW, which multiplies it by the learning rate."""
     decay = _log_uniform(random, 1e-3, 0.3) if optimizer == "adamw" else _log_uniform(random, 1e-5, 5e-3)
     return 0.0 if random.random() < 0.4 else decay
 
 
 def _draw_dropout(random: np.random.Generator) -> float:
-    """None in two of five runs, else 0.1, 0.2, ..., 0.7."""
+    """0 in two of five runs, else 0.1, 0.2, ..., 0.7."""
     dropout = int(random.integers(1, 7, endpoint=True)) / 10
     return 0.0 if random.random() < 0.4 else dropout
 
 
 def _draw_affordable(random: np.random.Generator, dataset: str) -> dict[str, Any]:
-    """Options of a network that is cheap enough; drawn again until it is."""
+    """Options of a network within `_MOST_WORK`; drawn again until one is."""
     while True:
         options = _draw_cnn(random) if random.random() < 0.7 else _draw_mlp(random)
         if _work(options, dataset) <= _MOST_WORK:
@@ -200,7 +200,7 @@ def _draw_mlp(random: np.random.Generator) -> dict[str, Any]:
 
 
 def _draw_layers(random: np.random.Generator, depth: int, hidden: int) -> dict[str, Any]:
-    """What all layers have in common, those of the classifier too."""
+    """Options that all layers share, those of the classifier included."""
     normalisation = _choice(random, NORMALISATIONS)
     residual = bool(random.random() < 0.4) and depth > 1
     scales = _init_scales(depth + hidden, normalisation != "none", residual)
@@ -213,14 +213,14 @@ def _draw_layers(random: np.random.Generator, depth: int, hidden: int) -> dict[s
 
 
 def _init_scales(depth: int, normalised: bool, residual: bool) -> tuple[float, float]:
-    """Bounds within which a signal neither dies out nor explodes on its way through the layers."""
+    """Bounds within which activations neither vanish nor explode with depth."""
     if normalised or depth <= 3:
         return 0.6, 3.0
     return (0.6, 2.0) if residual else (1.5, 3.0)
 
 
 def _draw_widths(random: np.random.Generator, depth: int, low: int, high: int) -> list[int]:
-    """Widths that rise (half of the time), are all the same, or take any order."""
+    """Widths in rising order (half of the time), all equal, or in any order."""
     widths = [_width(random, low, high) for _ in range(depth)]
     order = _choice(random, ("rising", "rising", "same", "any"))
     if order == "same":
@@ -234,15 +234,15 @@ def _width(random: np.random.Generator, low: int, high: int) -> int:
 
 
 def _work(options: dict[str, Any], dataset: str) -> float:
-    """Multiplications of an image's forward pass; what is done to a map's entry counts as so many."""
+    """Multiplications of an image's forward pass, with `_ENTRY` for each entry of a map."""
     channels, side, *_ = DATASETS[dataset]
     if options["kind"] == "mlp":
         sizes = [channels * side**2, *options["widths"]]
         return float(sum(before * after for before, after in pairwise(sizes)))
     halve, per_entry = halving_layers(len(options["widths"]), side), _ENTRY[options["normalisation"]]
     total = 0.0
-    for place, (before, width) in enumerate(pairwise([channels, *options["widths"]])):
-        after = side // 2 if place in halve else side
+    for layer, (before, width) in enumerate(pairwise([channels, *options["widths"]])):
+        after = side // 2 if layer in halve else side
         computed = after if options["pooling"] == "stride" else side
         total += width * computed**2 * (before * options["kernel"] ** 2 + per_entry)
         side = after
@@ -250,7 +250,7 @@ def _work(options: dict[str, Any], dataset: str) -> float:
 
 
 def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
-    """Three significant digits, which a reader can write down."""
+    """A log-uniform number, rounded to three significant digits."""
     return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")
 
 

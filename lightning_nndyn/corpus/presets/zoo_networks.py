@@ -1,4 +1,4 @@
-"""Small networks of every kind, for the `zoo` preset: a function of JSON-able options."""
+"""The networks of the `zoo` preset: small CNNs and MLPs, built from JSON-able options."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ KINDS = ("cnn", "mlp")
 POOLINGS = ("max", "average", "stride")
 HEADS = ("average", "flatten")
 
-_LAST_SIDE = 4  # pixels: feature maps are not halved below, and the flatten head averages larger ones to it
+_LAST_SIDE = 4  # pixels: smaller maps are not halved; the flatten head averages larger maps to this size
 _GROUPS = 4  # of GroupNorm, where they divide the width
 
 
@@ -48,7 +48,7 @@ def zoo_network(
     """A network of `len(widths)` layers and a classifier; its first weights come from torch's random state.
 
     Each layer is a convolution ("cnn") or a linear layer ("mlp"), its normalisation and its activation. A
-    CNN halves its feature maps up to three times, until they are 4x4, at layers that `halving_layers` tells.
+    CNN halves its feature maps up to three times, until they are 4x4, at the layers `halving_layers` returns.
 
     Args:
         num_classes: Neurons of the last layer.
@@ -102,11 +102,11 @@ def halving_layers(depth: int, image_size: int) -> list[int]:
     while image_size >> halvings > _LAST_SIDE:
         halvings += 1
     halvings = min(halvings, depth)
-    return [place * depth // halvings for place in range(halvings)]
+    return [index * depth // halvings for index in range(halvings)]
 
 
 class _Layer(nn.Module):
-    """A product with weights, its normalisation, the shortcut and the activation."""
+    """A convolution or linear layer, its normalisation, the shortcut and the activation."""
 
     def __init__(
         self, product: nn.Conv2d | nn.Linear, normalisation: nn.Module, activation: nn.Module, residual: bool
@@ -134,7 +134,7 @@ class _Layer(nn.Module):
 
 @dataclass(frozen=True)
 class _Style:
-    """What all layers of a network have in common."""
+    """Options that all layers of a network share."""
 
     activation: str
     normalisation: str
@@ -142,7 +142,7 @@ class _Style:
 
     @property
     def bias(self) -> bool:
-        """Whether products with weights have one: a normalisation brings its own."""
+        """Whether layers have a bias of their own: a normalisation brings one."""
         return self.normalisation == "none"
 
     def activate(self) -> nn.Module:
@@ -157,17 +157,17 @@ def _convolutions(
     style: _Style, sizes: Sequence[int], kernel: int, pooling: str, image_size: int
 ) -> Iterator[nn.Module]:
     halve = halving_layers(len(sizes) - 1, image_size)
-    for place, (before, width) in enumerate(pairwise(sizes)):
-        stride = 2 if pooling == "stride" and place in halve else 1
+    for index, (before, width) in enumerate(pairwise(sizes)):
+        stride = 2 if pooling == "stride" and index in halve else 1
         product = nn.Conv2d(before, width, kernel, stride, padding=kernel // 2, bias=style.bias)
-        yield style.layer(product, place == 0)
-        if place in halve and pooling != "stride":
+        yield style.layer(product, index == 0)
+        if index in halve and pooling != "stride":
             yield nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
 
 
 def _linears(style: _Style, sizes: Sequence[int], dropout: float) -> Iterator[nn.Module]:
-    for place, (before, width) in enumerate(pairwise(sizes)):
-        yield style.layer(nn.Linear(before, width, bias=style.bias), place == 0)
+    for index, (before, width) in enumerate(pairwise(sizes)):
+        yield style.layer(nn.Linear(before, width, bias=style.bias), index == 0)
         yield nn.Dropout(dropout)
 
 
@@ -193,7 +193,7 @@ def _normalisation(name: str, product: nn.Conv2d | nn.Linear) -> nn.Module:
 
 @torch.no_grad()
 def scale_weights(model: nn.Module, scale: float) -> None:
-    """Multiply the weights of all convolutions and linear layers, in place."""
+    """Multiply the weights of all convolutions and linear layers, in index."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.mul_(scale)

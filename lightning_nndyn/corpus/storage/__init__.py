@@ -1,4 +1,4 @@
-"""Corpora as others see them: folders or parquet files, read alike, and made from each other."""
+"""Corpora on disk: folders while runs are trained, parquet files afterwards, and their conversion."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from lightning_nndyn.errors import CorpusError
 
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
-    """The settings and the data of a corpus, from its folder or from an exported parquet file.
+    """The settings and the data sets of a corpus, from its folder or from an exported parquet file.
 
     Raises:
         CorpusError: There is no corpus, or it cannot be read.
@@ -32,8 +32,8 @@ def corpus_manifest(path: Path | str) -> dict[str, Any]:
 def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
     """The records of a corpus, from its folder or from an exported parquet file, by index.
 
-    Without `raw`, the material per layer (`Snapshot.layers`, `RunRecord.weights`) of a parquet file is left
-    empty, which saves most of the time and memory.
+    Without `raw`, the numbers per layer (`Snapshot.layers`, `RunRecord.weights`) of a parquet file are not
+    read, which saves most of the time and memory.
 
     Raises:
         CorpusError: There is no corpus, or it cannot be read.
@@ -53,11 +53,11 @@ def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None
     Args:
         folder: The corpus.
         file: To write; replaced whole if it is there.
-        max_mb: Megabytes (10^6 bytes) that the file may have; raw material per layer is left out for it, of
-            late snapshots first. None for as many as it takes.
+        max_mb: Largest size in megabytes (10^6 bytes). Numbers per layer are left out until the file is small
+            enough, those of late snapshots first. None for no limit.
 
     Returns:
-        The epoch up to which there is raw material in the file; infinite where nothing was left out.
+        The epoch up to which the file has numbers per layer; infinite if nothing was left out.
 
     Raises:
         CorpusError: There is no corpus or no record, the file cannot be written, or it would be larger than
@@ -71,13 +71,13 @@ def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None
 
 
 def export_parts(folder: Path | str, file: Path | str, *, max_mb: float) -> list[Path]:
-    """Write all whole records into as many parquet files as it takes, with all raw material.
+    """Write all whole records into several parquet files, with all numbers per layer.
 
     Args:
         folder: The corpus.
-        file: What they are named after: `sweeps.parquet` gives `sweeps-000.parquet`, `sweeps-001.parquet`...
-            Files that were written so before and are no longer needed are deleted.
-        max_mb: Megabytes (10^6 bytes) that each may have. Sweeps are kept together.
+        file: Pattern of the names: `sweeps.parquet` gives `sweeps-000.parquet`, `sweeps-001.parquet`, ...
+            Further files of an earlier export are deleted.
+        max_mb: Largest size of each file in megabytes (10^6 bytes). A sweep is never split.
 
     Returns:
         The files, by index of their runs.
@@ -98,7 +98,7 @@ def export_parts(folder: Path | str, file: Path | str, *, max_mb: float) -> list
 
 
 def _parts(records: Sequence[RunRecord], manifest: dict[str, Any], limit: float) -> list[bytes]:
-    """The records in one file, or each half of them in files of their own."""
+    """Contents of the files: one, or, if that is too large, those of each half of the records."""
     content = parquet_bytes(records, manifest)
     if len(content) <= limit:
         return [content]
@@ -113,7 +113,7 @@ def _parts(records: Sequence[RunRecord], manifest: dict[str, Any], limit: float)
 
 
 def _kept_together(record: RunRecord) -> tuple[int, int]:
-    """Runs of a sweep have the same."""
+    """A key that is equal for the runs of one sweep."""
     sweep = record.config.get("sweep")
     return (0, record.index) if sweep is None else (1, sweep)
 
@@ -137,10 +137,10 @@ def _within(
 
 
 def import_parquet(file: Path | str, folder: Path | str) -> int:
-    """Put the records of a parquet file into a corpus folder, new or of the same settings, and count them.
+    """Put the records of a parquet file into a corpus folder, new or of the same settings; return how many.
 
-    Whole records that the folder holds already stay as they are; a failed one gives way to one that did not
-    fail. So a corpus can be carried to another machine and gone on with there, or made by several.
+    Whole records that the folder holds already stay as they are, except that a record without failure
+    replaces one of a failed run. So a corpus can be continued on another machine, or be made by several.
 
     Raises:
         CorpusError: The file cannot be read, or the folder has other settings or data or cannot be written.

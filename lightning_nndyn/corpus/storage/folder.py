@@ -1,8 +1,8 @@
-"""A corpus folder: one atomic record a run, a manifest written once, claims that keep two processes apart.
+"""A corpus folder: a manifest, one record file a run, and locks that keep two processes from one run.
 
-Layout: `corpus.json` (settings and data), `runs/run-00012.json.gz`, `claims/run-00012` (locks, of no other
-meaning), `cache/` (decoded images). A record appears under its name only when it is whole; what a killed
-process leaves behind is a temporary file, which nobody reads.
+Layout: `corpus.json` (settings and data sets), `runs/run-00012.json.gz`, `claims/run-00012` (empty lock
+files), `cache/` (decoded images). A record appears under its name only when it is complete; a killed process
+may leave a temporary file, which is never read.
 """
 
 import gzip
@@ -22,8 +22,8 @@ from lightning_nndyn.corpus.storage.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
 
 _STALE_SECONDS = 24 * 3600
-# What may differ on a resume: the threshold has no part in the training, and the precision that is fast on
-# one machine is slow on the next. Each record says in which precision it was trained.
+# Settings that may differ when a corpus is continued: the threshold does not affect training, and the fast
+# precision differs between machines. Each record has its own precision.
 _FREE_SETTINGS = ("low_threshold", "precision")
 
 
@@ -31,14 +31,14 @@ class CorpusFolder:
     """The files of one corpus."""
 
     def __init__(self, folder: Path | str) -> None:
-        """Name the places; nothing is created."""
+        """Set the paths; nothing is created."""
         self.folder = Path(folder)
         self.runs = self.folder / "runs"
         self.cache = self.folder / "cache"
         self.manifest_file = self.folder / "corpus.json"
 
     def record_file(self, index: int) -> Path:
-        """Where the record of a run lies, or will lie."""
+        """Path of the record of a run."""
         return self.runs / f"run-{index:05d}.json.gz"
 
     def manifest(self) -> dict[str, Any]:
@@ -61,10 +61,11 @@ class CorpusFolder:
         return upgraded(manifest)
 
     def open(self, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        """Start the corpus, or go on with it if it was started with the same settings and the same data.
+        """Start the corpus, or continue it if it was started with the same settings and the same data.
 
         Raises:
-            CorpusError: It was started with others (the differing ones are named), or cannot be written.
+            CorpusError: It was started with others (the message names the first difference), or cannot be
+                written.
         """
         wanted = {"record_version": RECORD_VERSION, "settings": settings, "data": data}
         if not self.manifest_file.exists():
@@ -78,7 +79,7 @@ class CorpusFolder:
         self._sweep()
 
     def set_low_threshold(self, threshold: float | Mapping[str, float]) -> None:
-        """Say anew below which accuracy runs are low, in each data set: it is no matter of the training.
+        """Change the accuracy below which runs are low, in each data set; training does not depend on it.
 
         Raises:
             CorpusError: The folder is no corpus or cannot be written.
@@ -90,7 +91,7 @@ class CorpusFolder:
         write_atomically(self.manifest_file, json.dumps(manifest, indent=1).encode())
 
     def write(self, record: RunRecord) -> None:
-        """Write a record so that it is there whole or not at all, even if the power fails.
+        """Write a record atomically, so that not even a power failure leaves half of it.
 
         Raises:
             CorpusError: The disk is full or the folder cannot be written.
@@ -107,12 +108,12 @@ class CorpusFolder:
         return read_record(self.record_file(index))
 
     def indices(self) -> list[int]:
-        """The runs that have a record, damaged or not, in order."""
+        """Indices of the runs that have a record, damaged or not, in order."""
         names = (file.name.removesuffix(".json.gz") for file in self.runs.glob("run-*.json.gz"))
         return sorted(int(name.removeprefix("run-")) for name in names)
 
     def complete(self) -> tuple[set[int], list[str]]:
-        """The runs with a whole record, and messages about the damaged ones."""
+        """Indices of the runs with a whole record, and messages about the damaged records."""
         whole: set[int] = set()
         damaged: list[str] = []
         for index in self.indices():
@@ -124,11 +125,11 @@ class CorpusFolder:
         return whole, damaged
 
     def failed(self, indices: Iterable[int]) -> set[int]:
-        """Those of the runs whose record says that they failed."""
+        """Those of the indices whose runs failed."""
         return {index for index in indices if self.read(index).failed}
 
     def records(self) -> list[RunRecord]:
-        """All whole records in order; a damaged one is left out with a warning that names it."""
+        """All whole records in order; a damaged one is left out, with a warning that names it."""
         records = []
         for index in self.indices():
             try:
@@ -138,11 +139,11 @@ class CorpusFolder:
         return records
 
     def claim(self, index: int) -> AbstractContextManager[bool]:
-        """Whether this process may train the run; the system drops the claim of a process that dies."""
+        """Lock a run: whether this process may train it. The lock ends with the process, however it ends."""
         return try_lock(self.folder / "claims" / f"run-{index:05d}")
 
     def _sweep(self) -> None:
-        """Delete what processes killed long ago left behind; younger files may be somebody's work."""
+        """Delete temporary files older than a day; younger ones may be in use."""
         for folder in (self.runs, self.folder, self.cache):
             for left in folder.glob(f"{TEMPORARY}*"):
                 with suppress(OSError):
@@ -151,10 +152,10 @@ class CorpusFolder:
 
 
 def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest in today's form; the first ones knew a single data set and did not name it."""
+    """A manifest in today's form; the first ones had a single data set, without its name."""
     settings = manifest["settings"]
     if "learning_rates" in settings:
-        settings.setdefault("init_scale", 1.0)  # the first grids had torch's own
+        settings.setdefault("init_scale", 1.0)  # the first grids used torch's initial weights
     if "fingerprint" not in manifest["data"]:
         return manifest
     dataset = settings["dataset"]
@@ -200,7 +201,7 @@ def write_atomically(target: Path, content: bytes, *, keep_existing: bool = Fals
 
 
 def _check_whole(file: Path) -> None:
-    """Raise CorpusError if a record file is cut or damaged; the checksum of gzip tells, without parsing."""
+    """Raise CorpusError if a record file is cut or damaged, by gzip's checksum, without parsing it."""
     try:
         text = gzip.decompress(file.read_bytes())
     except (OSError, EOFError, ValueError) as error:

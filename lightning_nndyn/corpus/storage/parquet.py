@@ -1,7 +1,8 @@
 """A corpus in one parquet file: one row a run, readable by any parquet reader, small enough for a repository.
 
-Series are lists within a row. Those with several numbers a snapshot are laid out number by number, each over
-all snapshots: neighbours then differ little, and byte-stream-split columns with zstd shrink them.
+Series are lists within a row. Where a snapshot has several numbers, the list has the first number of all
+snapshots, then the second, and so on: neighbours differ little then, and byte-stream-split columns with zstd
+compress well.
 """
 
 import json
@@ -19,7 +20,7 @@ from lightning_nndyn.errors import CorpusError, MissingExtraError
 from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, chain_depth
 
 PARQUET_VERSION = 2
-"""The second tells what the graph is: `topology`, `kinds`, `depth`."""
+"""Version 2 added facts about the graph: `topology`, `kinds`, `depth`."""
 
 _READABLE = ("1", "2")
 _HORIZONS = (30, 20, 15, 10, 7, 5, 3, 2, 1)  # epochs
@@ -30,14 +31,14 @@ _SERIES = ("eigenvalue", "residual", *_SNAPSHOT_INTS)
 _SCHEDULE = ("factor", "progress")
 _RAW = ("layer", "weight", "flow_layer")
 _REPEATED = ("departures", "kinds", "layer_names", "weight_names", "flow_kinds", "flow_layer_names")
-_FLOW = "flow_"  # before the names of what was read on the whole data flow
+_FLOW = "flow_"  # prefix of the columns that were read on the data flow
 _OPTIONAL_FLOATS = (
     "schedule_factor", "schedule_progress", "flow_eigenvalue", "flow_residual", "flow_statistics",
 )  # fmt: skip
 
 
 def parquet_bytes(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> bytes:
-    """The file of records and their corpus's manifest.
+    """The contents of a parquet file with these records and the manifest of their corpus.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -62,7 +63,7 @@ def parquet_bytes(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> 
 
 
 def read_parquet(file: Path, *, raw: bool = True) -> list[RunRecord]:
-    """Read the records of such a file; without `raw`, without the material per layer.
+    """Read the records of a parquet file; without `raw`, without the numbers per layer.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -185,7 +186,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 
 def _series(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
-    """What was read on one graph; its kinds and its depth are the same in all snapshots of a run."""
+    """The columns of one graph's snapshots; kinds and depth are the same in all snapshots of a run."""
     return {
         "kinds": list(snapshots[0].kinds) if snapshots else [],
         "depth": snapshots[0].depth if snapshots else 0,
@@ -198,13 +199,13 @@ def _series(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
 def _record(row: dict[str, Any]) -> RunRecord:
     count = len(row["epoch"])
     flow = {name.removeprefix(_FLOW): values for name, values in row.items() if name.startswith(_FLOW)}
-    places = [row.get(f"schedule_{name}") or () for name in _SCHEDULE]
+    schedule = [row.get(f"schedule_{name}") or () for name in _SCHEDULE]
     return RunRecord(
         index=row["index"],
         config=json.loads(row["config"]),
         snapshots=_snapshots(row, row.get("topology", "chain")),
         flow=_snapshots(flow | {"epoch": row["epoch"]}, "dataflow") if flow.get("iterations") else [],
-        schedule=list(zip(*places, strict=True)),
+        schedule=list(zip(*schedule, strict=True)),
         losses=list(zip(row["loss_so_far"], row["loss_recent"], strict=True)),
         weights=_unflatten("weight", row, count),
         curve={name: row[f"curve_{name}"] for name in CURVES},
@@ -219,7 +220,7 @@ def _record(row: dict[str, Any]) -> RunRecord:
 
 
 def _snapshots(row: dict[str, Any], topology: str) -> list[Snapshot]:
-    """What was read on one graph, whose columns have their plain names here."""
+    """The snapshots of one graph, from columns without prefix."""
     count = len(row["epoch"])
     statistics = np.array(row["statistics"], dtype=np.float64).reshape(len(STATISTICS), count).T.tolist()
     layers = _unflatten("layer", row, count)
@@ -238,7 +239,7 @@ def _snapshots(row: dict[str, Any], topology: str) -> list[Snapshot]:
 
 
 def _flatten(kind: str, series: Sequence[LayerNumbers]) -> dict[str, Any]:
-    """Numbers per layer and snapshot as one list, snapshots innermost; those without layers are left out."""
+    """Numbers per layer and snapshot as one list, snapshots innermost, without snapshots that have none."""
     kept = [layers for layers in series if layers]
     shape = {name: len(values) for name, values in kept[0].items()} if kept else {}
     if any({name: len(values) for name, values in layers.items()} != shape for layers in kept):
@@ -268,7 +269,7 @@ def _named(names: Sequence[str], parts: Sequence[Any]) -> LayerNumbers:
 
 
 def thinned(record: RunRecord, horizon: float) -> RunRecord:
-    """The record without raw material, per layer, of snapshots after an epoch; that of a divergence stays."""
+    """The record without numbers per layer after epoch `horizon`, except for the snapshot of a divergence."""
     kept = [snapshot.epoch <= horizon or not snapshot.finite for snapshot in record.snapshots]
     thin = [
         [
@@ -287,7 +288,7 @@ def thinned(record: RunRecord, horizon: float) -> RunRecord:
 
 
 def horizon_of(record: RunRecord) -> float:
-    """The epoch after which raw material was left out of the record; infinite where it has all."""
+    """The epoch after which the record has no numbers per layer; infinite if it has all."""
     horizon = -1.0
     for snapshot, layers in zip(record.snapshots, record.weights, strict=True):
         if not layers:
@@ -297,14 +298,15 @@ def horizon_of(record: RunRecord) -> float:
 
 
 def horizons(records: Sequence[RunRecord], whole: float, bare: float, limit: float) -> Iterator[int]:
-    """Epochs, from late to early, up to which raw material may be kept within a size.
+    """Horizons for `thinned`, from late to early, that may bring a file below a size.
+
+    Horizons that would not, if every snapshot took the same space, are left out.
 
     Args:
-        records: of the corpus.
-        whole: its size with all raw material.
-        bare: its size without any.
-        limit: the size that is wanted, in the same unit. Epochs that are too late for it, were every snapshot
-            to weigh the same, are passed over.
+        records: Of the corpus.
+        whole: Size of the file with all numbers per layer.
+        bare: Its size without any.
+        limit: The largest size allowed, in the same unit.
     """
     epochs = [snapshot.epoch for record in records for snapshot in record.snapshots]
     for horizon in _HORIZONS:

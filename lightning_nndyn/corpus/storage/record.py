@@ -1,4 +1,4 @@
-"""The record of one training run: all that predictors are fitted on and baselines are computed from."""
+"""The record of one training run, on which predictors are fitted."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ class RunRecord:
     """One training run. Accuracies are fractions, losses cross-entropies in nats, times seconds.
 
     Attributes:
-        index: The run's place in its preset's grid.
+        index: Number of the run in its preset.
         config: The `RunConfig` as a dict, and `network_options`, the arguments of the network's function.
-        snapshots: The network at 0, 1/16, 1/8, 1/4, 1/2, 1, 2, ... epochs, with raw material per layer.
+        snapshots: Of the graph at 0, 1/16, 1/8, 1/4, 1/2, 1, 2, ... epochs, with numbers per layer.
         losses: For each snapshot the mean training loss over the batches of its epoch so far, and over the
             last sixteenth of an epoch (at least one batch); both NaN for snapshot 0.
         weights: For each snapshot `WEIGHT_STATISTICS` of the raw weights per layer.
         curve: For each epoch the numbers named in `CURVES`; the training ones are means over the epoch's
-            augmented batches while it ran. The last row of a diverged run may stand for a part of an epoch.
+            augmented batches. The last row of a diverged run may be of an incomplete epoch.
         patience_epoch: The epoch after which the paper's protocol would have stopped; None if it would not.
         diverged_epoch: The time of the first snapshot with a non-finite loss or weight, where the run ended;
             None for a run that did not diverge.
@@ -41,12 +41,11 @@ class RunRecord:
         seconds: Wall time of the whole run.
         failed: Whether an error ended the run before its time; its curve may then be empty, and its
             accuracies NaN.
-        departures: In which points the run departs from the paper's protocol.
+        departures: From the paper's protocol, in words.
         versions: Of the record, the signature, the package and torch.
-        flow: The same times on the graph of the whole data flow; empty where that is the chain, or was not
-            read.
-        schedule: For each snapshot the factor of the learning rate and the share of all planned steps that
-            had been trained; the first records do not have it.
+        flow: Snapshots of the data flow at the same times; empty if it equals the chain or was not read.
+        schedule: For each snapshot the schedule's factor of the learning rate and the share of all planned
+            steps that had been trained; empty in the first records.
     """
 
     index: int
@@ -86,7 +85,7 @@ class RunRecord:
         return _last(self.curve["test_accuracy"][: self.patience_epoch])
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-able values (NaN as the float)."""
+        """The record as JSON-able values; NaN stays a float."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         labels = ("best_accuracy", "last_accuracy", "patience_best_accuracy", "patience_last_accuracy")
         return own | {
@@ -105,7 +104,7 @@ class RunRecord:
         Raises:
             KeyError: A key is missing.
         """
-        # The first records do not say these: none of them failed, and one graph was read.
+        # The first records lack these keys: none of them failed, and one graph was read.
         known: dict[str, Any] = {"failed": False, "flow": [], "schedule": []} | dict(values)
         known = {name: known[name] for name in cls.__dataclass_fields__}
         known["snapshots"] = [_single_layers(Snapshot.from_dict(one)) for one in values["snapshots"]]
@@ -117,7 +116,7 @@ class RunRecord:
 
 
 def single_precision(layers: Mapping[str, Sequence[float]]) -> LayerNumbers:
-    """Raw material rounded to float32, which is how it is stored; rounding twice changes nothing."""
+    """Numbers per layer, rounded to float32 as they are stored; rounding twice changes nothing."""
     with np.errstate(over="ignore"):  # a run about to diverge may exceed float32: infinity says so
         return {name: tuple(np.asarray(values, dtype=np.float32).tolist()) for name, values in layers.items()}
 
@@ -131,9 +130,10 @@ def _single_layers(snapshot: Snapshot) -> Snapshot:
 
 
 def patience_epoch(accuracies: Sequence[float | None], patience: int) -> int | None:
-    """The epoch (from 1) at which so many accuracies have been no better than the best before them, or None.
+    """The epoch (from 1) at which early stopping would end a run; None if it would not.
 
-    Epochs without one are passed over.
+    That is the first at which `patience` accuracies in turn were no better than the best before them. Epochs
+    without an accuracy do not count.
     """
     best, waited = -math.inf, 0
     for epoch, accuracy in enumerate(accuracies, start=1):

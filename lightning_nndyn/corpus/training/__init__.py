@@ -1,1 +1,5 @@
-"""Trains one run: its data, its batches, its network, its loop, and what is recorded on the way."""
+"""Training of one run (App. A.1 of the paper): data and a `RunConfig` flow in, a `RunRecord` flows out.
+
+`train` has the training loop, `recorder` records it. `sources` loads whole data sets; `run_data`
+takes the part of a run.
+"""

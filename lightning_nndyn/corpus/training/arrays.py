@@ -1,4 +1,4 @@
-"""Data that are no images: rows of numbers, or sequences of tokens, in a training and a test split."""
+"""Data sets of tables (rows of numbers) and of token sequences, in a training and a test split."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ class ArrayData:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input: its features, or its tokens."""
+        """Shape of one input: its features, or its tokens."""
         return tuple(self.train_inputs.shape[1:])
 
     @property
@@ -40,7 +40,7 @@ class ArrayData:
         return self.train_inputs.device
 
     def to(self, device: torch.device) -> "ArrayData":
-        """The same on a device."""
+        """The same data on a device."""
         return replace(self, **{part: getattr(self, part).to(device) for part in _PARTS})
 
     def normalise(self, inputs: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class ArrayData:
         return inputs
 
     def subset(self, count: int | None, test_count: int | None) -> "ArrayData":
-        """The first so many inputs of each split, which lie in random order; None for all."""
+        """The first inputs of each split, which are in random order; None for all."""
         return replace(
             self,
             train_inputs=self.train_inputs[:count],
@@ -58,7 +58,7 @@ class ArrayData:
         )
 
     def fingerprint(self) -> str:
-        """A digest of all inputs and labels: two corpora with the same one were trained on the same data."""
+        """A digest of all inputs and labels; equal digests mean equal data."""
         digest = hashlib.sha256(json.dumps([self.classes, self.vocabulary]).encode())
         for part in _PARTS:
             digest.update(getattr(self, part).contiguous().numpy())
@@ -75,7 +75,7 @@ def test_inputs(data: RunData) -> Tensor:
 
 
 def input_arguments(data: RunData) -> dict[str, int]:
-    """What a network's function may ask about its inputs, as keyword arguments."""
+    """The sizes of the inputs, as keyword arguments of a network's function."""
     if isinstance(data, ImageData):
         channels, size, _ = data.shape
         return {"in_channels": channels, "image_size": size}
@@ -85,10 +85,10 @@ def input_arguments(data: RunData) -> dict[str, int]:
 
 
 class ArrayLoader:
-    """The batches of one epoch after the other, in an order drawn anew from the run's own random numbers."""
+    """The batches of one epoch after the other, each epoch in a new order from the run's own generator."""
 
     def __init__(self, config: RunConfig, data: ArrayData) -> None:
-        """Nothing is drawn yet."""
+        """Seed the generator; nothing is drawn yet."""
         self.batch_size, self.data = config.batch_size, data
         self.random = torch.Generator().manual_seed(config.seed + 1)
 

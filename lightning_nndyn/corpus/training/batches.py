@@ -1,4 +1,4 @@
-"""The training batches of a run: shuffled, cropped and flipped by random numbers of its own."""
+"""The training batches of a run: images shuffled, cropped and flipped by the run's own random numbers."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,10 +12,10 @@ from lightning_nndyn.corpus.training.data import ImageData
 
 
 class EpochPlan(NamedTuple):
-    """What chance decides of an epoch: each tensor is [images], in the order in which they are trained on.
+    """The random choices of an epoch; each tensor is [images], in the order of training.
 
-    `order` holds the images, `rows` and `columns` the upper left corners of their crops within the padded
-    image, `flipped` which of them are mirrored.
+    `order` holds the images' indices, `rows` and `columns` the upper left corners of their crops within the
+    padded image, `flipped` whether they are mirrored.
     """
 
     order: Tensor
@@ -24,15 +24,15 @@ class EpochPlan(NamedTuple):
     flipped: Tensor
 
     def split(self, batch_size: int) -> Iterator["EpochPlan"]:
-        """The same per batch; the last one may be smaller."""
+        """The plans of the batches; the last one may be smaller."""
         return map(EpochPlan._make, zip(*(part.split(batch_size) for part in self), strict=True))
 
 
 class EpochPlanner:
-    """Draws one plan after the other from a random generator of the run's own, always on the CPU."""
+    """Draws the plans of all epochs from the run's own random generator, always on the CPU."""
 
     def __init__(self, config: RunConfig, images: int) -> None:
-        """Plan for so many images; nothing is drawn yet."""
+        """Seed the generator; nothing is drawn yet."""
         self.config, self.images = config, images
         self.random = torch.Generator().manual_seed(config.seed + 1)
 

@@ -1,4 +1,4 @@
-"""Whole data sets in memory: scikit-learn's digits, torchvision's CIFAR-10, folders of images."""
+"""Image data sets in memory: scikit-learn's digits, torchvision's CIFAR-10, folders of images."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ class ImageData:
         return images.float().mul_(2 / self.max_value).sub_(1)
 
     def subset(self, images: int | None, test_images: int | None) -> "ImageData":
-        """At most that many images of each split, the classes in equal parts, always the same ones."""
+        """At most so many images of each split, the classes in equal parts, always the same images."""
         train, test = _balanced(self.train_labels, images), _balanced(self.test_labels, test_images)
         return replace(
             self,
@@ -65,7 +65,7 @@ class ImageData:
         )
 
     def fingerprint(self) -> str:
-        """A digest of all images and labels: two corpora with the same one were trained on the same data."""
+        """A digest of all images and labels; equal digests mean equal data."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for part in _PARTS:
             digest.update(getattr(self, part).contiguous().numpy())
@@ -75,11 +75,11 @@ class ImageData:
 def load_data(
     dataset: str, root: Path | None, cache: Path, *, size: int | None = None, download: bool = False
 ) -> ImageData:
-    """Load a data set, decoding it once into `cache` where that takes time.
+    """Load a data set; images from files are decoded once, into `cache`.
 
     Args:
-        dataset: "digits" (needs nothing), "cifar10", "imagenet100" or "imagefolder"; the last two are folders
-            of images alike, by names of their own.
+        dataset: "digits" (needs no folder), "cifar10", "imagenet100" or "imagefolder"; the last two are both
+            folders of images.
         root: A folder with `train/CLASS/*` and `test/CLASS/*` images, or torchvision's CIFAR-10 root.
         cache: Folder for the decoded arrays.
         size: Resize to size x size.
@@ -93,14 +93,14 @@ def load_data(
         return load_digits_data(size)
     if dataset not in DATASETS:
         raise CorpusError(f"unknown data set {dataset!r}: choose from {', '.join(DATASETS)}")
-    place = cache / f"{dataset}-{size or 'native'}"
-    if not place.is_dir():
-        _write_cache(place, _decode(dataset, root, size, download), root)
-    return _read_cache(place, root)
+    folder = cache / f"{dataset}-{size or 'native'}"
+    if not folder.is_dir():
+        _write_cache(folder, _decode(dataset, root, size, download), root)
+    return _read_cache(folder, root)
 
 
 def load_digits_data(size: int | None = None) -> ImageData:
-    """scikit-learn's 1,797 digits, 8x8 grey, split once and for all into 1,437 and 360, stratified."""
+    """scikit-learn's 1,797 digits, 8x8 grey, in a fixed stratified split of 1,437 and 360."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -117,14 +117,14 @@ def load_digits_data(size: int | None = None) -> ImageData:
 
 
 def _balanced(labels: Tensor, count: int | None) -> Tensor:
-    """Indices [<= count] of the labels, the classes taking turns, in a fixed random order."""
+    """Indices [<= count] of labels in a fixed random order, one of each class in turn."""
     if count is None or count >= len(labels):
         return torch.arange(len(labels))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
     turn = torch.zeros(len(labels), dtype=torch.long)
     for label in labels.unique():
-        own = labels[order] == label
-        turn[own] = torch.arange(int(own.sum()))
+        in_class = labels[order] == label
+        turn[in_class] = torch.arange(int(in_class.sum()))
     return order[torch.argsort(turn, stable=True)[:count]]
 
 
@@ -191,13 +191,13 @@ def _image_folder(folder: Path) -> Any:
 def _decode_split(folder: Any, size: int | None) -> tuple[Tensor, Tensor]:
     first = next(_pictures(folder, size)).shape
     images = np.empty((len(folder), *first), dtype=np.uint8)
-    for place, picture in enumerate(_pictures(folder, size)):
+    for index, picture in enumerate(_pictures(folder, size)):
         if picture.shape != first:
             raise CorpusError(
-                f"{folder.samples[place][0]!r} is {picture.shape[1]}x{picture.shape[0]}, the first image "
+                f"{folder.samples[index][0]!r} is {picture.shape[1]}x{picture.shape[0]}, the first image "
                 f"{first[1]}x{first[0]}: pass size=N to bring all to N x N"
             )
-        images[place] = picture
+        images[index] = picture
     return _channels_first(images), torch.tensor(folder.targets)
 
 
@@ -220,32 +220,32 @@ def _channels_first(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _write_cache(place: Path, data: ImageData, root: Path | None) -> None:
-    """Write the arrays into a folder of another name and rename it: a cache is whole or absent."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=place.parent))
+def _write_cache(folder: Path, data: ImageData, root: Path | None) -> None:
+    """Write the arrays into a temporary folder and rename it: a cache is complete or absent."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
     try:
         for part in _PARTS:
             np.save(temporary / f"{part}.npy", getattr(data, part).numpy())
         about = {"classes": data.classes, "source": str(Path(root or "").resolve())}
         (temporary / "about.json").write_text(json.dumps(about))
-        os.rename(temporary, place)
+        os.rename(temporary, folder)
     except OSError as error:
-        if not place.is_dir():  # else another process was first, with the same arrays
-            raise CorpusError(f"cannot write the decoded images to {str(place)!r}: {error}") from error
+        if not folder.is_dir():  # else another process was first, with the same arrays
+            raise CorpusError(f"cannot write the decoded images to {str(folder)!r}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _read_cache(place: Path, root: Path | None) -> ImageData:
+def _read_cache(folder: Path, root: Path | None) -> ImageData:
     try:
-        about = json.loads((place / "about.json").read_text())
-        parts = [torch.from_numpy(np.load(place / f"{part}.npy")) for part in _PARTS]
+        about = json.loads((folder / "about.json").read_text())
+        parts = [torch.from_numpy(np.load(folder / f"{part}.npy")) for part in _PARTS]
     except (OSError, ValueError) as error:
-        raise CorpusError(f"image cache {str(place)!r} is damaged ({error}): delete that folder") from error
+        raise CorpusError(f"image cache {str(folder)!r} is damaged ({error}): delete that folder") from error
     if root is not None and str(root.resolve()) != about["source"]:
         raise CorpusError(
-            f"the images in {str(place)!r} were decoded from {about['source']!r}, not from {str(root)!r}: "
+            f"the images in {str(folder)!r} were decoded from {about['source']!r}, not from {str(root)!r}: "
             "leave data out, or delete that folder to decode again"
         )
     return _image_data(parts, about["classes"])

@@ -1,4 +1,4 @@
-"""A run's network, from the name and the options in its configuration."""
+"""Builds a run's network from the name and the options in its configuration."""
 
 import inspect
 import json
@@ -21,7 +21,7 @@ from lightning_nndyn.graph.tracing.layer_kinds import module_kind
 
 
 def network_options(config: RunConfig, data: RunData) -> dict[str, Any]:
-    """The keyword arguments of the network's function: those the run sets, and those the data ask for."""
+    """The keyword arguments of the network's function: those of the run, and the sizes of its inputs."""
     offered = input_arguments(data)
     takes = inspect.signature(_constructor(config.network)).parameters
     fitting = {name: value for name, value in offered.items() if name in takes}
@@ -29,7 +29,7 @@ def network_options(config: RunConfig, data: RunData) -> dict[str, Any]:
 
 
 def build_network(config: RunConfig, data: RunData) -> nn.Module:
-    """The network with fresh weights, drawn from torch's global random state, laid out for speed."""
+    """The network with new weights from torch's global random state, in the memory layout `layout`."""
     network: Any = _constructor(config.network)(**network_options(config, data))
     scale_weights(network, config.init_scale)
     laid_out: nn.Module = network.to(memory_format=layout(data))
@@ -37,15 +37,15 @@ def build_network(config: RunConfig, data: RunData) -> nn.Module:
 
 
 def layout(data: RunData) -> torch.memory_format:
-    """Channels last makes a step with colour images faster; with one channel there is no such layout."""
+    """Memory layout of images and weights: channels last is faster for colour images."""
     coloured = isinstance(data, ImageData) and data.shape[0] > 1
     return torch.channels_last if coloured else torch.contiguous_format
 
 
 def layer_kinds(record: RunRecord) -> tuple[str, ...]:
-    """The kinds of a run's layers, see `Snapshot`; from its network where the record does not tell them.
+    """The kinds of a run's layers, see `Snapshot`; from its network if the record does not have them.
 
-    Empty where they cannot be known: nothing was read layer by layer, or the network is not to be had here.
+    Empty if they are unknown: the record has no numbers per layer, or the network cannot be built here.
     """
     first = record.snapshots[0]
     if first.kinds:

@@ -1,4 +1,4 @@
-"""Records one training run: builds its network, reads its weights at the agreed times, keeps its curves."""
+"""Records a training run: builds its network, takes its snapshots, keeps its learning curves."""
 
 import time
 from collections.abc import Sequence
@@ -19,11 +19,12 @@ from lightning_nndyn.corpus.storage.record import (
     single_precision,
 )
 from lightning_nndyn.corpus.training.arrays import RunData, test_inputs
-from lightning_nndyn.corpus.training.flow_chain import traced_graphs
 from lightning_nndyn.corpus.training.network import build_network, network_options
 from lightning_nndyn.corpus.training.schedules import learning_rate_factor
 from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
-from lightning_nndyn.graph.tracing.tracer import rolled_graph
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.tracing.forward import call_model, side_effect_free
+from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
 from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, batch_of
 
@@ -50,8 +51,7 @@ class RunRecorder:
 
         Args:
             config: The run's settings.
-            data: What it is trained on, already as little as the settings say; the network goes to its
-                device.
+            data: Its part of a data set, see `data_of_run`; the network is moved to the data's device.
             batches: Batches in an epoch.
 
         Raises:
@@ -72,47 +72,47 @@ class RunRecorder:
         self.diverged: float | None = None
 
     def snapshot_times(self, epoch: int) -> dict[int, list[float]]:
-        """Batch counts of an epoch and the times that fall on them: several, where batches are few."""
+        """Snapshot times of an epoch, by the number of batches before them; several if batches are few."""
         times: dict[int, list[float]] = {}
-        for moment in (*(DEFAULT_TIMES if epoch == 1 else ()), 1.0):
-            times.setdefault(batch_of(moment, self.batches), []).append(epoch - 1 + moment)
+        for fraction in (*(DEFAULT_TIMES if epoch == 1 else ()), 1.0):
+            times.setdefault(batch_of(fraction, self.batches), []).append(epoch - 1 + fraction)
         return times
 
-    def snapshot(self, moment: float, losses: Tensor) -> bool:
-        """Record the network at a time in epochs; False once a weight or a loss is not finite.
+    def snapshot(self, epoch: float, losses: Tensor) -> bool:
+        """Record a snapshot; returns False once a weight or a loss is not finite.
 
         Args:
-            moment: The time.
-            losses: Of all batches of its epoch so far [batches]; empty before the first one.
+            epoch: Time of the snapshot, in epochs.
+            losses: Of all batches of the epoch so far, [batches]; empty before the first one.
         """
-        raw = self.config.raw_epochs is None or moment <= self.config.raw_epochs
+        raw = self.config.raw_epochs is None or epoch <= self.config.raw_epochs
         recent = batch_of(_RECENT, self.batches)
         so_far, lately = float(losses.mean()), float(losses[-recent:].mean())  # NaN before the first batch
-        self.snapshots.append(replace(_kept(self.chain_reader.read(moment), raw), topology="chain"))
+        self.snapshots.append(replace(_kept(self.chain_reader.read(epoch), raw), topology="chain"))
         if self.flow_reader is not None:
-            self.flow.append(_kept(self.flow_reader.read(moment), raw))
+            self.flow.append(_kept(self.flow_reader.read(epoch), raw))
         self.losses.append((so_far, lately))
         self.layers.append(self.weights.read() if raw else {})
-        self.schedule.append(self._schedule_place(moment))
+        self.schedule.append(self._schedule_at(epoch))
         finite = all(taken[-1].finite for taken in (self.snapshots, self.flow) if taken)
-        if self.diverged is None and not (finite and (moment == 0 or np.isfinite(so_far))):
-            self.diverged = moment
+        if self.diverged is None and not (finite and (epoch == 0 or np.isfinite(so_far))):
+            self.diverged = epoch
         return self.diverged is None
 
-    def _schedule_place(self, moment: float) -> tuple[float, float]:
-        """The factor of the learning rate, and the share of all steps that have been trained."""
-        epochs, part = divmod(moment, 1)
+    def _schedule_at(self, epoch: float) -> tuple[float, float]:
+        """The schedule's factor of the learning rate, and the share of all steps that have been trained."""
+        epochs, part = divmod(epoch, 1)
         batches = epochs * self.batches + (batch_of(part, self.batches) if part else 0)
         progress = batches / (self.batches * self.config.epochs)
         return learning_rate_factor(self.config, progress), progress
 
     def end_epoch(self, row: EpochRow) -> None:
-        """Add an epoch to the curves."""
+        """Add an epoch to the learning curves."""
         for name in CURVES:
             self.curve[name].append(getattr(row, name))
 
     def record(self, departures: Sequence[str], failure: str | None = None) -> RunRecord:
-        """What became of the run; `failure` says what ended it before its time."""
+        """The record of the run; `failure` is the error that ended it, if any."""
         record = empty_record(self.config, self.data, departures)
         return replace(
             record,
@@ -137,16 +137,28 @@ class RunRecorder:
 
 
 def _readers(model: nn.Module, example: Tensor, both: bool) -> tuple[SnapshotReader, SnapshotReader | None]:
-    """What reads the chain, and the whole data flow; None for the latter if it is not wanted or no other."""
+    """Readers of the chain and of the data flow; None for the latter unless wanted and different."""
     if not both:
         return SnapshotReader(rolled_graph(model, example), per_layer=True), None
-    graphs = traced_graphs(model, example)
-    flow = None if graphs.alike else SnapshotReader(graphs.flow, per_layer=True)
-    return SnapshotReader(graphs.chain, per_layer=True), flow
+    chain, flow = chain_and_flow(model, example)
+    same = (chain.num_nodes, chain.num_edges) == (flow.num_nodes, flow.num_edges)
+    return SnapshotReader(chain, per_layer=True), None if same else SnapshotReader(flow, per_layer=True)
+
+
+def chain_and_flow(model: nn.Module, example: Tensor) -> tuple[RolledGraph, RolledGraph]:
+    """The rolled graphs of a network's chain and of its data flow, from one forward pass in evaluation mode.
+
+    Raises:
+        TracingError: No layer was called, or the data flow cannot be followed.
+    """
+    tracer = LayerTracer(model, topology="dataflow")
+    with side_effect_free(model), tracer:
+        call_model(model, example)
+    return tracer.graph("chain"), tracer.graph()
 
 
 def _kept(snapshot: Snapshot, raw: bool) -> Snapshot:
-    """What is recorded of a snapshot; `RunRecord.weights` has the distances exactly, of all entries."""
+    """The recorded part of a snapshot: no distances, as `RunRecord.weights` has them exactly."""
     layers = single_precision(snapshot.layers) if raw else {}
     return replace(snapshot, layers=layers, distances=())
 
@@ -154,7 +166,7 @@ def _kept(snapshot: Snapshot, raw: bool) -> Snapshot:
 def empty_record(
     config: RunConfig, data: RunData, departures: Sequence[str], failure: str | None = None
 ) -> RunRecord:
-    """The record of a run that has done nothing yet, or could not even start."""
+    """The record of a run that could not start, and what every other record is made from."""
     return RunRecord(
         index=config.index,
         config=asdict(config) | {"network_options": network_options(config, data), "guess": guess(data)},

@@ -1,4 +1,4 @@
-"""The data of a sweep: a part of some images, or a table or sequences by their options."""
+"""The data of a run: a part of an image data set, or a table or sequences generated to its options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from lightning_nndyn.corpus.training.tables import (
 )
 
 ARRAYS = (*CARRIED_TABLES, *MADE_TABLES, *SEQUENCE_TASKS)
-"""Data sets that are no images; none of them is read from a file of the user's."""
+"""Data sets other than images; none of them needs a file."""
 
 _TEST = 1000  # inputs of made data
 _TEST_SHARE = 0.3  # of carried tables
@@ -31,7 +31,7 @@ _SPLIT_SEED = 0
 
 
 def data_of_run(config: RunConfig, data: RunData) -> RunData:
-    """What a run trains and is tested on, of its whole data set."""
+    """The training and test data of a run, out of its whole data set."""
     if isinstance(data, ImageData):
         return part_of_images(data, config.images, config.test_images, **config.data_options)
     return array_data(config.dataset, config.data_options).subset(config.images, config.test_images)

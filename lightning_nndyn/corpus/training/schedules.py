@@ -1,4 +1,4 @@
-"""The place of a training step in its schedule, and the learning rate there."""
+"""Learning rate schedules."""
 
 import math
 
@@ -16,9 +16,9 @@ _CYCLE_START, _CYCLE_END = 1 / 25, 1 / 25e4
 def learning_rate_factor(config: RunConfig, progress: float) -> float:
     """The multiplier of the learning rate at `progress`, within [0, 1], of the whole training.
 
-    "one_cycle" rises from 1/25 to 1 over three tenths of the training and falls to nearly 0, both along a
-    cosine; the others are `schedule_factor`'s. `warmup` goes before each of them: over that share of the
-    training the factor rises from a hundredth to 1 on a straight line, and the schedule takes the rest.
+    "one_cycle" rises from 1/25 to 1 over 30 % of the training and falls to nearly 0, both along a cosine;
+    for the others see `schedule_factor`. With `warmup`, the factor first rises linearly from 0.01 to 1
+    over that share of the training, and the schedule takes the rest.
 
     Raises:
         CorpusError: There is no such schedule.

@@ -12,9 +12,9 @@ class SequenceSizes(NamedTuple):
     """How large the inputs of a task are.
 
     Attributes:
-        length: Tokens in a sequence; some tasks need it even.
-        symbols: Different tokens, as far as the task lets one choose.
-        classes: Of the task that tells languages apart; the others follow from the symbols.
+        length: Tokens in a sequence; some tasks need an even number.
+        symbols: Number of different tokens, unless the task fixes it.
+        classes: Number of classes of "languages"; the other tasks fix it.
     """
 
     length: int = 12
@@ -23,7 +23,7 @@ class SequenceSizes(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """Tokens [n, length], labels [n], and how many different ones of both there are."""
+    """Tokens [n, length], labels [n], and the numbers of different tokens and labels."""
 
     tokens: np.ndarray
     labels: np.ndarray
@@ -32,7 +32,7 @@ class Sequences(NamedTuple):
 
 
 def make_sequences(task: str, count: int, sizes: SequenceSizes, seed: int) -> Sequences:
-    """So many sequences of one of `SEQUENCE_TASKS`, always the same ones for the same arguments."""
+    """`count` sequences of one of `SEQUENCE_TASKS`, the same for the same arguments."""
     return SEQUENCE_TASKS[task](np.random.default_rng(seed), count, sizes)
 
 
@@ -56,19 +56,19 @@ def _modular_sum(random: _Random, count: int, sizes: SequenceSizes) -> Sequences
 
 
 def _first_token(random: _Random, count: int, sizes: SequenceSizes) -> Sequences:
-    """The token at the beginning, which has to be remembered."""
+    """The first token."""
     tokens = random.integers(sizes.symbols, size=(count, sizes.length))
     return Sequences(tokens, tokens[:, 0], sizes.symbols, sizes.symbols)
 
 
 def _repetition(random: _Random, count: int, sizes: SequenceSizes) -> Sequences:
-    """Whether the second half repeats the first, or differs from it in one place."""
+    """Whether the second half repeats the first, or differs from it in one token."""
     half = sizes.length // 2
     first = random.integers(sizes.symbols, size=(count, half))
     labels, second = random.integers(2, size=count), first.copy()
-    rows, places = np.flatnonzero(labels == 0), random.integers(half, size=count)
+    rows, positions = np.flatnonzero(labels == 0), random.integers(half, size=count)
     shift = random.integers(1, sizes.symbols, size=count)
-    second[rows, places[rows]] = (second[rows, places[rows]] + shift[rows]) % sizes.symbols
+    second[rows, positions[rows]] = (second[rows, positions[rows]] + shift[rows]) % sizes.symbols
     return Sequences(np.concatenate([first, second], 1), labels, sizes.symbols, 2)
 
 
@@ -114,9 +114,9 @@ def _languages(random: _Random, count: int, sizes: SequenceSizes) -> Sequences:
     labels = random.integers(sizes.classes, size=count)
     tokens = np.empty((count, sizes.length), dtype=np.int64)
     tokens[:, 0] = random.integers(sizes.symbols, size=count)
-    for place in range(1, sizes.length):
-        drawn = random.random(count)[:, None] > steps[labels, tokens[:, place - 1]]
-        tokens[:, place] = np.minimum(drawn.sum(1), sizes.symbols - 1)
+    for step in range(1, sizes.length):
+        drawn = random.random(count)[:, None] > steps[labels, tokens[:, step - 1]]
+        tokens[:, step] = np.minimum(drawn.sum(1), sizes.symbols - 1)
     return Sequences(tokens, labels, sizes.symbols, sizes.classes)
 
 

@@ -1,4 +1,4 @@
-"""Where the images of a corpus come from: a folder, or one for each of its data sets."""
+"""Loads the data sets of a corpus, from the user's folders or from scikit-learn."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ DataFolders = Path | str | Mapping[str, Path | str] | None
 
 
 def load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> dict[str, Any]:
-    """Decode the images of all data sets, unless the cache has them; what they are, by data set."""
+    """Load all data sets of a preset, decoding images into the cache; returns `describe` of each, by name."""
     roots = data_folders(preset.datasets, data)
     about = {}
     for dataset in preset.datasets:
@@ -26,14 +26,14 @@ def load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> 
 def load_source(
     dataset: str, root: Path | None, cache: Path, size: int | None = None, download: bool = False
 ) -> RunData:
-    """A whole data set: images as `load_data` loads them, or what scikit-learn carries or a rule makes."""
+    """A whole data set: images, see `load_data`, or a table or sequences, see `array_data`."""
     if dataset in ARRAYS:
         return array_data(dataset)
     return load_data(dataset, root, cache, size=size, download=download)
 
 
 def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
-    """The folder of each data set that has one.
+    """The folders of the data sets, by name.
 
     Raises:
         CorpusError: A folder is given for a data set that is not trained on, or one for several data sets.
@@ -52,7 +52,7 @@ def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path
 
 
 def describe(data: RunData) -> dict[str, Any]:
-    """What a manifest says of a data set."""
+    """The facts about a data set that a manifest holds."""
     return {
         "fingerprint": data.fingerprint(),
         "train_images": len(data.train_labels),

@@ -1,4 +1,4 @@
-"""Tables that scikit-learn carries or makes; the same from a seed."""
+"""Tables that scikit-learn ships or generates, reproducible from a seed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,12 +7,12 @@ import numpy as np
 
 
 class TableSizes(NamedTuple):
-    """What of a made table can be chosen.
+    """Options of a generated table.
 
     Attributes:
-        features: Columns, where the table does not say them itself.
+        features: Columns, where the table does not fix them.
         classes: Number of classes, likewise.
-        noise: How much the classes run into each other, from 0 to 1.
+        noise: How much the classes overlap, from 0 to 1.
     """
 
     features: int = 20
@@ -25,12 +25,12 @@ Table = tuple[np.ndarray, np.ndarray]
 
 
 def make_table(name: str, count: int, sizes: TableSizes, seed: int) -> Table:
-    """So many rows of one of `MADE_TABLES`, in random order, always the same for the same arguments."""
+    """`count` rows of one of `MADE_TABLES`, in random order, the same for the same arguments."""
     return MADE_TABLES[name](count, sizes, seed)
 
 
 def carried_table(name: str) -> Table:
-    """One of `CARRIED_TABLES`, as scikit-learn has it."""
+    """One of `CARRIED_TABLES`, as scikit-learn ships it."""
     from sklearn import datasets
 
     loaders = {
@@ -43,7 +43,7 @@ def carried_table(name: str) -> Table:
 
 
 def _blobs(count: int, sizes: TableSizes, seed: int) -> Table:
-    """Gaussian clusters at corners of a cube, several a class, among columns that tell nothing."""
+    """Gaussian clusters at corners of a cube, two a class; most columns are uninformative."""
     informative = max(3, sizes.features // 3)
     return _made(
         "make_classification", n_samples=count, n_features=sizes.features, n_informative=informative,
@@ -61,7 +61,7 @@ def _circles(count: int, sizes: TableSizes, seed: int) -> Table:
 
 
 def _quantiles(count: int, sizes: TableSizes, seed: int) -> Table:
-    """Shells of a Gaussian, told apart by their distance from its middle."""
+    """Shells of a Gaussian; the class is the distance from its mean."""
     return _made(
         "make_gaussian_quantiles", n_samples=count, n_features=max(2, sizes.features // 4),
         n_classes=sizes.classes, random_state=seed,

@@ -35,18 +35,18 @@ def train_run(
         config: The run.
         data: All of its data set, on the CPU. On another device images are kept as uint8 and normalised batch
             by batch.
-        departures: From the paper's protocol, for the record.
-        device: "cpu", "cuda", "cuda:1", ... Weights, batches, crops and flips are drawn on the CPU and are
-            the same on each device; dropout is drawn on the device.
+        departures: From the paper's protocol, in words, for the record.
+        device: "cpu", "cuda", "cuda:1", ... Initial weights, batches, crops and flips are drawn on the CPU
+            and are the same on each device; dropout is drawn on the device.
 
     Raises:
         CorpusError: A setting of the run, or the machine, lets no run be trained.
     """
-    place = checked_device(device)
-    with one_thread(), seeded(config.seed, place), full_precision(place):
+    target = checked_device(device)
+    with one_thread(), seeded(config.seed, target), full_precision(target):
         data = data_of_run(config, data)
         try:
-            data = data.to(place)
+            data = data.to(target)
             batches = ArrayLoader(config, data) if isinstance(data, ArrayData) else BatchLoader(config, data)
             recorder = RunRecorder(config, data, len(batches))
         except Exception as error:
@@ -78,6 +78,8 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 class _Trainer:
+    """The training loop of one run."""
+
     def __init__(self, recorder: RunRecorder, batches: BatchLoader | ArrayLoader) -> None:
         self.recorder, self.batches = recorder, batches
         self.config, self.data, self.model = recorder.config, recorder.data, recorder.model
@@ -96,7 +98,7 @@ class _Trainer:
     def _epoch(self, epoch: int) -> None:
         started = time.perf_counter()
         times = self.recorder.snapshot_times(epoch)
-        # On the device: a step need not wait until its loss has come to the host.
+        # On the device, so that a step does not wait for the previous one's loss.
         losses = torch.zeros(len(self.batches), device=self.data.device)
         hits = torch.zeros_like(losses, dtype=torch.long)
         self.model.train()
@@ -137,7 +139,7 @@ class _Trainer:
         self.steps += 1
 
     def _learning_rate(self) -> float:
-        """Of the last step."""
+        """The learning rate of the last step."""
         rate: float = self.optimizer.param_groups[0]["lr"]
         return rate
 

@@ -1,4 +1,4 @@
-"""Statistics of raw weights: material for signatures that nobody has thought of yet."""
+"""Statistics of the raw weights of each layer, recorded so that new signatures need no new training."""
 
 import numpy as np
 from torch import nn
@@ -12,7 +12,7 @@ class WeightStatistics:
     """Reads `WEIGHT_STATISTICS` of every weight with two dimensions or more, per layer."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Keep the first weights, to measure how far each layer has gone."""
+        """Keep the initial weights, for the distance from them."""
         self.parameters = {
             name.removesuffix(".weight"): parameter
             for name, parameter in model.named_parameters()

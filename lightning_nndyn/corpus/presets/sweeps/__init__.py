@@ -1,6 +1,6 @@
-"""The corpus `sweeps`: many small hyperparameter sweeps as people make them.
+"""The preset `sweeps`: many small hyperparameter sweeps.
 
-`families` says which networks are trained on what, `tasks` draws one for each sweep, `spaces` what is
-searched, `preset` puts them together. `networks` builds what `convolutional` and `sequential` describe of
-`layers`; `data` makes a sweep's part of images, `tables` or `sequences`.
+`families` lists the families of networks with their data sets and sizes; `tasks` draws a sweep's network and
+data, `spaces` its search space; `preset` joins them. `networks` builds the networks, from the functions in
+`convolutional` and `sequential` and the parts in `layers`.
 """

@@ -18,10 +18,10 @@ def plain_cnn(channels: int, size: int, classes: int, shape: Shape) -> nn.Module
     halve = halving_layers(shape.depth, size)
     widths = [channels]
     layers: list[nn.Module] = []
-    for place in range(shape.depth):
-        widths.append(int(shape.width * 2 ** min(place / 2, 2)) // 4 * 4)
+    for index in range(shape.depth):
+        widths.append(int(shape.width * 2 ** min(index / 2, 2)) // 4 * 4)
         layers.append(shape.conv_block(widths[-2], widths[-1]))
-        if place in halve:
+        if index in halve:
             layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, shape.head(widths[-1], classes))
 
@@ -31,8 +31,8 @@ def vgg(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
     widths = _stage_widths(shape.width, size)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise([channels, *widths]):
-        for place in range(shape.depth):
-            layers.append(shape.conv_block(inputs if place == 0 else outputs, outputs))
+        for index in range(shape.depth):
+            layers.append(shape.conv_block(inputs if index == 0 else outputs, outputs))
         layers.append(nn.MaxPool2d(2))
     side, hidden = size >> len(widths), 4 * shape.width
     return nn.Sequential(
@@ -64,7 +64,7 @@ def resnet(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
 
 
 def preactivation_resnet(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
-    """The same with normalisation and activation before each convolution; nothing follows the sums."""
+    """A ResNet with normalisation and activation before each convolution and none after the sums."""
     blocks = [
         Residual(
             nn.Sequential(
@@ -121,7 +121,7 @@ def convnext(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
 
 
 class _UNet(nn.Module):
-    """Down and up again, each level joined to its like on the way down, with a class head on top."""
+    """Encoder and decoder with skip connections at each level, and a classifier on top."""
 
     def __init__(self, channels: int, classes: int, shape: Shape) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _UNet(nn.Module):
         self.head = shape.head(widths[0] + widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images to logits; the head reads the lowest level, brought up, and the highest."""
+        """Images to logits; the head reads the highest level and the lowest one, upsampled."""
         passed = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.pool(x))
@@ -154,12 +154,12 @@ def unet(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
 
 
 def _double(shape: Shape, inputs: int, outputs: int) -> nn.Sequential:
-    blocks = [shape.conv_block(inputs if place == 0 else outputs, outputs) for place in range(shape.depth)]
+    blocks = [shape.conv_block(inputs if index == 0 else outputs, outputs) for index in range(shape.depth)]
     return nn.Sequential(*blocks)
 
 
 def _stage_widths(width: int, size: int) -> list[int]:
-    """Twice as wide at each halving, until maps are 4x4: two stages at 8 pixels, three from 16 on."""
+    """Widths of the stages, doubled at each halving: two stages below 16 pixels, else three."""
     return [width * 2**stage for stage in range(2 if size < 16 else 3)]
 
 
@@ -167,8 +167,8 @@ def _residual_plan(shape: Shape, size: int) -> Iterator[tuple[int, int, int]]:
     """Inputs, outputs and stride of each block."""
     widths = _stage_widths(shape.width, size)
     for stage, (before, width) in enumerate(pairwise([shape.width, *widths])):
-        for place in range(shape.depth):
-            yield (before if place == 0 else width), width, 2 if stage and place == 0 else 1
+        for index in range(shape.depth):
+            yield (before if index == 0 else width), width, 2 if stage and index == 0 else 1
 
 
 def _projection(shape: Shape, inputs: int, outputs: int, stride: int) -> nn.Module | None:

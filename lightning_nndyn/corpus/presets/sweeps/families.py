@@ -14,11 +14,11 @@ class Size(NamedTuple):
     """A network's size, and what a training step with it costs.
 
     Attributes:
-        side: Pixels of an image's side; of sequences the length that the costs were measured at.
+        side: Pixels of an image's side; for sequences, the length at which the costs were measured.
         width: See `Shape`.
         depth: See `Shape`.
-        per_step: Milliseconds of a training step, whatever the batch.
-        per_input: Microseconds for each input of its batch.
+        per_step: Milliseconds of a training step, independent of the batch size.
+        per_input: Microseconds of a training step for each input of its batch.
     """
 
     side: int
@@ -30,16 +30,16 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """What sweeps of one family draw from.
+    """The choices of sweeps of one family.
 
     Attributes:
         kind: See `sweep_network`.
         sweeps: How many of 120 sweeps are of this family.
-        datasets: Taken in turn; a name that comes twice is taken twice as often.
-        normalisations: One is fixed in a sweep, or several are searched.
+        datasets: Used in turn; a name that is listed twice is used twice as often.
+        normalisations: Choices; a sweep fixes one of them or searches several.
         activations: Likewise; the first is the usual one.
-        adaptive: Whether it is usually trained by AdamW and its like.
-        rate: Of Adam, in the middle of what trains it; those of other optimizers follow.
+        adaptive: Whether the family is usually trained by AdamW or another adaptive optimizer.
+        rate: A good learning rate of Adam; those of other optimizers are multiples of it.
     """
 
     kind: str
@@ -93,7 +93,7 @@ FAMILIES: dict[str, Family] = {
 }
 """All families by name."""
 
-# Costs as measured on one core of a server with AVX2; they only decide how much data a run has.
+# Costs were measured on one core of a server with AVX2; they only decide how much data a run has.
 _IMAGE_SIZES: dict[str, tuple[Size, ...]] = {
     "plain_cnn": (
         Size(8, 16, 3, 3.5, 40), Size(12, 16, 4, 4, 144), Size(16, 12, 4, 4, 190), Size(16, 16, 5, 6, 232),
@@ -164,16 +164,16 @@ def sizes_for(kind: str, dataset: str) -> tuple[Size, ...]:
 
 def plan() -> list[tuple[str, str, str]]:
     """Family, data set and normalisation of each sweep, families and data sets spread over the whole list."""
-    places = [
+    turns = [
         ((turn + 0.5) / family.sweeps, name, turn)
         for name, family in FAMILIES.items()
         for turn in range(family.sweeps)
     ]
-    return list(_turns(sorted(places)))
+    return list(_turns(sorted(turns)))
 
 
-def _turns(places: list[tuple[float, str, int]]) -> Iterator[tuple[str, str, str]]:
-    for _, name, turn in places:
+def _turns(turns: list[tuple[float, str, int]]) -> Iterator[tuple[str, str, str]]:
+    for _, name, turn in turns:
         family = FAMILIES[name]
         dataset = family.datasets[turn % len(family.datasets)]
         yield name, dataset, family.normalisations[turn % len(family.normalisations)]

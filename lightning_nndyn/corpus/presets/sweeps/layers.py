@@ -1,4 +1,4 @@
-"""What the networks of the sweeps are put together from, and how their first weights are drawn."""
+"""Building blocks of the sweeps' networks, and how their initial weights are drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from lightning_nndyn.errors import CorpusError
 NORMALISATIONS = ("none", "batch", "group", "layer")
 INITIALISATIONS = ("default", "he", "xavier", "orthogonal", "truncated_normal")
 _GROUPS = 4
-_TRUNCATED_STD = 0.02  # as transformers are begun with
+_TRUNCATED_STD = 0.02  # usual for transformers
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The size and the style of a network; each family reads what it has a use for.
+    """The size and the style of a network; a family ignores what does not apply to it.
 
     Attributes:
         width: Channels or neurons of the first layers; deeper stages of a CNN are wider.
@@ -43,7 +43,7 @@ class Shape:
         return map_norm(self.normalisation, channels)
 
     def conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-        """A convolution that keeps the maps' size but for its stride; a normalisation brings the bias."""
+        """A convolution that keeps the maps' size except for its stride; no bias before a normalisation."""
         bias = self.normalisation == "none"
         return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
 
@@ -59,7 +59,7 @@ class Shape:
 
 
 def map_norm(name: str, channels: int) -> nn.Module:
-    """The normalisation of that name for maps with so many channels."""
+    """The normalisation of that name for maps [N, channels, height, width]."""
     if name == "batch":
         return nn.BatchNorm2d(channels)
     if name == "none":
@@ -77,7 +77,7 @@ def row_norm(name: str, features: int) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """Adds what a branch makes of its input to a shortcut, the input itself unless one is given."""
+    """Adds the output of a branch to that of a shortcut, which is the input itself unless given."""
 
     def __init__(
         self, branch: nn.Module, shortcut: nn.Module | None = None, after: nn.Module | None = None
@@ -86,14 +86,14 @@ class Residual(nn.Module):
         self.branch, self.shortcut, self.after = branch, shortcut or nn.Identity(), after or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that the branch keeps, or the shortcut changes likewise."""
+        """Branch and shortcut must give the same shape."""
         out: Tensor = self.after(self.shortcut(x) + self.branch(x))
         return out
 
 
 @torch.no_grad()
 def draw_weights(model: nn.Module, initialisation: str) -> None:
-    """Draw the weights of all convolutions and linear layers anew, in place.
+    """Draw new weights for all convolutions and linear layers, in place.
 
     Raises:
         CorpusError: There is no such initialisation.

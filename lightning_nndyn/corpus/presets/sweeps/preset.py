@@ -12,7 +12,7 @@ from lightning_nndyn.corpus.presets.sweeps.spaces import Space, draw_space, good
 from lightning_nndyn.corpus.presets.sweeps.tasks import Task, draw_task
 from lightning_nndyn.corpus.run_config import RunConfig, run_seed
 
-_RAW_EPOCHS = 4  # with raw material per layer
+_RAW_EPOCHS = 4  # with numbers per layer in the record
 _NETWORK_SETTINGS = ("width", "depth", "normalisation", "activation", "initialisation")
 
 
@@ -26,10 +26,10 @@ class Sweep(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepPreset(Preset):
-    """Sweeps as people make them, drawn at random: sweep by sweep, so that whole ones are there early.
+    """Typical hyperparameter sweeps, drawn at random; one sweep is trained after the other.
 
-    A run is low that ends below `low_share` of the way from guessing to the best run of its sweep; that is
-    half of the best, were guessing always wrong. `low_threshold` has no part in it.
+    A run is low if it ends below `low_share` of the way from guessing to the best run of its sweep.
+    `low_threshold` is not used.
 
     Raises:
         CorpusError: A setting is out of its range.
@@ -52,15 +52,15 @@ class SweepPreset(Preset):
         """What a sweep trains and searches."""
         return _drawn(self.seed, number)
 
-    def place(self, index: int) -> tuple[int, int]:
-        """The sweep of a run, and which of its runs it is."""
+    def locate(self, index: int) -> tuple[int, int]:
+        """The sweep of a run, and the number of the run within it."""
         starts = _starts(self.seed, self.sweeps)
         number = int(np.searchsorted(starts, index, side="right")) - 1
         return number, index - starts[number]
 
     def config(self, index: int, sampling: str = "grid") -> RunConfig:
         """The configuration of a run; `sampling` does not change it."""
-        number, run = self.place(index)
+        number, run = self.locate(index)
         task, space, one_seed = self.sweep(number)
         searched = space.values(np.random.default_rng([self.seed, number, run]), run)
         settings = space.fixed | searched
@@ -98,7 +98,7 @@ class SweepPreset(Preset):
         return [(index, "grid") for index in range(len(self))]
 
     def departures(self) -> list[str]:
-        """In which points the corpus departs from the paper's protocol, in words."""
+        """The corpus's departures from the paper's protocol, in words."""
         return [
             f"up to {self.epochs} epochs, as each sweep plans; where patience would have stopped is recorded",
             "small networks of many families on images, tables and sequences, in sweeps drawn at random",

@@ -11,22 +11,22 @@ _MLP_RATIO = 2
 
 
 def mlp(inputs: int, classes: int, shape: Shape, residual: bool) -> nn.Module:
-    """`depth` hidden layers, with shortcuts around those of equal width if wanted."""
+    """`depth` hidden layers; `residual` adds shortcuts around all but the first."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for place in range(shape.depth):
-        before = shape.width if place else inputs
+    for index in range(shape.depth):
+        before = shape.width if index else inputs
         layer = nn.Sequential(
             nn.Linear(before, shape.width),
             row_norm(shape.normalisation, shape.width),
             shape.activate(),
             nn.Dropout(shape.dropout),
         )
-        layers.append(Residual(layer) if residual and place else layer)
+        layers.append(Residual(layer) if residual and index else layer)
     return nn.Sequential(*layers, nn.Linear(shape.width, classes))
 
 
 class _Patches(nn.Module):
-    """Images to sequences of patches [N, patches, width], with learned places added."""
+    """Images to sequences of patches [N, patches, width], plus learned position embeddings."""
 
     def __init__(self, channels: int, size: int, width: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Attention(nn.Module):
 
 
 def vit(channels: int, size: int, classes: int, shape: Shape) -> nn.Module:
-    """A vision transformer with normalisation before attention and MLP, and the mean of its patches."""
+    """A vision transformer: normalisation before attention and MLP, then the mean over the patches."""
     blocks: list[nn.Module] = []
     for _ in range(shape.depth):
         inner = _feed_forward(shape.width, _MLP_RATIO * shape.width, shape)
@@ -116,7 +116,7 @@ def _feed_forward(width: int, hidden: int, shape: Shape) -> nn.Sequential:
 
 
 class _Tokens(nn.Module):
-    """Tokens to vectors [N, length, width], with learned places added if wanted."""
+    """Tokens to vectors [N, length, width], plus learned position embeddings if wanted."""
 
     def __init__(self, vocabulary: int, length: int, width: int, places: bool) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Rows(nn.Module):
 
 
 class _Recurrent(nn.Module):
-    """An LSTM or a GRU, of which the last step is read."""
+    """An LSTM or a GRU; the output is that of the last step."""
 
     def __init__(self, cell: str, inputs: int, shape: Shape) -> None:
         super().__init__()
@@ -150,24 +150,24 @@ class _Recurrent(nn.Module):
 
 
 def recurrent(cell: str, front: nn.Module, inputs: int, classes: int, shape: Shape) -> nn.Module:
-    """`depth` layers of LSTM ("lstm") or GRU ("gru") on what `front` makes of the input."""
+    """`depth` layers of LSTM ("lstm") or GRU ("gru") on the output of `front`."""
     return nn.Sequential(
         front, _Recurrent(cell, inputs, shape), nn.Dropout(shape.dropout), nn.Linear(shape.width, classes)
     )
 
 
 def rows_front(channels: int, size: int) -> tuple[nn.Module, int]:
-    """What makes sequences of images, and the numbers at each of their steps."""
+    """A module that makes sequences of images, and the number of features of a step."""
     return _Rows(), channels * size
 
 
 def tokens_front(vocabulary: int, length: int, width: int, places: bool = False) -> nn.Module:
-    """What makes vectors of tokens."""
+    """A module that makes vectors of tokens."""
     return _Tokens(vocabulary, length, width, places)
 
 
 def transformer(vocabulary: int, length: int, classes: int, shape: Shape) -> nn.Module:
-    """Torch's own encoder layers on tokens; "layer" normalises before attention and MLP, all else after."""
+    """Torch's encoder layers on tokens; "layer" normalises before attention and MLP, otherwise after."""
     activation = "gelu" if shape.activation == "gelu" else "relu"
     layers = [
         nn.TransformerEncoderLayer(

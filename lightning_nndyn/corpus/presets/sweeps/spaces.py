@@ -1,4 +1,4 @@
-"""Search spaces as people write them: which settings vary within a sweep, and between which bounds."""
+"""Search spaces: which settings vary within a sweep, and between which bounds."""
 
 import math
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ STYLES = ("narrow", "usual", "wide")
 _RATE_BOUNDS = {"narrow": (1 / 4, 3.0), "usual": (1 / 30, 10.0), "wide": (1e-3, 100.0)}
 """Bounds of the learning rate around a good one, as factors."""
 
-# Adam's good learning rate times this is the other's.
+# A good learning rate of each optimizer, as a multiple of Adam's.
 _OPTIMIZERS = {"sgd": 20.0, "nesterov": 20.0, "adam": 1.0, "adamw": 1.0, "rmsprop": 0.5, "lion": 0.12}
 _DECOUPLED = ("adamw", "lion")
 _SGD = ("sgd", "nesterov")
-_ONE_RANGE = (1e-4, 0.3)  # of the learning rate, where somebody gives all optimizers the same
+_ONE_RANGE = (1e-4, 0.3)  # of the learning rate, where all optimizers share one range
 _GRIDS = (
     (5, 4), (6, 4), (7, 3), (8, 3), (7, 4), (8, 4), (5, 5), (6, 5), (5, 2, 2), (6, 2, 2), (7, 2, 2),
     (8, 2, 2), (4, 3, 2), (5, 3, 2), (3, 3, 3),
 )  # fmt: skip
 _MOST_RUNS, _FEWEST_RUNS = 32, 20
 
-# How often a setting is searched.
+# Probability that a setting is searched.
 _SHARES = {
     "learning_rate": 0.94, "weight_decay": 0.55, "batch_size": 0.45, "dropout": 0.45, "label_smoothing": 0.2,
     "gradient_clip": 0.2, "warmup": 0.25, "schedule": 0.3, "augmentation": 0.35, "initialisation": 0.12,
@@ -36,7 +36,7 @@ _RARER_IF_NARROW = 0.7
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that is searched: `choices`, or a range that is uniform in the logarithm or as it is."""
+    """A searched setting: `choices`, or a range, uniform or log-uniform."""
 
     name: str
     choices: tuple[Any, ...] = ()
@@ -53,7 +53,7 @@ class Dimension:
         return round(float(random.uniform(self.low, self.high)), 3)
 
     def levels(self, count: int) -> list[Any]:
-        """So many values for a grid, evenly spread; no more than there are choices."""
+        """At most `count` values for a grid, evenly spread."""
         if self.choices:
             return list(self.choices[:count])
         if self.logarithmic:
@@ -66,12 +66,12 @@ class Space:
     """A search space and how it is searched.
 
     Attributes:
-        style: One of `STYLES`: how far its bounds are apart.
-        fixed: Settings that all runs have.
+        style: One of `STYLES`, the width of its bounds.
+        fixed: Settings that are equal in all runs.
         dimensions: Settings that are searched.
-        relative: Whether the learning rate is a factor on the good one of each run's optimizer.
-        grid: Values on a grid, run by run; empty for random ones.
-        runs: How many.
+        relative: Whether learning rates are multiples of `good_rate` of the run's optimizer.
+        grid: The searched settings of each run of a grid search; empty for random search.
+        runs: Number of runs.
     """
 
     style: str
@@ -89,7 +89,7 @@ class Space:
 
 
 def good_rate(task: Task, optimizer: str) -> float:
-    """A learning rate in the middle of what trains the network."""
+    """A learning rate in the middle of those that train the network."""
     return task.about.rate * _OPTIMIZERS[optimizer]
 
 
@@ -111,7 +111,7 @@ def draw_space(random: np.random.Generator, task: Task) -> Space:
     if len(found) < 2:
         found.append(Dimension("dropout", low=0.0, high=0.5))
     if not any(dimension.name == "learning_rate" for dimension in found):
-        # Somebody who knows a good rate and searches the rest.
+        # As in a sweep over the rest by somebody who knows a good rate.
         fixed["learning_rate"] = log_uniform(random, 0.5, 2.0)
     runs = int(random.integers(_FEWEST_RUNS, _MOST_RUNS + 1))
     grid = _draw_grid(random, found) if random.random() < 0.3 else []
@@ -128,7 +128,7 @@ def _draw_optimizers(random: np.random.Generator, task: Task, style: str) -> lis
 
 
 def _draw_fixed(random: np.random.Generator, task: Task, optimizers: list[str]) -> dict[str, Any]:
-    """What a setting is where it is not searched."""
+    """Values of the settings that are not searched."""
     unnormalised = task.options["normalisation"] == "none" and task.side > 0
     batch_sizes = task.batch_sizes
     return {
@@ -152,13 +152,13 @@ def _rate(
 ) -> Dimension:
     if one_range:
         return Dimension("learning_rate", low=_ONE_RANGE[0], high=_ONE_RANGE[1], logarithmic=True)
-    off = log_uniform(random, 0.5, 2.0)  # nobody guesses the middle exactly
+    off = log_uniform(random, 0.5, 2.0)  # a user's range is not centred exactly
     low, high = (float(f"{off * bound:.3g}") for bound in _RATE_BOUNDS[style])
     return Dimension("learning_rate", low=low, high=high, logarithmic=True)
 
 
 def _others(random: np.random.Generator, task: Task, style: str, optimizers: list[str]) -> list[Dimension]:
-    """All that can be searched besides optimizer and learning rate."""
+    """All dimensions besides optimizer and learning rate."""
     narrow, wide = style == "narrow", style == "wide"
     decays = (1e-3, 0.3) if all(name in _DECOUPLED for name in optimizers) else (1e-6, 1e-2 if wide else 2e-3)
     width, depth = task.options["width"], task.options["depth"]
@@ -180,7 +180,7 @@ def _others(random: np.random.Generator, task: Task, style: str, optimizers: lis
         Dimension("normalisation", _some(random, tuple(dict.fromkeys(task.about.normalisations)))),
         Dimension("activation", _some(random, tuple(dict.fromkeys(task.about.activations)))),
     ]
-    if task.family == "resnet":  # each sweep has one: so there are some of each kind
+    if task.family == "resnet":  # each sweep fixes one, so that there are sweeps with each
         found = [dimension for dimension in found if dimension.name != "normalisation"]
     if all(name in _SGD for name in optimizers):
         found.append(Dimension("momentum", momenta))
@@ -202,17 +202,17 @@ def _draw_grid(random: np.random.Generator, dimensions: list[Dimension]) -> list
 def _augmentations(task: Task) -> tuple[str, ...]:
     if task.side == 0:
         return ("none",)
-    if task.dataset == "digits":  # a mirrored digit is another one
+    if task.dataset == "digits":  # a mirrored digit is another digit
         return ("none", "crop")
     return ("none", "flip", "crop", "crop and flip", "crop and flip")
 
 
 def _some(random: np.random.Generator, choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Two or more of the choices, in their order; all of them where there are no more."""
+    """Two or more of the choices, in their order."""
     if len(choices) <= 2:
         return choices
     count = int(random.integers(2, len(choices) + 1))
-    return tuple(choices[place] for place in sorted(random.permutation(len(choices))[:count]))
+    return tuple(choices[index] for index in sorted(random.permutation(len(choices))[:count]))
 
 
 def _pick(random: np.random.Generator, choices: tuple[Any, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""What a sweep trains: network, data and epochs, drawn so that a run takes some seconds of one core."""
+"""Tasks of sweeps: network, data and epochs, drawn so that a run takes a few seconds on one core."""
 
 import math
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ _CLASSES = {
     "cifar10": (2, 3, 4, 5, 7, 10, 10, 10, 10),
     "imagenet100": (5, 10, 10, 20, 20, 30, 50, 100),
 }
-_IN_ALL = {"digits": (10, 140), "cifar10": (10, 5000), "imagenet100": (100, 500)}  # classes, images of each
+_IN_ALL = {"digits": (10, 140), "cifar10": (10, 5000), "imagenet100": (100, 500)}  # classes, images a class
 # Half of a sequence; longer ones are not learned within the planned epochs.
 _LENGTHS = {"parity": (2, 3), "modular_sum": (1, 2)}
 _USUAL_LENGTHS = (4, 9)
-_OPTIONS = {  # of what is made: those that make a difference
+_OPTIONS = {  # of each generated data set: those that it uses
     "parity": (), "brackets": (), "languages": ("symbols", "classes"),
     "moons": ("noise",), "circles": ("noise",), "quantiles": ("features", "classes"),
     "spirals": ("classes", "noise"), "blobs": ("features", "classes", "noise"),
@@ -38,18 +38,18 @@ _CARRIED = {"breast_cancer": 396, "wine": 124, "digits_table": 1256}  # rows, in
 
 @dataclass(frozen=True)
 class Task:
-    """What all runs of a sweep have in common, before anything is searched.
+    """Network, data and epochs of a sweep, before its search space is drawn.
 
     Attributes:
-        family: Of its networks, by name.
-        about: The same, in numbers.
+        family: Name of the networks' family.
+        about: The family.
         dataset: See `RunConfig`.
-        data_options: Likewise.
-        images: Inputs to train on.
-        test_images: Inputs to test on; None for all.
-        epochs: Planned.
+        data_options: See `RunConfig`.
+        images: Number of inputs to train on.
+        test_images: Number of inputs to test on; None for all.
+        epochs: Planned epochs.
         options: Of the network, see `sweep_network`.
-        batch_sizes: Those that fit, smallest first.
+        batch_sizes: Possible batch sizes, smallest first.
     """
 
     family: str
@@ -75,7 +75,7 @@ class Task:
 
 
 def draw_task(random: np.random.Generator, number: int) -> Task:
-    """The task of sweep `number`; family and data set are given by its place in the `plan`."""
+    """The task of sweep `number`; `plan` gives its family and data set."""
     name, dataset, normalisation = plan()[number % len(plan())]
     family = FAMILIES[name]
     sizes = sizes_for(family.kind, dataset)
@@ -104,7 +104,7 @@ def draw_task(random: np.random.Generator, number: int) -> Task:
 
 
 def _batch_sizes(size: Size, images: int, epochs: int) -> tuple[int, ...]:
-    """With some steps in an epoch, and cheap enough."""
+    """Batch sizes with enough steps in an epoch that are cheap enough."""
     fewest, most = _STEPS
     fitting = [one for one in _BATCH_SIZES if fewest <= math.ceil(images / one) <= most]
     cheap = [one for one in fitting if _seconds(size, images, epochs, one) <= 1.5 * _SECONDS[1]]
@@ -141,7 +141,7 @@ def _draw_images(
     random: np.random.Generator, dataset: str, size: Size, images: int
 ) -> tuple[dict[str, Any], int, int]:
     in_all, of_each = _IN_ALL[dataset]
-    if dataset == "digits":  # with all of them every network is nearly perfect
+    if dataset == "digits":  # with all images every network is nearly perfect
         images = min(images, int(log_uniform(random, 250, 1400)))
     choices = [one for one in _CLASSES[dataset] if one * _FEWEST_PER_CLASS <= images]
     count = choices[int(random.integers(len(choices)))] if choices else _CLASSES[dataset][0]
@@ -153,10 +153,10 @@ def _draw_images(
 
 
 def _in_fours(count: int) -> int:
-    """No last batch of one input, which has no variance."""
+    """A multiple of four: a last batch of a single input would have no variance."""
     return count // 4 * 4
 
 
 def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
-    """Three significant digits, which a reader can write down."""
+    """A log-uniform number, rounded to three significant digits."""
     return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")

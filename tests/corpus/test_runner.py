@@ -1,22 +1,32 @@
-"""Corpora trained by several processes, on a device, within a time."""
+"""Corpora trained by several processes, on a device, within a time, and on from where they were stopped."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from processes import PATIENCE, environment, wait_until
+from tiny_corpus import TINY, contents, run
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
-from lightning_nndyn.corpus import GridPreset, RunOptions, corpus_status, load_corpus, run_corpus, runner
+from lightning_nndyn.corpus import (
+    RunOptions,
+    corpus_status,
+    export_parquet,
+    load_corpus,
+    run_corpus,
+    runner,
+    verify_corpus,
+)
 from lightning_nndyn.errors import CorpusError
-
-TINY = GridPreset(
-    "tiny", "lenet5", "digits", learning_rates=(0.01, 0.05, 1e4), dropouts=(0.0, 0.5),
-    crop_padding=1, flip=False, epochs=2, images=256, test_images=100,
-)  # fmt: skip
 
 
 def measured(folder: Path) -> list[str]:
@@ -80,3 +90,107 @@ def test_no_run_is_begun_that_would_not_end_in_time(tmp_path: Path, clock: list[
     assert len(load_corpus(tmp_path)) == 3 and clock == [1e9 + 30]
     run_corpus(TINY, tmp_path, jobs=1, progress=False, minutes=0.5)
     assert len(load_corpus(tmp_path)) == 6, "another call has another clock"
+
+
+def test_more_runs_keep_those_there_are(corpus: Path, tmp_path: Path) -> None:
+    run(tmp_path, runs=2)
+    first = contents(tmp_path)
+    assert len(first) == 2
+    run(tmp_path, runs=5)
+    run(tmp_path, runs=3)
+    after = contents(tmp_path)
+    assert len(after) == 5 and first.items() <= after.items()
+
+
+def test_a_corpus_goes_on_in_another_precision(tmp_path: Path) -> None:
+    """What is fast on one machine is slow on the next; each run says what it was trained in."""
+    run(tmp_path, runs=2, precision="bf16")
+    first = contents(tmp_path)
+    run(tmp_path, runs=5)
+    assert len(contents(tmp_path)) == 5 and first.items() <= contents(tmp_path).items()
+    trained = [record.config["precision"] for record in load_corpus(tmp_path)]
+    assert sorted(trained) == ["bf16", "bf16", "float32", "float32", "float32"]
+    told = corpus_status(tmp_path)["departures"]
+    assert "precision bf16 instead of float32 (2 of 5 runs)" in told
+    assert sum("runs)" in text for text in told) == 1
+    assert {one.verdict for one in verify_corpus(tmp_path, runs=5)} == {"identical"}
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_bf16_on_a_processor_without_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: bool
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2" if slow else "AVX512")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    run(tmp_path, runs=1, precision="bf16", progress=True)
+    assert ("--precision float32" in capsys.readouterr().out) == slow
+    run(tmp_path, runs=1, precision="bf16", progress=True)
+    assert "--precision" not in capsys.readouterr().out  # nothing left to train
+
+
+def test_minutes_start_no_run_afterwards(tmp_path: Path) -> None:
+    run(tmp_path, minutes=0)
+    assert corpus_status(tmp_path)["runs"] == 0
+    with pytest.raises(CorpusError, match="no complete run"):
+        export_parquet(tmp_path, tmp_path / "corpus.parquet")
+
+
+def test_two_at_once_share_the_work(tmp_path: Path) -> None:
+    """Two callers on one folder: every run is recorded once, by one of them."""
+    callers = [threading.Thread(target=run, args=(tmp_path,)) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    run(tmp_path)  # what one of them left to the other is done in any case
+    assert [record.index for record in load_corpus(tmp_path)] == list(range(6))
+    assert len(contents(tmp_path)) == 6
+
+
+# A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.
+SCRIPT = """
+import signal
+from lightning_nndyn.corpus import GridPreset, run_corpus
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    preset = GridPreset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
+                    dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=3)
+    run_corpus(preset, {folder!r}, jobs={jobs})
+"""
+
+
+def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
+    script = folder.parent / "train.py"
+    script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs))
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signals) -> None:
+    folder = tmp_path / "corpus"
+    process = _start(folder, jobs=2)
+    try:
+        wait_until(lambda: len(list((folder / "runs").glob("run-*"))) >= 2, process)
+        os.killpg(process.pid, how)
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode != 0
+    assert how == signal.SIGKILL or "same command" in said
+    before = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
+    assert 2 <= len(before) < 12
+    assert len(load_corpus(folder)) == len(before)  # all of them whole
+    again = _start(folder, jobs=1)
+    said, _ = again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0 and f"{len(before)} of 12" in said
+    after = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
+    assert before.items() <= after.items() and len(after) == 12
+    assert [record.index for record in load_corpus(folder)] == list(range(12))

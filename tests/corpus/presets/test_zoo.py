@@ -1,8 +1,8 @@
 """Random networks and random runs of the zoo: every draw is buildable, traceable, cheap, and most learn."""
 
 import json
-import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_nndyn.corpus import get_preset, load_digits_data
 from lightning_nndyn.corpus.presets.zoo import DATASETS, draw_run
 from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS, halving_layers, zoo_network
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.training.data import load_digits_data
-from lightning_nndyn.corpus.training.schedules import SCHEDULES, schedule_factor
+from lightning_nndyn.corpus.training.schedules import SCHEDULES
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
@@ -185,36 +185,6 @@ def test_unknown_options_are_refused(wrong: dict[str, Any]) -> None:
         zoo_network(**PLAIN | {"kind": "cnn", "widths": [8]} | wrong)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "progress", "factor"),
-    [
-        ("constant", 0.99, 1.0),
-        ("cosine", 0.0, 1.0),
-        ("cosine", 0.5, 0.5),
-        ("step", 0.49, 1.0),
-        ("step", 0.5, 0.1),
-        ("step", 0.75, 0.01),
-        ("warmup_cosine", 0.0, 0.1),
-        ("warmup_cosine", 0.1, 1.0),
-        ("warmup_cosine", 0.55, 0.5),
-    ],
-)
-def test_a_schedule_is_a_function_of_progress(schedule: str, progress: float, factor: float) -> None:
-    assert math.isclose(schedule_factor(schedule, progress), factor)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_schedules_stay_within_zero_and_one(schedule: str) -> None:
-    factors = [schedule_factor(schedule, step / 1000) for step in range(1000)]
-    assert min(factors) > 0 and max(factors) <= 1
-    assert factors[100:] == sorted(factors[100:], reverse=True)
-
-
-def test_an_unknown_schedule_is_refused() -> None:
-    with pytest.raises(CorpusError, match="'linear'"):
-        schedule_factor("linear", 0.0)
-
-
 def test_most_runs_of_the_band_learn_the_digits() -> None:
     data = load_digits_data()
     runs = [run for run in draws(60, seed=4) if run["dataset"] == "digits"][:6]
@@ -224,3 +194,34 @@ def test_most_runs_of_the_band_learn_the_digits() -> None:
         best.append(max(train_run(config, data).curve["test_accuracy"]))
     assert sum(accuracy > 0.2 for accuracy in best) >= 4, best  # twice guessing
     assert max(best) - min(best) > 0.2, best
+
+
+def test_the_zoo_draws_most_runs_from_the_band_and_can_grow() -> None:
+    zoo = get_preset("zoo")
+    order = zoo.order(band_share=0.7)
+    for count in (10, 50, 400):
+        configs = [zoo.config(index, sampling) for index, sampling in order[:count]]
+        assert sum(config.sampling == "band" for config in configs) == pytest.approx(0.7 * count, abs=1)
+    assert {config.dataset for config in configs} == set(zoo.datasets)
+    assert len({config.seed for config in configs}) == len(configs)
+    assert {config.optimizer for config in configs} == {"sgd", "adam", "adamw"}
+    longer = replace(zoo, planned=2 * len(zoo))
+    assert [longer.config(*pair) for pair in longer.order(0.7)[:400]] == configs
+    assert {sampling for _, sampling in zoo.order()} == {"grid"}
+
+
+def test_the_zoo_is_scaled_but_for_its_digits() -> None:
+    zoo = get_preset("zoo").scaled(images=1000, epochs=3, size=16, precision="bf16", test_images=500)
+    configs = [zoo.config(index, "band") for index in range(60)]
+    assert max(config.images for config in configs) == 1000
+    assert {config.size for config in configs if config.dataset == "digits"} == {None}
+    assert {config.size for config in configs if config.dataset != "digits"} == {16}
+    assert {(config.epochs, config.test_images, config.precision) for config in configs} == {(3, 500, "bf16")}
+    told = " | ".join(zoo.departures())
+    for part in ("drawn at random", "epochs 3 instead of 50", "resized to 16x16", "hundred ImageNet classes"):
+        assert part in told
+
+
+def test_a_setting_that_a_preset_lacks_is_refused() -> None:
+    with pytest.raises(CorpusError, match="'zoo' has no setting 'dropouts'"):
+        get_preset("zoo").scaled(dropouts=(0.5,))

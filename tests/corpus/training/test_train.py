@@ -5,17 +5,14 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from lightning_nndyn import models
 from lightning_nndyn.corpus import ImageData, RunRecord, get_preset, load_digits_data, train_run
-from lightning_nndyn.corpus.storage.record import CURVES, WEIGHT_STATISTICS, patience_epoch
+from lightning_nndyn.corpus.storage.record import CURVES, WEIGHT_STATISTICS
 from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.network import network_options
-from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 PRESET = get_preset("lenet5-digits").scaled(epochs=8)
@@ -131,50 +128,10 @@ def test_colour_images_train(data: ImageData) -> None:
     }  # fmt: skip
 
 
-def test_images_stay_bytes_on_the_device_and_are_normalised_batch_by_batch(data: ImageData) -> None:
-    """To the same bits as if all of them were normalised at once."""
-    config = replace(PRESET.config(402), flip=True, crop_padding=2)
-    loader = BatchLoader(config, data.to(torch.device("cpu")))
-    assert loader.windows.dtype == torch.uint8 and loader.data.test_images.dtype == torch.uint8
-    plan = BatchLoader(config, data).planner.draw()
-    padded = data.normalise(torch.nn.functional.pad(data.train_images, (2, 2, 2, 2)))
-    batches = list(loader)
-    expected = torch.stack(
-        [
-            padded[image, :, row : row + 8, column : column + 8].flip(2 if mirrored else ())
-            for image, row, column, mirrored in zip(*(part.tolist() for part in plan), strict=True)
-        ]
-    )
-    assert torch.equal(torch.cat([images for images, _ in batches]), expected)
-    assert torch.equal(torch.cat([labels for _, labels in batches]), data.train_labels[plan.order])
-
-
 def test_networks_get_only_the_options_they_take(data: ImageData) -> None:
     config = get_preset("resnet32-cifar10").config(3)
     assert "image_size" not in network_options(config, data)
     assert network_options(config, data)["dropout"] == config.dropout
-
-
-def test_weight_statistics_equal_scipys() -> None:
-    model = models.lenet5(10, in_channels=1, image_size=8)
-    reader = WeightStatistics(model)
-    weight = model.get_parameter("3.weight")
-    with torch.no_grad():
-        weight.add_(0.5)
-    values = weight.detach().double().flatten().numpy()
-    expected = [
-        np.linalg.norm(values), values.mean(), values.std(), stats.skew(values), stats.kurtosis(values),
-        *np.quantile(values, [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1]),
-        0.5 * math.sqrt(len(values)),
-    ]  # fmt: skip
-    np.testing.assert_allclose(reader.read()["3"], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_patience_counts_epochs_without_a_rise() -> None:
-    assert patience_epoch([0.1, 0.2, 0.2, 0.1, 0.2], 3) == 5
-    assert patience_epoch([0.1, 0.2, 0.2, 0.1, 0.21], 3) is None
-    assert patience_epoch([0.1] * 20, 10) == 11
-    assert patience_epoch([], 10) is None
 
 
 def test_labels_up_to_patience(record: RunRecord) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,9 @@ class AuditedRun:
 
     def to_json(self) -> str:
         """One line of the audit file."""
-        return json.dumps(
-            {
-                "accuracy": self.accuracy,
-                "classes": self.classes,
-                "condemned": self.flagged_to_stop,
-                "share": self.share,
-                "run": self.run,
-            }
-        )
+        content = asdict(self)
+        content["condemned"] = content.pop("flagged_to_stop")
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> AuditedRun:
@@ -66,10 +60,10 @@ class AuditedRun:
 
         Raises:
             ValueError: the line is not JSON.
-            TypeError: it lacks a value, or holds an unknown one.
+            KeyError, TypeError, AttributeError: it lacks a value, or holds something else.
         """
         content = json.loads(line)
-        return cls(**{"flagged_to_stop" if key == "condemned" else key: content[key] for key in content})
+        return cls(flagged_to_stop=content.pop("condemned"), **content)
 
 
 @dataclass(frozen=True)
@@ -167,7 +161,7 @@ def read_audited_runs(folder: Path) -> list[AuditedRun]:
     for index, line in enumerate(lines):
         try:
             run = AuditedRun.from_json(line)
-        except (ValueError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
         found[run.run or index] = run
     return list(found.values())

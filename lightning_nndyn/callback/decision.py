@@ -1,4 +1,4 @@
-"""A predictor and a policy at work on the record of one run."""
+"""Predicts from the record of one run, and decides whether to stop it: alike on all processes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,43 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lightning_nndyn.callback.audit import draw_audit, exemption_reason
+from lightning_nndyn.callback.guard import Guard
+from lightning_nndyn.callback.messages import Messages
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.settings import Settings
+from lightning_nndyn.callback.trainer_state import stop_blocked_by
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
-from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.predictor.policy import Decision, Policy
 from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from lightning_nndyn.callback.trial import TrialSession
+
+_OWN_RUNS = ". Some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
 
 
 @dataclass
 class DecisionMaker:
-    """Gives verdicts on the snapshots of a run, and takes decisions on the verdicts."""
+    """Predicts verdicts from a run's snapshots, and decides upon them.
+
+    Attributes:
+        predictor: gives the verdicts.
+        policy: turns a verdict into a decision.
+        refusal: why there is no verdict yet; None once there is, or before anything is asked.
+    """
 
     predictor: Predictor
     policy: Policy
-    refusal: PredictorError | None = None  # why there is no verdict yet
+    refusal: PredictorError | None = None
 
     @classmethod
-    def of(
+    def load(
         cls,
         predictor: str | Path | Predictor,
         max_false_stop_rate: float,
@@ -47,7 +65,7 @@ class DecisionMaker:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What decisions rest on, JSON-able: what is low, the rate that is allowed, the limits of risk."""
+        """What decisions rest on, JSON-able: what is low, the rate that is allowed, the risk thresholds."""
         policy = self.policy
         return {
             "low_threshold": self.predictor.low_threshold,
@@ -58,17 +76,17 @@ class DecisionMaker:
             "limits": {kind: policy.risk_threshold(kind) for kind in policy.max_risks_of_good_runs},
         }
 
-    def choose_kind(self, record: Record, monitored: bool) -> str:
-        """Settles which models judge the run, by what is known first, and for good.
+    def choose_inputs(self, record: Record, monitored: bool) -> str:
+        """Chooses once, at the first verdict, whether weights alone or weights and curve are read.
 
-        The promise about good runs is one of each kind of models.
+        A run keeps to it, as the promise about good runs holds for each kind of models by itself.
 
         Args:
-            record: the run's record.
+            record: the run's record, where the kind is put.
             monitored: whether the run's curve is to be read.
 
         Returns:
-            What there is to warn of; empty if nothing.
+            A warning; empty if there is nothing to warn of.
         """
         if record.kind or not record.history[-1].finite:
             return ""
@@ -81,41 +99,37 @@ class DecisionMaker:
             record.kind = WEIGHTS_AND_CURVE
         return ""
 
-    def hear(self, record: Record) -> None:
+    def predict(self, record: Record) -> None:
         """Adds a verdict to the record, if there is anything new for the predictor to read."""
         curve = record.curve() if record.kind == WEIGHTS_AND_CURVE else None
         try:
             verdict = self.predictor.predict(record.history, curve=curve, training=record.training)
-        except PredictorError as error:  # the first time that it knows has not come
+        except PredictorError as error:  # the first of the predictor's times has not come
             self.refusal = error
             return
         if not record.verdicts or verdict.epoch > record.verdicts[-1].epoch:
             record.verdicts.append(verdict)
 
-    def decide(self, record: Record, epochs: int, held_back: str) -> None:
+    def decide(self, record: Record, epochs: int, blocked_by: str) -> None:
         """Decides upon the last verdict. A decision to stop stays, whatever comes after it.
 
         Args:
             record: the run's record, where the decision is put.
             epochs: how many epochs have passed.
-            held_back: why the run may not be stopped yet; empty if it may. A verdict of that time is
-                decided upon again while it is the last, and then forgotten.
+            blocked_by: why the run may not be stopped yet; empty if it may. A verdict of that time is decided
+                upon again as long as it is the last.
 
         Raises:
             PredictorError: if a whole epoch has brought no verdict.
         """
         if record.decision.stop:
             return
-        if not record.verdicts:
-            if self.refusal is not None and epochs > 0:
-                raise self.refusal
-            return
-        decision = self.policy.decide(record.verdicts[-1:])
-        if decision.stop and held_back:
-            decision = replace(decision, stop=False, reason=f"{held_back}; otherwise: {decision.reason}")
-        record.decision = decision
+        if record.verdicts:
+            record.decision = unless_blocked(self.policy.decide(record.verdicts[-1:]), blocked_by)
+        elif self.refusal is not None and epochs > 0:
+            raise self.refusal
 
-    def powerless(self, record: Record) -> bool:
+    def cannot_stop(self, record: Record) -> bool:
         """Whether this run will not be stopped for its prediction, whatever it is."""
         if not record.verdicts or record.decision.stop:
             return False
@@ -123,8 +137,177 @@ class DecisionMaker:
         return not last.in_domain or not self.policy.can_stop(last.kind)
 
 
+class RunDecider:
+    """Decides on one run, by its predictor or by its sweep's other runs, and alike on all processes.
+
+    Args:
+        settings: the callback's arguments.
+        trial: the run's trial in a sweep; None without one.
+        messages: to the user.
+        guard: takes the steps that may fail.
+
+    Attributes:
+        maker: of decisions by the predictor; None without one.
+        in_sweep: whether the trial's sweep can be reached.
+        sweep_values: what the sweep has predicted last, to be logged.
+    """
+
+    def __init__(
+        self, settings: Settings, trial: TrialSession | None, messages: Messages, guard: Guard
+    ) -> None:
+        self.maker: DecisionMaker | None = None
+        self.in_sweep = False
+        self.sweep_values: dict[str, float] = {}
+        self._settings, self._trial = settings, trial
+        self._messages, self._guard = messages, guard
+        self._asked_at = 0.0  # time of the latest snapshot that a verdict was asked for
+
+    def load_predictor(self) -> None:
+        """Loads the predictor.
+
+        Raises:
+            PredictorError: if it cannot be loaded, or is not fitted.
+        """
+        of = self._settings
+        if of.predictor is not None:
+            rate = of.max_false_stop_rate
+            self.maker = DecisionMaker.load(of.predictor, rate, of.threshold, of.confidence)
+
+    def resume(self, record: Record) -> None:
+        """Goes on with a record, whose last snapshot may still wait for its epoch's validation."""
+        predicted = record.verdicts[-1].epoch if record.verdicts else -1.0
+        waits = bool(record.losses) and predicted < record.time
+        self._asked_at = 0.0 if waits else max(0.0, record.time)
+
+    def open(self, trainer: Trainer, record: Record, begins: bool) -> None:
+        """Settles whether the run is exempt from being stopped, and whether its sweep can be reached.
+
+        All processes must call this, and come to the same.
+
+        Args:
+            trainer: whose run it is.
+            record: the run's.
+            begins: whether the run begins here: one that is resumed stays what it was.
+        """
+        trial = self._trial
+        if begins and trainer.is_global_zero:
+            self._guard.attempt(trainer, self._draw_audit, trainer, record)
+        in_sweep = trial is not None and trial.member.reachable and self._guard.error is None
+        record.run, record.exempt, self.in_sweep = trainer.strategy.broadcast(
+            (record.run, record.exempt, in_sweep)
+        )
+        if trial is not None:
+            trial.start()
+        self._messages.info("exempt", record.exempt)
+
+    def _draw_audit(self, trainer: Trainer, record: Record) -> None:
+        of, maker = self._settings, self.maker
+        if not of.audit_share or of.action != "stop":
+            return
+        if self._trial is not None:
+            record.exempt = draw_audit(of.audit_share)
+        elif maker is not None:
+            low = maker.predictor.low_threshold, maker.predictor.low_share
+            folder = Path(trainer.default_root_dir)
+            record.exempt = exemption_reason(folder, of.audit_share, of.max_false_stop_rate, *low)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decisions rest on; empty without a predictor."""
+        return {} if self.maker is None else self.maker.facts
+
+    def will_stop(self, record: Record) -> bool:
+        """Whether the decision so far stops the run, as soon as the Trainer allows it."""
+        return record.decision.stop and self._may_stop(record)
+
+    def _may_stop(self, record: Record) -> bool:
+        return self._settings.action == "stop" and not record.exempt
+
+    # -- from a snapshot to a stop ---------------------------------------------------------------------------
+
+    def verdict_due(self, record: Record) -> bool:
+        """Whether no verdict was asked for upon the latest snapshot."""
+        return record.time > self._asked_at
+
+    def predict(self, record: Record) -> None:
+        """Asks for a verdict upon the latest snapshot, unless that is done."""
+        due, self._asked_at = self.verdict_due(record), record.time
+        if due and self.maker is not None:
+            monitored = self._settings.monitor is not None
+            self._messages.warn("inputs", self.maker.choose_inputs(record, monitored))
+            self.maker.predict(record)
+
+    def decide(self, trainer: Trainer, record: Record, epochs: int, trainer_epochs: int) -> None:
+        """Decides upon the latest verdict. All processes must call this.
+
+        Args:
+            trainer: whose run it is.
+            record: the run's, where the decision is put.
+            epochs: that have ended, as the session counts them.
+            trainer_epochs: that have ended, as the Trainer counts them for its `min_epochs`.
+        """
+        before, blocked_by = record.decision, stop_blocked_by(trainer, trainer_epochs)
+        self._guard.attempt(trainer, self._decide, record, epochs, blocked_by)
+        if self.in_sweep:
+            if self._trial is not None and trainer.is_global_zero:
+                self._guard.attempt(trainer, self._decide_in_sweep, self._trial, record, before, blocked_by)
+            decided = (record.decision, self.sweep_values)
+            record.decision, self.sweep_values = trainer.strategy.broadcast(decided)
+        self.agree(trainer, record)
+
+    def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
+        maker = self.maker
+        if maker is None or (self.in_sweep and not record.verdicts):  # the sweep does without them
+            return
+        maker.decide(record, epochs, blocked_by)
+        if maker.cannot_stop(record) and not self.in_sweep:
+            hint = "" if record.verdicts[-1].in_domain else _OWN_RUNS
+            self._messages.info("cannot stop", f"this run {record.decision.reason}{hint}")
+
+    def _decide_in_sweep(
+        self, trial: TrialSession, record: Record, before: Decision, blocked_by: str
+    ) -> None:
+        self.sweep_values = {}
+        share = self._settings.audit_share
+        self.sweep_values = trial.decide(record, before, blocked_by, self._may_stop(record), share)
+
+    def agree(self, trainer: Trainer, record: Record) -> None:
+        """Makes all processes stop where one of them wants to. All must call this."""
+        stop = trainer.strategy.reduce_boolean_decision(record.decision.stop, all=False)
+        if stop and not record.decision.stop:
+            record.decision = Decision(True, "another process decided to stop", record.time)
+
+    def stop_if_decided(self, trainer: Trainer, record: Record, trainer_epochs: int) -> None:
+        """Tells the Trainer to stop, if that is decided and it may."""
+        # The Trainer keeps a wish that it cannot grant yet, and would grant it when it is outdated.
+        if not record.decision.stop or stop_blocked_by(trainer, trainer_epochs):
+            return
+        will_stop = self.will_stop(record)
+        trainer.should_stop = trainer.should_stop or will_stop
+        does = "stops" if will_stop else "would stop"
+        self._messages.info("stop", f"{does} this run: {record.decision.reason}")
+
+    def finish_trial(self, trainer: Trainer, record: Record, stopped: bool) -> None:
+        """Tells the tuner of a run in a sweep how it has ended. All processes must call this."""
+        trial = self._trial
+        if not self.in_sweep:
+            return
+        if trial is not None and trainer.is_global_zero:
+            self._guard.attempt(trainer, trial.finish, record, stopped)
+        exception = trainer.strategy.broadcast(None if trial is None else trial.exception)
+        if trial is not None:  # each process that was given a trial raises it
+            trial.exception = exception
+
+
+def unless_blocked(decision: Decision, blocked_by: str) -> Decision:
+    """The decision, but not to stop where that is blocked for a reason; "" blocks nothing."""
+    if not (decision.stop and blocked_by):
+        return decision
+    return replace(decision, stop=False, reason=f"{blocked_by}; otherwise: {decision.reason}")
+
+
 def predictor_name(predictor: str | Path | Predictor | None) -> str | None:
-    """What to call a predictor in a checkpoint: the same in another process and for an equal predictor."""
+    """Names a predictor in checkpoints and records: the same in any process and for an equal predictor."""
     if not isinstance(predictor, Predictor):
         return None if predictor is None else str(predictor)
     facts = {key: value for key, value in predictor.card.items() if key not in ("sha256", "size", "versions")}

@@ -40,7 +40,7 @@ def _callback_classes() -> tuple[type, ...]:
 
 
 def _output() -> dict[str, object]:
-    """What a copy of Lightning sets in the module both speak through: a logger and a warning category."""
+    """What a copy of Lightning sets in the module that both share: a logger and a warning category."""
     shared = vars(sys.modules["lightning_utilities.core.rank_zero"])
     return {name: shared[name] for name in ("log", "rank_zero_deprecation_category") if name in shared}
 

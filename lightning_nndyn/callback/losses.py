@@ -1,4 +1,4 @@
-"""Training losses as they come, kept where they are until somebody asks."""
+"""The training losses of an epoch, averaged without waiting for the device that they are on."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _BLOCK = 64  # losses that are put aside before they are summed up
 class LossMeter:
     """The losses of an epoch: their mean so far, and over the last sixteenth of an epoch.
 
-    Adding one neither copies it to the host nor waits for it: it is put aside, and every 64 losses are summed
-    up where they are, in double precision where the device has it, so that it does not show when that was.
+    Adding a loss neither copies it to the host nor waits for it: it is put aside, and every 64 losses are
+    summed up on their device, in double precision where the device has it, so that the result does not depend
+    on when they were summed up.
 
     Args:
         batches_per_epoch: infinite where that is not known; "lately" is then the last sixteen batches.
         copies: whether to keep copies, as the step may write its next loss to the same place. Lightning makes
-            one itself, but for manual optimization.
+            one itself, except in manual optimization.
     """
 
     def __init__(self, batches_per_epoch: float = math.inf, copies: bool = True) -> None:
@@ -41,13 +42,13 @@ class LossMeter:
         self._recent: deque[Tensor] = deque()  # pieces that hold the last sixteenth, and some more
 
     def add(self, outputs: Any, parts: int = 1) -> None:
-        """Takes what a training step has returned; what has no loss in it is passed over.
+        """Adds the loss that a training step has returned; what holds none is skipped.
 
         Args:
             outputs: the loss, or a mapping that has it as "loss".
             parts: by how many the loss was divided, as Lightning does where it accumulates gradients.
         """
-        # A dict is told at once, another mapping takes as long as the rest of this.
+        # Checking for dict is fast; checking for other mappings takes as long as all the rest of this method.
         loss = outputs.get("loss") if isinstance(outputs, (dict, Mapping)) else outputs
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
@@ -57,7 +58,7 @@ class LossMeter:
         self._aside.append(loss.detach().clone() if self._copies else loss)
 
     def read(self, device: torch.device) -> Tensor:
-        """Mean of the epoch so far and mean of its last sixteenth, float32 [2]; NaN where none has come."""
+        """Mean of the epoch so far and mean of its last sixteenth, float32 [2]; NaN before the first loss."""
         self._fold()
         if self._sum is None:
             return torch.full((2,), math.nan, device=device)
@@ -72,7 +73,7 @@ class LossMeter:
         return {"sum": float(self._sum), "count": self._summed, "recent": self._last().tolist()}
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Goes on from what `state` gave."""
+        """The inverse of `state`."""
         self.begin_epoch()
         if state["count"]:
             self._summed = state["count"]
@@ -80,7 +81,7 @@ class LossMeter:
             self._recent.append(torch.tensor(state["recent"], device=device))
 
     def _fold(self) -> None:
-        """Takes what was put aside into the sum, and among what has come lately."""
+        """Adds what was put aside to the sum and to the recent losses."""
         if not self._aside:
             return
         device = (self._aside[0] if self._sum is None else self._sum).device

@@ -1,4 +1,4 @@
-"""What was read of a run, what the predictor said of it, and what was decided."""
+"""The record of one run: what was read, predicted and decided."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Record:
     Attributes:
         history: snapshots, snapshot 0 first.
         verdicts: the predictor's, earliest first.
-        decision: the latest; one to stop is the last.
+        decision: the latest; a decision to stop is final.
         losses: for each snapshot's time the mean training loss of its epoch so far, and of its last
             sixteenth; NaN where there was none.
         accuracies: validation accuracy after each epoch; NaN where there was none.
-        classes: how many the network tells apart.
-        kind: of the models that judge this run; empty until the first verdict.
+        classes: number of classes of the task.
+        kind: of the models that judge this run, by their inputs; empty until the first verdict.
         metrics: for each metric of the Trainer its latest value after each epoch.
         exempt: why the run is not stopped, whatever is decided; empty if it may be.
         run: the run's name, of its record on disk.
@@ -62,22 +62,22 @@ class Record:
         return self.history[-1].epoch if self.history else -1.0
 
     def curve(self) -> LearningCurve:
-        """What the run has logged; epochs without validation lie on the line between those around them.
+        """The learning curve. Epochs without validation are interpolated linearly between those with one.
 
-        The line begins at guessing before training. After the last validation there is none: what comes next
-        is not known, and an accuracy that stays as it was would look like a run that learns no more.
+        Before training the accuracy is that of guessing. After the last validation nothing is filled in: an
+        accuracy that stays as it was would look like a run that learns no more.
         """
         return self.curve_of(self.accuracies)
 
     def curve_of(self, values: Sequence[float], start: float | None = None) -> LearningCurve:
-        """The same of another metric.
+        """The learning curve with another metric in place of the accuracy.
 
         Args:
             values: after each epoch; NaN where there was none.
             start: before training; None for the accuracy of guessing.
         """
         return LearningCurve(
-            self.losses, _between(values, 1 / self.classes if start is None else start), self.classes
+            self.losses, _interpolated(values, 1 / self.classes if start is None else start), self.classes
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,15 +136,15 @@ class Record:
         )
 
 
-def _between(accuracies: Sequence[float], guess: float) -> list[float]:
-    """The same with gaps filled by straight lines, but for one at the end."""
+def _interpolated(accuracies: Sequence[float], guess: float) -> list[float]:
+    """Interpolates gaps linearly, but not one at the end."""
     filled, known, level = list(accuracies), -1, guess
-    for place, accuracy in enumerate(accuracies):
+    for index, accuracy in enumerate(accuracies):
         if math.isnan(accuracy):
             continue
-        for gap in range(known + 1, place):
-            filled[gap] = level + (accuracy - level) * (gap - known) / (place - known)
-        known, level = place, accuracy
+        for gap in range(known + 1, index):
+            filled[gap] = level + (accuracy - level) * (gap - known) / (index - known)
+        known, level = index, accuracy
     return filled
 
 

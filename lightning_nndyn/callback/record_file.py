@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn._files import write_atomically
-from lightning_nndyn.callback.audit import AuditedRun, append_audited_run
+from lightning_nndyn.callback.audit import SWITCHED_OFF, AuditedRun, append_audited_run
+from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.settings import Settings
+from lightning_nndyn.callback.trainer_state import record_folder
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -63,15 +65,6 @@ def find_records(folder: Path | str) -> Iterator[Path]:
     return iter(sorted(Path(folder).rglob(PATTERN)))
 
 
-def json_number(value: Any) -> float | None:
-    """A metric as a JSON number; None for what is not finite or not a number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 @dataclass
 class RecordWriter:
     """Writes a run's record after each epoch and at the end. Where that fails, it warns once and stops.
@@ -92,26 +85,39 @@ class RecordWriter:
     monitor: str = ""
     layer_sizes: Sequence[int] = ()
     _encoded: list[str] = field(default_factory=list)  # snapshots as JSON, each encoded once
-    _shown: dict[str, tuple[Any, float | None]] = field(default_factory=dict)  # metrics as they were last
 
-    def note(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
-        """Takes the metrics' latest values for those after so many epochs.
+    @classmethod
+    def open(
+        cls, trainer: Trainer, settings: Settings, record: Record, policy: Mapping[str, Any], audited: bool
+    ) -> RecordWriter:
+        """The writer of a run that begins or is resumed. All processes must call this; the first one writes.
 
-        The Trainer shows a metric's value until there is another: an epoch without validation has none.
+        Args:
+            trainer: whose run it is.
+            settings: the callback's arguments.
+            record: the run's.
+            policy: what decisions rest on.
+            audited: whether the audit file is kept, if there is an audit share.
         """
-        theirs = {name: value for name, value in metrics.items() if not name.startswith("nndyn/")}
-        found = {name: json_number(value) for name, value in theirs.items() if self._is_new(name, value)}
-        for name in {**record.metrics, **found}:
-            row = record.metrics.setdefault(name, [])
-            row[epochs:] = []  # of an epoch that was trained before
-            row += [None] * (epochs - len(row))
-            row[-1] = found.get(name, row[-1])
-
-    def _is_new(self, name: str, value: Any) -> bool:
-        before, number = self._shown.get(name), json_number(value)
-        self._shown[name] = value, number
-        # The same tensor with another number has been written to in place.
-        return before is None or before[0] is not value or before[1] != number
+        log_folder = trainer.log_dir  # a collective call
+        if not trainer.is_global_zero:
+            return cls(None, {})
+        facts = {
+            "monitor": settings.monitor,
+            "predictor": predictor_name(settings.predictor),
+            "action": settings.action,
+            "max_epochs": trainer.max_epochs,
+            "every_n_steps": settings.snapshot_every_n_steps,
+            "policy": policy,
+        }
+        never_stops = settings.action == "observe" or record.exempt.startswith(SWITCHED_OFF)
+        return cls(
+            record_folder(trainer, settings.record, log_folder),
+            facts,
+            Path(trainer.default_root_dir) if audited and settings.audit_share else None,
+            1.0 if never_stops else settings.audit_share,
+            settings.monitor or "",
+        )
 
     def write(self, record: Record, status: str) -> None:
         """Writes the record as it is now."""
@@ -160,17 +166,3 @@ class RecordWriter:
             )
             return False
         return True
-
-
-def record_folder(trainer: Trainer, record: bool | str | Path, log_folder: str | None) -> Path | None:
-    """Where a run's record goes; None for nowhere, as with a log folder that is no folder of this machine.
-
-    Args:
-        trainer: whose run it is.
-        record: the user's choice: whether, or where.
-        log_folder: the Trainer's.
-    """
-    if isinstance(record, (str, Path)):
-        return Path(record)
-    wanted = record and trainer.loggers and not trainer.barebones
-    return Path(log_folder) if wanted and log_folder and "://" not in log_folder else None

@@ -1,218 +1,394 @@
-"""What is done where weights are read and where epochs end: read, judge, decide, log, stop."""
+"""The session of one run: what is done at each of Lightning's hooks, from a weight tensor to a stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-from lightning_nndyn.callback.fit import Fit
-from lightning_nndyn.callback.lightning_compat import CallbackBase
-from lightning_nndyn.callback.loggers import Story, show
+from torch import Tensor
+
+from lightning_nndyn.callback.decision import RunDecider
+from lightning_nndyn.callback.epochs import EpochCounter, make_counter
+from lightning_nndyn.callback.graph_reader import GraphReader
+from lightning_nndyn.callback.guard import Guard
+from lightning_nndyn.callback.loggers import RunSummary, log_summary
+from lightning_nndyn.callback.logging import ValueLogger, logging_step
 from lightning_nndyn.callback.losses import LossMeter
-from lightning_nndyn.callback.reading import hear, read
+from lightning_nndyn.callback.messages import Messages, unknown_beginning, unknown_length
+from lightning_nndyn.callback.metrics import LoggedMetrics
+from lightning_nndyn.callback.phases import EpochPhase, Phase, ReaderPhase
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import INTERRUPTED, RUNNING
+from lightning_nndyn.callback.record_file import FINISHED, INTERRUPTED, RUNNING, STOPPED, RecordWriter
+from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.trainer_state import (
-    held_back,
-    log,
-    logged_step,
-    logged_values,
-    note_accuracy,
+    is_complete,
+    loss_divisor,
+    model_to_trace,
+    training_setup,
     validation_follows,
 )
-from lightning_nndyn.callback.trial import Place
-from lightning_nndyn.errors import NNDynError
-from lightning_nndyn.predictor import Predictor, Verdict
-from lightning_nndyn.predictor.policy import Decision
-from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn.callback.trial import TrialSession
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import Trainer
 
-_OWN_RUNS = ". Some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
+P = ParamSpec("P")
+
+_ACTIVE = (Phase.TRAINING, Phase.OPEN, Phase.FAILED)
 
 
-class Course(CallbackBase):
-    """The course of a run: the part of the callback that no hook of Lightning's calls by itself."""
+class RunSession:
+    """One run under one Trainer: its weights are read, a verdict predicted, a decision taken and logged.
 
-    predictor: str | Path | Predictor | None
-    action: Literal["stop", "observe"]
-    monitor: str | None
-    snapshot_every_n_steps: int | None
-    audit_share: float
-    log_signature: bool
-    strict: bool
-    verbose: bool
+    The callback owns it, and calls one public method from each hook while the session is active. Steps that
+    may fail go through the guard. What all processes do together stands outside of these steps. When it comes
+    depends on the schedule, not on what one process has found: otherwise one would wait for another for ever.
 
-    def __init__(self) -> None:
-        self._place: Place | None = None
-        self._raised: BaseException | None = None  # what tells the tuner that the run was stopped
-        self._record = Record()
-        self._losses = LossMeter()
-        self._fit: Fit | None = None
+    Args:
+        settings: the callback's arguments.
+        trial: the run's trial in a sweep; None without one.
+
+    Attributes:
+        phase: how far the session is.
+        record: what was read, predicted and decided.
+        reader: reads the graph of the weights.
+        losses: the training losses of the epoch.
+        epochs: counts epochs, and knows when weights are to be read.
+        metrics: those that the model logs.
+        decisions: predicts and decides.
+        logger: logs values to the Trainer's loggers.
+        writer: writes the record.
+        guard: where failures end.
+        trainer: of the fit; only while the session is active.
+    """
+
+    trainer: Trainer
+
+    def __init__(self, settings: Settings, trial: TrialSession | None = None) -> None:
+        self.settings, self.trial = settings, trial
+        self.phase, self._epoch_phase = Phase.IDLE, EpochPhase.BATCHES
+        self.record, self.losses = Record(), LossMeter()
+        self.reader = GraphReader(settings.layers, settings.topology)
+        self.epochs, self.metrics = EpochCounter(), LoggedMetrics(settings.monitor)
+        self.guard, self.messages = Guard(settings.strict, self._fail), Messages(settings.verbose)
+        self.decisions = RunDecider(settings, trial, self.messages, self.guard)
+        self.logger, self.writer = ValueLogger(settings.log_signature), RecordWriter(None, {})
+        self._starts_here = False  # whether training begins with step 0, not from a checkpoint
+        self._owner: weakref.ref[Trainer] | None = None
+        self._saved_losses: Mapping[str, Any] | None = None  # of the epoch that a checkpoint was saved in
+        self._load_error: Exception | None = None  # why a checkpoint's record cannot be read
 
     @property
-    def history(self) -> list[Snapshot]:
-        """The snapshots so far."""
-        return self._record.history
+    def active(self) -> bool:
+        """Whether a fit is open that the session takes part in."""
+        return self.phase in _ACTIVE
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """The predictor's verdicts so far."""
-        return self._record.verdicts
+    def start_due(self) -> bool:
+        """Whether snapshot 0 is still to be read, which is before any weight changes."""
+        return self._starts_here and not self.record.history
 
-    @property
-    def decision(self) -> Decision:
-        """The latest decision."""
-        return self._record.decision
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the Trainer: processes that are spawned get the callback pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "trainer"} | {"_owner": None}
 
-    # -- readings and ends of epochs -------------------------------------------------------------------------
+    # -- begin and end ---------------------------------------------------------------------------------------
 
-    def _after_reading(
-        self, trainer: Trainer, pl_module: LightningModule, fit: Fit, due: Sequence[float]
-    ) -> None:
-        last = trainer.is_last_batch
-        # What ends an epoch is judged once its validation has come.
-        waits = fit.clock.ending and self.monitor is not None
-        self._read(trainer, pl_module, due, waits)
-        if not waits:
-            self._conclude(trainer, fit, trainer.current_epoch + last, in_batch=True)
-        if not last:
-            self._act(trainer, trainer.current_epoch)
-
-    def _end_stretch(self, trainer: Trainer, fit: Fit) -> None:
-        """Ends what takes the place of an epoch, unless validation comes first."""
-        self._losses.begin_epoch()
-        fit.open = trainer.strategy.reduce_boolean_decision(validation_follows(trainer), all=True)
-        if not fit.open:
-            self._end_epoch(trainer, fit, trainer.current_epoch + trainer.is_last_batch, in_batch=True)
-
-    def _end_epoch(self, trainer: Trainer, fit: Fit, epochs: int, in_batch: bool) -> None:
-        """Judges an epoch of ours that has ended, with its validation if one has come.
+    def open(self, trainer: Trainer, previous: RunSession) -> None:
+        """Takes part in a fit, and loads the predictor.
 
         Args:
-            trainer: whose run it is.
-            fit: the parts at work.
-            epochs: how many of the Trainer's have ended, that included which ends now.
+            trainer: of the fit.
+            previous: the session before. Where its Trainer fits once more, the run may go on.
+        """
+        self.trainer, self._owner, self.phase = trainer, weakref.ref(trainer), Phase.OPEN
+        if previous._owner is not None and previous._owner() is trainer:
+            self.record, self.losses = previous.record, previous.losses
+            self._saved_losses, self._load_error = previous._saved_losses, previous._load_error
+        self._try(self.decisions.load_predictor)
+
+    def start_training(self) -> None:
+        """Fixes when snapshots are due; a resumed run that was to be stopped stays stopped."""
+        trainer, of = self.trainer, self.settings
+        self.epochs = make_counter(trainer, of.snapshots, of.snapshot_every_n_steps)
+        self.losses = LossMeter(self.epochs.batches, not trainer.lightning_module.automatic_optimization)
+        self._starts_here = trainer.global_step == 0
+        if self._starts_here:  # what an earlier fit has left is not this run's record
+            self.record = Record()
+        elif self._saved_losses is not None:
+            self.losses.restore(self._saved_losses, trainer.strategy.root_device)
+        self._saved_losses = None
+        self._try(self._start_run)
+        self._open_record()
+        self.decisions.agree(trainer, self.record)
+        self._stop_if_decided(trainer.current_epoch)
+
+    def _start_run(self) -> None:
+        if self._load_error is not None:
+            raise self._load_error
+        record, trainer, of = self.record, self.trainer, self.settings
+        record.training = training_setup(trainer, of.snapshot_every_n_steps)
+        self.reader = GraphReader(of.layers, of.topology, record.first_weights)
+        self.logger.skip(record)
+        self.phase = Phase.TRAINING
+        self.decisions.resume(record)
+        if self.decisions.verdict_due(record) and self.epochs.by_steps and self.epochs.ending:
+            self._epoch_phase = EpochPhase.VALIDATION
+        if not self._starts_here and not record.from_start:
+            self.decisions.maker = None
+            self.messages.warn("beginning", unknown_beginning(trainer.global_step))
+        self.messages.warn("length", unknown_length(self.epochs.schedule.impossible))
+
+    def _open_record(self) -> None:
+        """Settles, on all processes alike, what may become of the run, and finds the place of its record."""
+        trainer, decisions = self.trainer, self.decisions
+        decisions.open(trainer, self.record, self._starts_here)
+        self.metrics.any_monitor = decisions.in_sweep and self.settings.predictor is None
+        audited = self.trial is None  # a sweep does without the audit's file
+        writer = RecordWriter.open(trainer, self.settings, self.record, decisions.facts, audited)
+        if self.guard.error is None:
+            self.writer = writer
+
+    def end_training(self) -> None:
+        """Records how the run has ended."""
+        if self._epoch_phase is EpochPhase.METRICS or self.epochs.num_started > self.epochs.num_ended:
+            self._record_metrics(self.epochs.num_started)
+        self._end_run()
+
+    def end_fit(self) -> None:
+        """Records the end of a run that had nothing left to train when it was resumed."""
+        trainer, of = self.trainer, self.settings
+        if self.record.from_start and is_complete(trainer):
+            self.epochs = make_counter(trainer, of.snapshots, of.snapshot_every_n_steps)
+            self._open_record()
+            self._end_run()
+
+    def _end_run(self) -> None:
+        trainer, decision = self.trainer, self.record.decision
+        will_stop = self.decisions.will_stop(self.record)
+        flagged = decision.stop and decision.epoch < self.epochs.time(trainer)
+        status = INTERRUPTED if trainer.interrupted else FINISHED
+        if will_stop and not is_complete(trainer):
+            status = STOPPED
+        self.writer.end(self.record, status, flagged and not will_stop)
+        self.decisions.finish_trial(trainer, self.record, stopped=status == STOPPED)
+        self._log_summary()
+        self.close()
+
+    def interrupt(self) -> None:
+        """Records that an exception has ended the run."""
+        self.writer.end(self.record, INTERRUPTED)
+        if self.decisions.will_stop(self.record):
+            self._log_summary(in_batch=True)
+        self.close()
+
+    def _log_summary(self, in_batch: bool = False) -> None:
+        """Shows in the loggers' dashboards how the run was judged."""
+        if self.guard.error is None and self.trainer.is_global_zero:
+            of, will_stop = self.settings, self.decisions.will_stop(self.record)
+            summary = RunSummary.from_record(self.record, will_stop, of.monitor, of.snapshot_every_n_steps)
+            log_summary(self.trainer.loggers, summary, logging_step(self.trainer, in_batch))
+
+    def close(self, phase: Phase = Phase.ENDED) -> None:
+        """Removes all hooks, and lets go of model and Trainer."""
+        if self.active:
+            self.phase = phase
+            self.reader.close()
+            del self.trainer
+
+    # -- failures --------------------------------------------------------------------------------------------
+
+    def _try(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Takes a step that may fail; see `Guard.attempt`."""
+        self.guard.attempt(self.trainer, step, *args, **kwargs)
+
+    def _fail(self) -> None:
+        self.phase = Phase.FAILED
+        self.reader.close()
+
+    def _all_work(self) -> bool:
+        """Whether no process has failed. Otherwise all give up: they must keep logging the same keys."""
+        works = self.guard.all_work(self.trainer)
+        if not works:
+            self.writer.end(self.record, INTERRUPTED)  # nobody reads the run to its end
+            self.close(Phase.DISABLED)
+            self.guard.raise_if_strict()
+        return works
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    def start_batch(self, batch_idx: int) -> None:
+        """Starts to trace the batch if no batch has shown the layers."""
+        if batch_idx == 0 and not self.epochs.by_steps:
+            self.losses.begin_epoch()
+        if self._epoch_phase is EpochPhase.VALIDATION:  # none has come
+            self._end_epoch(self.trainer.current_epoch, in_batch=False)
+        elif self._epoch_phase is EpochPhase.METRICS:
+            self._record_metrics(self.epochs.num_ended)
+        if self.reader.phase is ReaderPhase.WAITING:
+            self._try(self.reader.start_tracing, model_to_trace(self.trainer))
+
+    def end_forward(self) -> None:
+        """Builds the graph from the forward pass that has just been made."""
+        if self.reader.phase is ReaderPhase.TRACING:
+            self._end_forward()
+
+    def start_step(self) -> None:
+        """Reads snapshot 0; with accumulated gradients the first step comes batches after the trace."""
+        if self.start_due or self.reader.phase is ReaderPhase.TRACING:
+            self._end_forward()
+            self._read_start()
+
+    def _end_forward(self) -> None:
+        manual = not self.trainer.lightning_module.automatic_optimization
+        self._try(self.reader.end_forward, manual)
+        if manual:  # the next step may be one that Lightning does not see
+            self._read_start()
+
+    def _read_start(self) -> None:
+        if self.active and self._all_work():
+            self._try(self._read_snapshot_0)
+
+    def _read_snapshot_0(self) -> None:
+        snapshot = self.reader.read_start() if self.start_due else None
+        if snapshot is not None:
+            self.record.history.append(snapshot)
+            self.record.first_weights = self.reader.first_weights
+            self.record.classes = max(2, self.reader.layer_sizes[-1])
+
+    def end_batch(self, outputs: Any, batch_idx: int) -> None:
+        """Reads the weights if that is due; what is decided inside an epoch takes effect at once."""
+        trainer = self.trainer
+        if self.reader.phase is ReaderPhase.TRACING:
+            self._try(self.reader.end_batch, trainer.lightning_module, self.start_due)
+        self.losses.add(outputs, loss_divisor(trainer))
+        due = self.epochs.after_batch(trainer, batch_idx + 1)
+        if due:
+            self._read_in_batch(due)
+        if self.epochs.by_steps and self.epochs.ending and self.active:
+            self._end_step_epoch()
+
+    # -- readings and decisions ------------------------------------------------------------------------------
+
+    def _read_in_batch(self, due: Sequence[float]) -> None:
+        trainer = self.trainer
+        last = trainer.is_last_batch
+        # A verdict on an epoch's end needs its validation, which is still to come.
+        defer_verdict = self.epochs.ending and self.settings.monitor is not None
+        self._read(due, defer_verdict)
+        if not defer_verdict:
+            self._conclude(trainer.current_epoch + last, in_batch=True)
+        if not last:
+            self._stop_if_decided(trainer.current_epoch)
+
+    def _read(self, due: Sequence[float], defer_verdict: bool) -> None:
+        strategy = self.trainer.strategy
+        # Processes see other batches: all judge by the mean of their losses.
+        losses = strategy.reduce(self.losses.read(strategy.root_device), reduce_op="mean")
+        self._try(self._read_snapshots, due, losses, defer_verdict)
+
+    def _read_snapshots(self, due: Sequence[float], losses: Tensor | Any, defer_verdict: bool) -> None:
+        self._read_snapshot_0()  # may be due where gradients are accumulated: no weight has changed then
+        snapshots = self.reader.read(self.trainer.lightning_module, due, after=self.record.time)
+        if not snapshots:
+            return
+        self.writer.layer_sizes = self.reader.layer_sizes
+        so_far, lately = losses.tolist()
+        for snapshot in snapshots:
+            self.record.history.append(snapshot)
+            self.record.losses[snapshot.epoch] = (so_far, lately)
+            if not defer_verdict:
+                self.decisions.predict(self.record)
+
+    def _conclude(self, epochs: int, in_batch: bool) -> None:
+        """Decides upon what was read, and logs it.
+
+        Args:
+            epochs: how many of the Trainer's have ended, including one that ends now.
             in_batch: whether the Trainer is still busy with the last batch.
         """
-        fit.open = False
-        self._note_gap(trainer, fit)
-        self._conclude(trainer, fit, epochs, in_batch)
-        if not (in_batch and trainer.is_last_batch):  # then what an epoch's end allows is done there
-            self._act(trainer, epochs)
-        if self._fit is not None:
-            self._note_metrics(trainer, fit, fit.clock.ended)
-            fit.more_to_note = True
-            fit.keeper.write(self._record, RUNNING)
+        self._try(self.decisions.predict, self.record)
+        if self._all_work():
+            self.decisions.decide(self.trainer, self.record, self.epochs.num_ended, epochs)
+            self._try(self.logger.log, self.trainer, self.record, self.decisions.sweep_values, in_batch)
 
-    def _note_gap(self, trainer: Trainer, fit: Fit) -> None:
-        if self.monitor is not None and len(self._record.accuracies) < fit.clock.ended:  # no validation
-            doubt = self._note_accuracy(trainer, fit, None, fit.clock.ended - 1)
-            if doubt and fit.clock.misses_validation(trainer):
-                fit.warn("monitor", doubt + fit.clock.hint)
+    def _stop_if_decided(self, epochs: int) -> None:
+        if self.active:
+            self.decisions.stop_if_decided(self.trainer, self.record, epochs)
 
-    def _note_accuracy(self, trainer: Trainer, fit: Fit, logged: Any, epoch: int) -> str:
-        # A sweep compares ranks, and takes any metric; predictors know accuracies.
-        any_metric = fit.swept and self.predictor is None
-        return note_accuracy(trainer, self._record, self.monitor or "", logged, epoch, any_metric)
+    # -- epochs ----------------------------------------------------------------------------------------------
 
-    def _note_metrics(self, trainer: Trainer, fit: Fit, epochs: int) -> None:
-        fit.more_to_note = False
-        metrics = trainer.callback_metrics  # may be computed now, on all processes together
-        if trainer.is_global_zero:
-            fit.keeper.note(self._record, epochs, metrics)
+    def start_epoch(self) -> None:
+        """Records what the model has logged at the end of the epoch before, after our hook."""
+        if self._epoch_phase is EpochPhase.METRICS:
+            self._record_metrics(self.epochs.num_ended)
 
-    def _read(self, trainer: Trainer, pl_module: LightningModule, due: Sequence[float], waits: bool) -> None:
-        """Reads the weights. When processes meet depends on the schedule, not on what one has found."""
-        # Processes see other batches: all judge by the mean of their losses.
-        losses = trainer.strategy.reduce(self._losses.read(trainer.strategy.root_device), reduce_op="mean")
-        monitored = self.monitor is not None
-        self._attempt(
-            trainer,
-            lambda fit: read(fit, self._record, pl_module, due, losses, waits=waits, monitored=monitored),
-        )
-
-    def _conclude(self, trainer: Trainer, fit: Fit, epochs: int, in_batch: bool) -> None:
-        """Decides upon what was read, and logs it."""
-        self._attempt(trainer, lambda fit: hear(fit, self._record, self.monitor is not None))
-        if not self._agree_to_go_on(trainer, fit):
+    def end_validation(self) -> None:
+        """Records the new validation accuracy, in time for a checkpoint that is saved next."""
+        trainer = self.trainer
+        if trainer.sanity_checking:
             return
-        before, held = self.decision, held_back(trainer, epochs)
-        self._attempt(trainer, partial(self._judge, held))
-        if fit.swept:
-            self._attempt(trainer, partial(self._hear_sweep, trainer, before, held))
-            self._record.decision, fit.heard = trainer.strategy.broadcast((self.decision, fit.heard))
-        self._agree(trainer)
-        values = logged_values(self._record, *fit.logged, self.log_signature) | fit.heard
-        fit.logged = (len(self.history), len(self.verdicts))
-        if values and not trainer.barebones:
-            self._attempt(trainer, lambda fit: log(trainer, values, in_batch))
+        epoch = self.epochs.validated_epoch(trainer)
+        self.messages.warn("monitor", self.metrics.record_validation(trainer, self.record, epoch))
+        if self._epoch_phase is EpochPhase.VALIDATION:
+            self._end_epoch(trainer.current_epoch + trainer.is_last_batch, in_batch=True)
 
-    def _judge(self, held_back: str, fit: Fit) -> None:
-        if fit.judge is not None:
-            if fit.swept and not self.verdicts:  # the sweep does without them
-                return
-            fit.judge.decide(self._record, fit.clock.ended, held_back)
-            if fit.judge.powerless(self._record) and not fit.swept:
-                hint = "" if self.verdicts[-1].in_domain else _OWN_RUNS
-                self._say("powerless", f"this run {self.decision.reason}{hint}")
+    def end_epoch(self) -> None:
+        """Decides what the end of the loader's epoch allows, such as a stop that `min_epochs` has blocked."""
+        trainer = self.trainer
+        if self.reader.phase is ReaderPhase.TRACING:  # the model skipped the rest in `on_train_batch_start`
+            self._try(self.reader.end_batch, trainer.lightning_module, self.start_due)
+        due, epochs = self.epochs.after_epoch(trainer), trainer.current_epoch + 1
+        if due:
+            self._record_gap()
+            self._read(due, defer_verdict=False)
+        if self._epoch_phase is EpochPhase.VALIDATION or not self.epochs.by_steps:
+            self._end_epoch(epochs, in_batch=False)
+        else:
+            self._conclude(epochs, in_batch=False)
+            self._stop_if_decided(epochs)
 
-    def _hear_sweep(self, trainer: Trainer, before: Decision, held_back: str, fit: Fit) -> None:
-        fit.heard = {}
-        if self._place is not None and trainer.is_global_zero:
-            acts = self.action == "stop" and not self._record.exempt
-            fit.heard = self._place.hear(self._record, before, held_back, acts, self.audit_share)
+    def _end_step_epoch(self) -> None:
+        """Ends an epoch of optimizer steps, unless validation comes first."""
+        self.losses.begin_epoch()
+        trainer = self.trainer
+        if trainer.strategy.reduce_boolean_decision(validation_follows(trainer), all=True):
+            self._epoch_phase = EpochPhase.VALIDATION
+        else:
+            self._end_epoch(trainer.current_epoch + trainer.is_last_batch, in_batch=True)
 
-    def _agree(self, trainer: Trainer) -> None:
-        """Where one process wants to stop, all do."""
-        stop = trainer.strategy.reduce_boolean_decision(self.decision.stop, all=False)
-        if stop and not self.decision.stop:
-            self._record.decision = Decision(True, "another process decided to stop", self._record.time)
+    def _end_epoch(self, epochs: int, in_batch: bool) -> None:
+        """Judges an epoch of ours that has ended, with its validation if one has come; see `_conclude`."""
+        self._epoch_phase, trainer = EpochPhase.BATCHES, self.trainer
+        self._record_gap()
+        self._conclude(epochs, in_batch)
+        if not (in_batch and trainer.is_last_batch):  # then the end of the loader's epoch follows
+            self._stop_if_decided(epochs)
+        if self.active:
+            self._record_metrics(self.epochs.num_ended)
+            self._epoch_phase = EpochPhase.METRICS
+            self.writer.write(self.record, RUNNING)
 
-    def _agree_to_go_on(self, trainer: Trainer, fit: Fit) -> bool:
-        """Where the callback fails on one process, all give it up: they must keep logging the same keys."""
-        if not trainer.strategy.reduce_boolean_decision(fit.error is not None, all=False):
-            return True
-        fit.keeper.end(self._record, INTERRUPTED)  # nobody reads the run to its end
-        self._close()
-        if self.strict:
-            raise fit.error or NNDynError("GraphDynamicsCallback failed on another process, see its output")
-        return False
+    def _record_gap(self) -> None:
+        self.messages.warn("monitor", self.metrics.record_gap(self.trainer, self.record, self.epochs))
 
-    def _act(self, trainer: Trainer, epochs: int) -> None:
-        # The Trainer keeps a wish that it cannot grant yet, and would grant it when it is outdated.
-        if not self.decision.stop or held_back(trainer, epochs):
-            return
-        trainer.should_stop = trainer.should_stop or self._stops
-        self._say("stop", f"{'stops' if self._stops else 'would stop'} this run: {self.decision.reason}")
+    def _record_metrics(self, epochs: int) -> None:
+        self._epoch_phase = EpochPhase.BATCHES
+        metrics = self.trainer.callback_metrics  # may be computed now, on all processes together
+        if self.trainer.is_global_zero:
+            self.metrics.record_epoch(self.record, epochs, metrics)
 
-    @property
-    def _stops(self) -> bool:
-        """Whether what was decided stops this run."""
-        return self.decision.stop and self.action == "stop" and not self._record.exempt
+    # -- checkpoints -----------------------------------------------------------------------------------------
 
-    def _show(self, trainer: Trainer, in_batch: bool = False) -> None:
-        """Tells the loggers how the run was judged, once, where there is anything to tell."""
-        fit, story = self._fit, Story.of(self._record, self._stops, self.monitor, self.snapshot_every_n_steps)
-        if fit is None or fit.shown or fit.error is not None or not (story.told and trainer.is_global_zero):
-            return
-        fit.shown = True
-        show(trainer.loggers, story, logged_step(trainer, in_batch))
+    def state_dict(self) -> dict[str, Any]:
+        """The record of the run, so that a resumed one goes on with it."""
+        return {**self.record.state_dict(), "epoch_losses": self.losses.state()}
 
-    def _say(self, topic: str, message: str) -> None:
-        if self.verbose and self._fit is not None:
-            self._fit.say(topic, message)
-
-    def _attempt(self, trainer: Trainer, work: Callable[[Fit], None]) -> None:
-        if self._fit is not None:
-            self._fit.attempt(trainer, work, self.strict)
-
-    def _close(self) -> None:
-        fit, self._fit = self._fit, None
-        if fit is not None:
-            fit.watch.close()
-        for name in ("log", "log_dict"):  # the Trainer gives callbacks these methods of the model
-            self.__dict__.pop(name, None)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up the record of an interrupted run; what cannot be read is reported once training starts."""
+        try:
+            self.record, self._load_error = Record.from_state_dict(state), None
+            self._saved_losses = state["epoch_losses"]
+        except Exception as error:
+            self._load_error = error

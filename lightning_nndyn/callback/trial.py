@@ -1,13 +1,13 @@
-"""A run's place in a sweep: notes what is read of it, lets the sweep's runs judge it, ends its trial."""
+"""A run as a trial of a sweep: reports its readings, lets the sweep's runs decide, ends its trial."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lightning_nndyn.callback.decision import unless_blocked
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import STATISTICS
@@ -23,28 +23,27 @@ from lightning_nndyn.sweep import (
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
 
-AUDIT_SHARE = 0.05
-"""Of the condemned runs of a sweep those that finish nevertheless, unless another share is asked for."""
 
-
-class Place:
-    """A run's place in its sweep. All but the making of it is for the first process.
+class TrialSession:
+    """A trial in its sweep, during one run. Its methods are for the first process; all may construct it.
 
     Args:
         member: what its tuner does for it.
-        settings: those of the predictor that learns from the sweep.
+        template: settings of the predictor that learns from the sweep.
     """
 
-    def __init__(self, member: SweepMember, settings: SweepPredictor) -> None:
-        self.member, self._settings = member, settings
-        self.begin()
+    def __init__(self, member: SweepMember, template: SweepPredictor) -> None:
+        self.member, self.template = member, template
+        self.start()
 
     @classmethod
-    def of(cls, trial: Any, sweep: SweepPredictor | None, max_false_stop_rate: float) -> Place | None:
-        """The place of a trial of Optuna's, or of a member of another sweep; None without one.
+    def from_trial(
+        cls, trial: Any, sweep: SweepPredictor | None, max_false_stop_rate: float
+    ) -> TrialSession | None:
+        """The session of an Optuna trial, or of a member of another sweep; None without one.
 
         Raises:
-            ValueError: `sweep` comes without a trial, or strives for the other direction.
+            ValueError: `sweep` comes without a trial, or has another direction.
             SweepError: the trial's study has several objectives.
         """
         if trial is None:
@@ -61,43 +60,45 @@ class Place:
             )
         return cls(member, sweep.unfitted(max_false_stop_rate))
 
-    def begin(self) -> None:
-        """Begins, or goes on with, a run: what its record holds is noted again."""
+    def start(self) -> None:
+        """Resets it for a run that begins or is resumed: readings in its record are reported again."""
+        self.exception: BaseException | None = None  # tells the tuner that the run was stopped
         self._readings: list[SweepReading] = []
         self._decision: Decision | None = None
         self._ready = False
 
     # -- readings --------------------------------------------------------------------------------------------
 
-    def hear(
-        self, record: Record, before: Decision, held_back: str, acts: bool, audit_share: float
+    def decide(
+        self, record: Record, before: Decision, blocked_by: str, will_stop: bool, audit_share: float
     ) -> dict[str, float]:
-        """Notes what was read since the last time, and decides. The sweep decides once it is able to.
+        """Reports what was read since the last call, and decides.
 
-        Until then, and upon a run that has diverged, the predictor that was fitted elsewhere does.
+        The sweep decides once it has runs enough. Until then, and upon a run that has diverged, the decision
+        of the predictor that was fitted elsewhere stays.
 
         Args:
-            record: the run's, with that predictor's decision, where the sweep's is put.
+            record: the run's, with that predictor's decision, which the sweep's replaces.
             before: the decision before that; one to stop stays.
-            held_back: why the run may not be stopped yet; empty if it may.
-            acts: whether the run would be stopped.
-            audit_share: the probability with which it was drawn, if it was, to be let finish.
+            blocked_by: why the run may not be stopped yet; empty if it may.
+            will_stop: whether a decision to stop is carried out.
+            audit_share: the probability with which an exempt run was drawn.
 
         Returns:
             What is to be logged.
         """
         new = self._new_readings(record)
-        forecasts = self._ask(new) if new else []
-        record.decision = self._decided(record, before, held_back)
-        spared = record.decision.stop and bool(record.exempt)
-        weight = 1 / audit_share if spared and audit_share else 1.0
+        forecasts = self._forecast(new) if new else []
+        record.decision = self._decision_for(record, before, blocked_by)
+        audited = record.decision.stop and bool(record.exempt)
+        weight = 1 / audit_share if audited and audit_share else 1.0
         for reading, forecast in zip(new, forecasts, strict=True):
-            self.member.report(reading, _facts(record, forecast, acts) | {"weight": weight})
-        said = forecasts[-1] if forecasts else None
-        if said is None:
+            self.member.report(reading, _facts(record, forecast, will_stop) | {"weight": weight})
+        last = forecasts[-1] if forecasts else None
+        if last is None:
             return {}
         stop = float(record.decision.stop)
-        return {"nndyn/p_good": said.p_good, "nndyn/predicted_value": said.value, "nndyn/stop": stop}
+        return {"nndyn/p_good": last.p_good, "nndyn/predicted_value": last.value, "nndyn/stop": stop}
 
     def _new_readings(self, record: Record) -> list[SweepReading]:
         if not record.from_start:
@@ -106,18 +107,18 @@ class Place:
         # Larger is better in a curve, as in what the predictor is to tell.
         sign = 1.0 if self.member.direction == "maximize" else -1.0
         values = [sign * value for value in record.accuracies]
-        # Any metric may be here, of which no value is known before training.
+        # It may be any metric, whose value before training is not known: the first one stands for it.
         curve = record.curve_of(values, start=next(filter(math.isfinite, values), math.nan))
-        known = {verdict.epoch: verdict.relative_accuracy for verdict in record.verdicts}
+        prior = {verdict.epoch: verdict.relative_accuracy for verdict in record.verdicts}
         return [
-            SweepReading.of(record.history[: place + 1], curve, known.get(snapshot.epoch))
-            for place, snapshot in enumerate(record.history)
+            SweepReading.of(record.history[: index + 1], curve, prior.get(snapshot.epoch))
+            for index, snapshot in enumerate(record.history)
             if snapshot.epoch > since
         ]
 
-    def _ask(self, new: Sequence[SweepReading]) -> list[SweepForecast | None]:
+    def _forecast(self, new: Sequence[SweepReading]) -> list[SweepForecast | None]:
         runs, params = self.member.runs(), dict(self.member.params)
-        lock, predictor = shared_predictor(self.member.shared, self._settings)
+        lock, predictor = shared_predictor(self.member.shared, self.template)
         forecasts = []
         with lock:
             self._ready = predictor.fit(runs).ready
@@ -128,7 +129,7 @@ class Place:
             self._decision = predictor.decide(run, forecasts[-1])
         return forecasts
 
-    def _decided(self, record: Record, before: Decision, held_back: str) -> Decision:
+    def _decision_for(self, record: Record, before: Decision, blocked_by: str) -> Decision:
         if before.stop or self._decision is None:
             return before if before.stop else record.decision
         if record.verdicts and (record.verdicts[-1].diverged or not self._ready):
@@ -136,57 +137,48 @@ class Place:
         found = self._decision
         if not record.history[-1].finite:
             found = Decision(True, "training has diverged: weights are not finite", record.time)
-        if found.stop and held_back:
-            return replace(found, stop=False, reason=f"{held_back}; otherwise: {found.reason}")
-        return found
+        return unless_blocked(found, blocked_by)
 
-    # -- ends ------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
-    def end(self, record: Record, stopped: bool) -> BaseException | None:
-        """Notes how the run has ended; what is to be raised where it was stopped."""
-        return self.member.finish(stopped, record.decision.reason)
+    def finish(self, record: Record, stopped: bool) -> None:
+        """Tells the tuner how the run has ended, and keeps what is to be raised if it was stopped."""
+        self.exception = self.member.finish(stopped, record.decision.reason)
 
+    def raise_if_stopped(self, trainer: Trainer, pl_module: LightningModule, callback: Callback) -> None:
+        """Raises out of ``trainer.fit`` what tells the tuner of a stopped run, once all else has ended.
 
-def check_share(share: float | None, monitor: str | None, sweeping: bool) -> None:
-    """Refuses an audit share that is none, or whose audits nobody would hear of.
+        Lightning takes an exception for a failure of the run: it would skip what is still to be called, and
+        tell loggers that the run has failed. So the rest of the teardown is done here first.
 
-    Raises:
-        ValueError: it is out of its range, or there is neither a metric nor a sweep.
-    """
-    if share is not None and (not 0 <= share < 1 or (share and monitor is None and not sweeping)):
-        raise ValueError(
-            f"audit_share={share} with monitor={monitor!r}: give a share in [0, 1) such as 0.05, "
-            "and the metric that tells how the audited runs end (or a trial, whose sweep knows)"
-        )
+        Args:
+            trainer: whose fit it is.
+            pl_module: the model.
+            callback: whose `teardown` calls this.
 
-
-def leave(trainer: Trainer, pl_module: LightningModule, callback: Callback, raised: BaseException) -> None:
-    """Raises out of ``trainer.fit`` what tells the tuner of a stopped run, once all else has come to its end.
-
-    Lightning takes the exception for a failure of the run: it would call none of what still has to be called,
-    and tell loggers that the run has failed.
-
-    Raises:
-        BaseException: `raised`, but not where another process is to raise it.
-    """
-    if _launched_from_here(trainer):
-        return
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    for other in callbacks[callbacks.index(callback) + 1 :]:
-        other.teardown(trainer, pl_module, stage="fit")
-    pl_module.teardown("fit")
-    for logger in trainer.loggers:
-        _finalize(logger)
-    raise raised
+        Raises:
+            BaseException: such as ``optuna.TrialPruned``; not where another process is to raise it.
+        """
+        exception, self.exception = self.exception, None
+        if exception is None or _spawns_processes(trainer):
+            return
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        for other in callbacks[callbacks.index(callback) + 1 :]:
+            other.teardown(trainer, pl_module, stage="fit")
+        pl_module.teardown("fit")
+        for logger in trainer.loggers:
+            _finalize(logger)
+        raise exception
 
 
 def _finalize(logger: Any) -> None:
+    """Ends a logger's run as a success, and ignores the failure that Lightning reports next."""
     logger.finalize("success")
-    with suppress(AttributeError):  # one with slots is told twice
+    with suppress(AttributeError):  # a logger with slots gets both
         logger.finalize = lambda status: logger.__dict__.pop("finalize")
 
 
-def _launched_from_here(trainer: Trainer) -> bool:
+def _spawns_processes(trainer: Trainer) -> bool:
     """Whether ``trainer.fit`` has spawned or forked the processes: nothing can be raised out of it then."""
     launcher = trainer.strategy.launcher
     return any(base.__name__ == "_MultiProcessingLauncher" for base in type(launcher).__mro__)
@@ -198,7 +190,7 @@ def _optuna_member(trial: Any) -> SweepMember:
     return OptunaMember(trial)
 
 
-def _facts(record: Record, forecast: SweepForecast | None, acts: bool) -> dict[str, Any]:
+def _facts(record: Record, forecast: SweepForecast | None, will_stop: bool) -> dict[str, Any]:
     decision = record.decision
     last = record.history[-1]
     signature = {name: float(f"{value:.5g}") for name, value in zip(STATISTICS, last.statistics, strict=True)}
@@ -208,7 +200,7 @@ def _facts(record: Record, forecast: SweepForecast | None, acts: bool) -> dict[s
         "limit": None if forecast is None else forecast.threshold,
         "stop": decision.stop,
         "reason": decision.reason,
-        "verdict": ("stop" if acts else "would stop") if decision.stop else "go on",
+        "verdict": ("stop" if will_stop else "would stop") if decision.stop else "go on",
         "signature": signature if last.finite else {},
         "audit": record.exempt,
     }

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 from scipy.stats import rankdata
 
 from lightning_nndyn.callback import GraphDynamicsCallback
-from lightning_nndyn.callback.decision import predictor_name
-from lightning_nndyn.callback.fit import Fit
+from lightning_nndyn.callback.decision import RunDecider, predictor_name
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.session import RunSession
+from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.errors import SweepError, renamed_arguments
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
@@ -298,7 +300,7 @@ class RungCallback(GraphDynamicsCallback):
     @property
     def time(self) -> float:
         """Of the latest reading, in epochs."""
-        return self._record.time
+        return self.session.record.time
 
     @property
     def diverged(self) -> bool:
@@ -315,22 +317,38 @@ class RungCallback(GraphDynamicsCallback):
     def best_accuracy(self) -> float | None:
         """The best validation accuracy up to the rung; None before the first."""
         epochs = None if self._end_time is None else int(self._end_time)
-        return max(filter(math.isfinite, self._record.accuracies[:epochs]), default=None)
+        return max(filter(math.isfinite, self.session.record.accuracies[:epochs]), default=None)
 
-    def _begin(self, trainer: Any, fit: Fit) -> None:
-        super()._begin(trainer, fit)
+    def _new_session(self) -> RunSession:
+        return _RungSession(self._settings(), self._end_time)
+
+
+class _RungSession(RunSession):
+    """Decides by the rung in place of the predictor, on each process alike."""
+
+    def __init__(self, settings: Settings, end: float | None) -> None:
+        super().__init__(settings)
+        self.decisions = _RungDecider(end, settings, None, self.messages, self.guard)
+
+    def _start_run(self) -> None:
+        super()._start_run()
         # The predictor's limit on the length of runs does not matter: candidates of equal length are ranked.
-        self._record.training = replace(self._record.training, planned_epochs=None)
+        self.record.training = replace(self.record.training, planned_epochs=None)
 
-    def _judge(self, held_back: str, fit: Fit) -> None:
-        """In place of the predictor's own decision, on each process alike."""
-        if self.decision.stop:
+
+class _RungDecider(RunDecider):
+    def __init__(self, end: float | None, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._end_time = end
+
+    def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
+        if record.decision.stop:
             return
-        if self.diverged:
-            self._record.decision = Decision(True, "weights are not finite", self.time)
-        elif self._end_time is not None and self.time >= self._end_time:
+        if record.history and not record.history[-1].finite:
+            record.decision = Decision(True, "weights are not finite", record.time)
+        elif self._end_time is not None and record.time >= self._end_time:
             reason = f"the rung of {epochs_in_words(self._end_time)} is reached"
-            self._record.decision = Decision(not held_back, held_back or reason, self.time)
+            record.decision = Decision(not blocked_by, blocked_by or reason, record.time)
 
 
 # -- checks --------------------------------------------------------------------------------------------------

@@ -175,9 +175,9 @@ def test_a_resumed_audit_stays_one(tmp_path: Path) -> None:
     resumed = watcher(Scripted({0.5: 1.0}), monitor="val_accuracy", audit_share=1e-12)
     again = trainer(resumed, max_epochs=3, default_root_dir=tmp_path)
     again.fit(Digits(seed=3, validate=True), ckpt_path=tmp_path / "run.ckpt")
-    assert again.current_epoch == 3 and resumed._record.exempt == first._record.exempt
+    assert again.current_epoch == 3 and resumed.session.record.exempt == first.session.record.exempt
     (ended,) = read_audited_runs(tmp_path)
-    assert ended.run == first._record.run
+    assert ended.run == first.session.record.run
 
 
 def test_a_ledger_that_cannot_be_written_harms_nothing(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from lightning_nndyn import (
     GraphDynamicsCallback,
     Predictor,
 )
-from lightning_nndyn.callback.schedule import Schedule, check_times
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
@@ -64,19 +63,6 @@ def test_wrong_arguments_are_refused_at_once() -> None:
         GraphDynamicsCallback(max_false_stop_rate=1.5)
     with pytest.raises(PredictorError, match="threshold=-1"):
         GraphDynamicsCallback(threshold=-1)
-
-
-def test_schedule() -> None:
-    schedule = Schedule.of(check_times((1, 3, 0.5, 0.26, 0.01)), 4)
-    assert [schedule.after_batch(0, count, count == 4) for count in range(1, 5)] == [
-        (0.01,),
-        (0.26, 0.5),
-        (),
-        (1,),
-    ]
-    assert [schedule.after_batch(epoch, 1, True) for epoch in range(1, 4)] == [(), (3,), ()]
-    assert Schedule.of(None, math.inf).impossible == DEFAULT_TIMES
-    assert Schedule.of(None, math.inf).after_batch(5, 7, True) == (6.0,)
 
 
 def test_weights_that_have_not_moved_are_not_judged() -> None:

@@ -103,7 +103,7 @@ def test_verdicts_are_those_of_the_same_run_without_lightning(lr: float) -> None
     callback = curve_reader()
     trainer(callback).fit(Digits(lr, seed=3, validate=True))
     history, curve = run_of(lr, seed=3)
-    found = callback._record.curve()
+    found = callback.session.record.curve()
     assert found.losses == {
         time: pytest.approx(pair, rel=1e-4, abs=1e-5) for time, pair in curve.losses.items()
     }
@@ -152,7 +152,7 @@ def test_an_epochs_verdict_uses_that_epochs_validation() -> None:
 
         def note(self, when: str, trainer: Any) -> None:
             ends = [verdict for verdict in callback.verdicts if verdict.epoch >= 1]
-            self.known.append((when, len(callback._record.accuracies), len(ends)))
+            self.known.append((when, len(callback.session.record.accuracies), len(ends)))
 
     callback, seen = curve_reader(), Seen()
     trainer(callback, seen, max_epochs=2, num_sanity_val_steps=0).fit(Digits(validate=True))
@@ -169,14 +169,14 @@ def test_of_several_validations_in_an_epoch_the_last_counts() -> None:
 
     callback = curve_reader(monitor="count")
     trainer(callback, max_epochs=2, val_check_interval=0.25).fit(Counting(validate=True))
-    assert callback._record.accuracies == pytest.approx([0.4, 0.8])
+    assert callback.session.record.accuracies == pytest.approx([0.4, 0.8])
 
 
 def test_without_a_monitor_the_weights_alone_are_judged() -> None:
     callback = curve_reader(monitor=None)
     trainer(callback, max_epochs=1).fit(Digits(validate=True))
     assert {verdict.kind for verdict in callback.verdicts} == {"weights"}
-    assert callback._record.accuracies == []
+    assert callback.session.record.accuracies == []
 
 
 def test_a_predictor_without_curves_judges_by_weights_whatever_is_monitored() -> None:
@@ -185,7 +185,7 @@ def test_a_predictor_without_curves_judges_by_weights_whatever_is_monitored() ->
     )
     trainer(callback, max_epochs=2).fit(Digits(validate=True))
     assert {verdict.kind for verdict in callback.verdicts} == {"weights"}
-    assert callback.verdicts[-1].epoch == 2.0 and len(callback._record.accuracies) == 2
+    assert callback.verdicts[-1].epoch == 2.0 and len(callback.session.record.accuracies) == 2
 
 
 def ours(found: Any) -> list[str]:
@@ -216,7 +216,7 @@ def test_a_metric_that_is_not_there_is_missed_once(
         run.fit(model)
     assert len(ours(found)) == 1 and run.current_epoch == 3
     assert times(callback)[-1] == 3.0
-    assert all(math.isnan(accuracy) for accuracy in callback._record.accuracies)
+    assert all(math.isnan(accuracy) for accuracy in callback.session.record.accuracies)
     if snapshots is None:
         assert [verdict.epoch for verdict in callback.verdicts] == list(DEFAULT_TIMES)
     else:
@@ -232,7 +232,7 @@ def test_with_validation_every_other_epoch_there_is_a_verdict_after_each() -> No
     assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
     assert times(callback) == [0.0, *DEFAULT_TIMES, 1.0, 2.0, 3.0, 4.0]
     second = run_of(GOOD, seed=3)[1].accuracies[1]
-    assert callback._record.curve().accuracies[:2] == pytest.approx([(0.1 + second) / 2, second])
+    assert callback.session.record.curve().accuracies[:2] == pytest.approx([(0.1 + second) / 2, second])
 
 
 def test_gaps_between_validations_are_bridged_and_the_last_one_is_left_open() -> None:
@@ -276,14 +276,14 @@ def test_manual_optimization_may_return_its_loss() -> None:
     callback, model = curve_reader(), Telling()
     trainer(callback, max_epochs=1).fit(model)
     assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
-    assert callback._record.losses[1.0] == pytest.approx(means(model.losses, 2), rel=1e-5)
+    assert callback.session.record.losses[1.0] == pytest.approx(means(model.losses, 2), rel=1e-5)
 
 
 def test_accumulated_gradients_do_not_make_losses_smaller() -> None:
     """Lightning hands on a loss that it has divided by the number of batches."""
     callback, model = curve_reader(), Digits(validate=True)
     trainer(callback, max_epochs=1, accumulate_grad_batches=5).fit(model)
-    assert callback._record.losses[1.0] == pytest.approx(means(model.losses, 2), rel=1e-5)
+    assert callback.session.record.losses[1.0] == pytest.approx(means(model.losses, 2), rel=1e-5)
 
 
 def test_a_run_that_diverges_at_once_is_not_said_to_have_no_loss() -> None:
@@ -342,8 +342,8 @@ def test_a_resumed_run_has_the_verdicts_of_the_unbroken_one(tmp_path: Path, batc
         assert found.statistics == pytest.approx(wanted.statistics, rel=1e-5, abs=1e-6)
         assert found.distances == pytest.approx(wanted.distances, rel=1e-5)
     assert unbroken.history[-1].distances[0] > 0.01
-    assert resumed._record.losses == unbroken._record.losses
-    assert resumed._record.accuracies == unbroken._record.accuracies
+    assert resumed.session.record.losses == unbroken.session.record.losses
+    assert resumed.session.record.accuracies == unbroken.session.record.accuracies
     assert [v.kind for v in resumed.verdicts] == [v.kind for v in unbroken.verdicts] == ["fused"] * 7
     for found, wanted in zip(resumed.verdicts, unbroken.verdicts, strict=True):
         assert (found.epoch, found.in_domain) == (wanted.epoch, wanted.in_domain)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as L
@@ -21,8 +22,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback import session
+from lightning_nndyn.callback.epochs import SnapshotSchedule, StepCounter, check_times
 from lightning_nndyn.callback.record_file import read_record
-from lightning_nndyn.callback.schedule import Stretches
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.predictor import TrainingSetup
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
@@ -102,19 +103,37 @@ def by_steps(**settings: Any) -> GraphDynamicsCallback:
 
 def facts(callback: GraphDynamicsCallback) -> dict[str, Any]:
     """The record, but for the run's name."""
-    return {name: value for name, value in callback._record.to_dict().items() if name != "run"}
+    return {name: value for name, value in callback.session.record.to_dict().items() if name != "run"}
 
 
 def without_length(settings: Any) -> None:
     settings.filterwarnings("ignore", ".*IterableDataset.*__len__.*")
 
 
-# -- when steps are due --------------------------------------------------------------------------------------
+# -- when snapshots are due ----------------------------------------------------------------------------------
+
+
+def after(counter: StepCounter, steps: int) -> tuple[float, ...]:
+    """What is due once there are so many steps."""
+    return counter.after_batch(SimpleNamespace(global_step=steps), 0)
+
+
+def test_schedule() -> None:
+    schedule = SnapshotSchedule.from_times(check_times((1, 3, 0.5, 0.26, 0.01)), 4)
+    assert [schedule.after_batch(0, count, count == 4) for count in range(1, 5)] == [
+        (0.01,),
+        (0.26, 0.5),
+        (),
+        (1,),
+    ]
+    assert [schedule.after_batch(epoch, 1, True) for epoch in range(1, 4)] == [(), (3,), ()]
+    assert SnapshotSchedule.from_times(None, math.inf).impossible == DEFAULT_TIMES
+    assert SnapshotSchedule.from_times(None, math.inf).after_batch(5, 7, True) == (6.0,)
 
 
 def test_each_step_is_a_batch_of_a_short_epoch() -> None:
-    stretches = Stretches.of(None, 16)
-    due = {step: stretches.after_batch(step) for step in range(1, 49)}
+    counter = StepCounter(None, 16)
+    due = {step: after(counter, step) for step in range(1, 49)}
     assert {step: times for step, times in due.items() if times} == {
         1: (0.0625,),
         2: (0.125,),
@@ -127,10 +146,11 @@ def test_each_step_is_a_batch_of_a_short_epoch() -> None:
 
 
 def test_a_batch_may_bring_no_step_or_several() -> None:
-    stretches = Stretches.of((0.5, 1, 2, 3), 5)
+    counter = StepCounter((0.5, 1, 2, 3), 5)
     seen = []
     for steps in (0, 2, 2, 4, 6, 8, 10, 10, 16):
-        seen.append((stretches.after_batch(steps), stretches.ending, stretches.ended, stretches.validated))
+        due = after(counter, steps)
+        seen.append((due, counter.ending, counter.num_ended, counter.validated_epoch(None)))
     assert seen == [
         ((), False, 0, 0),
         ((), False, 0, 0),
@@ -145,9 +165,10 @@ def test_a_batch_may_bring_no_step_or_several() -> None:
 
 
 def test_a_resumed_run_counts_on() -> None:
-    stretches = Stretches.of(None, 4, steps=6)
-    assert (stretches.ending, stretches.after_batch(7), stretches.after_batch(8)) == (False, (), (2.0,))
-    assert Stretches.of(None, 4, steps=8).ending and Stretches.of(None, 4, steps=8).validated == 1
+    counter = StepCounter(None, 4, steps=6)
+    assert (counter.ending, after(counter, 7), after(counter, 8)) == (False, (), (2.0,))
+    resumed = StepCounter(None, 4, steps=8)
+    assert resumed.ending and resumed.validated_epoch(None) == 1
 
 
 @pytest.mark.parametrize("wrong", [0, -3, 1.5, 100.0, True, "10"])
@@ -211,7 +232,7 @@ def test_a_run_is_planned_for_what_its_trainer_allows(
 
     callback = watcher(action="observe", snapshots=(), snapshot_every_n_steps=steps)
     trainer(callback, Ends(), **settings).fit(Long(length=length))
-    assert callback._record.training.planned_epochs == planned
+    assert callback.session.record.training.planned_epochs == planned
 
 
 @pytest.mark.parametrize("steps", [None, 2])
@@ -225,7 +246,14 @@ def test_a_schedule_of_accumulated_gradients_counts_as_the_trainers_own(steps: i
         callback = watcher(None, snapshot_every_n_steps=steps)
         run = trainer(callback, *others, max_epochs=1, **settings)
         run.fit(Digits())
-        found.append((callback._record.training, run.global_step, times(callback), callback._record.losses))
+        found.append(
+            (
+                callback.session.record.training,
+                run.global_step,
+                times(callback),
+                callback.session.record.losses,
+            )
+        )
     assert found[0] == found[1]
     assert found[0][0].steps_per_epoch == (steps or math.ceil(BATCHES / 2))
 
@@ -239,7 +267,7 @@ def test_a_long_epoch_is_read_in_stretches(tmp_path: Path, length: int | None) -
         run = endless(callback, steps=3 * BATCHES + 4)
         run.fit(Long(length=length))
     assert run.current_epoch <= 1 and times(callback) == [*STRETCH, 2.0, 3.0]
-    record = callback._record
+    record = callback.session.record
     assert record.training == TrainingSetup(BATCHES, "sgd", planned_epochs=3 + 4 / BATCHES)
     assert [verdict.epoch for verdict in callback.verdicts] == times(callback)[1:]
     assert {verdict.kind for verdict in callback.verdicts} == {"fused"}
@@ -257,7 +285,7 @@ def test_losses_are_those_of_each_stretch() -> None:
     callback, model = by_steps(action="observe"), Long(length=2 * BATCHES)
     endless(callback, steps=2 * BATCHES).fit(model)
     for time, losses in ((1.0, model.losses[:BATCHES]), (2.0, model.losses[BATCHES:])):
-        found = callback._record.losses[time]
+        found = callback.session.record.losses[time]
         assert found == pytest.approx((sum(losses) / BATCHES, sum(losses[-2:]) / 2), rel=1e-5)
 
 
@@ -266,18 +294,20 @@ def test_short_epochs_do_not_disturb_a_stretch() -> None:
     callback = by_steps(snapshot_every_n_steps=15)
     trainer(callback, limit_train_batches=5, max_epochs=7).fit(Digits(validate=True))
     assert times(callback) == [*STRETCH, 2.0]
-    assert len(callback._record.accuracies) == 3  # the third stretch has begun
+    assert len(callback.session.record.accuracies) == 3  # the third stretch has begun
     whole, model = by_steps(snapshot_every_n_steps=15), Digits(validate=True)
     trainer(whole, limit_train_batches=5, max_epochs=3).fit(model)
-    assert whole._record.losses[1.0] == pytest.approx((sum(model.losses) / 15, model.losses[-1]), rel=1e-5)
+    assert whole.session.record.losses[1.0] == pytest.approx(
+        (sum(model.losses) / 15, model.losses[-1]), rel=1e-5
+    )
 
 
 def test_with_accumulated_gradients_a_stretch_counts_steps() -> None:
     callback, model = by_steps(snapshot_every_n_steps=8), Long(length=100)
     run = endless(callback, steps=20, accumulate_grad_batches=4, val_check_interval=32)
     run.fit(model)
-    assert times(callback) == [*STRETCH, 2.0] and len(callback._record.accuracies) == 2
-    assert callback._record.losses[1.0] == pytest.approx(
+    assert times(callback) == [*STRETCH, 2.0] and len(callback.session.record.accuracies) == 2
+    assert callback.session.record.losses[1.0] == pytest.approx(
         (sum(model.losses[:32]) / 32, sum(model.losses[30:32]) / 2), rel=1e-5
     )
     start, first = (snapshot.statistics for snapshot in callback.history[:2])
@@ -312,8 +342,13 @@ def test_of_several_optimizers_each_step_counts_and_a_stretch_ends_with_its_batc
     run.fit(TwoOptimizers())
     assert run.global_step == 60 and times(callback) == [*STRETCH, 2.0, 3.0, 4.0]
     # Steps 15 and 45 are the first of two in their batches. Validation comes after steps 30 and 60.
-    assert [math.isnan(accuracy) for accuracy in callback._record.accuracies] == [True, False, True, False]
-    assert len(callback._record.losses) == len(DEFAULT_TIMES) + 4
+    assert [math.isnan(accuracy) for accuracy in callback.session.record.accuracies] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert len(callback.session.record.losses) == len(DEFAULT_TIMES) + 4
 
 
 def test_fractions_and_whole_stretches_may_be_chosen() -> None:
@@ -386,7 +421,7 @@ def test_a_stretch_that_ends_with_an_epoch_is_stopped_after_its_validation() -> 
     callback = watcher(Scripted({1.0: 1.0}), snapshot_every_n_steps=BATCHES, monitor="val_accuracy")
     run = trainer(callback)
     run.fit(Digits(validate=True))
-    assert run.global_step == BATCHES and len(callback._record.accuracies) == 1
+    assert run.global_step == BATCHES and len(callback.session.record.accuracies) == 1
     assert callback.decision.epoch == 1.0
 
 
@@ -426,7 +461,12 @@ def test_a_stretch_without_validation_is_a_gap_and_judged_when_the_next_one_has_
     with warnings.catch_warnings():
         warnings.simplefilter("error", NNDynWarning)
         endless(callback, steps=4 * BATCHES, val_check_interval=2 * BATCHES).fit(Long(length=4 * BATCHES))
-    assert [math.isnan(accuracy) for accuracy in callback._record.accuracies] == [True, False, True, False]
+    assert [math.isnan(accuracy) for accuracy in callback.session.record.accuracies] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     # The predictor knows three epochs.
     assert [verdict.epoch for verdict in callback.verdicts] == [*DEFAULT_TIMES, 2.0, 3.0]
 
@@ -436,7 +476,7 @@ def test_a_validation_inside_a_stretch_is_that_stretchs() -> None:
     endless(callback, steps=2 * BATCHES, val_check_interval=20).fit(Long(length=2 * BATCHES))
     # After steps 20, 40 and 60: the second belongs to the second stretch, as does the third.
     assert [verdict.epoch for verdict in callback.verdicts] == [*DEFAULT_TIMES, 1.0, 2.0]
-    assert len(callback._record.accuracies) == 2
+    assert len(callback.session.record.accuracies) == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*IterableDataset.*")
@@ -502,9 +542,9 @@ def test_a_resumed_run_has_the_record_of_the_unbroken_one(
     run = endless(resumed)
     run.fit(Long(seed=3, length=length), ckpt_path=path)
     assert run.global_step == 3 * BATCHES
-    assert resumed._record.losses == unbroken._record.losses
-    assert resumed._record.accuracies == unbroken._record.accuracies
-    assert resumed._record.run == unbroken._record.run
+    assert resumed.session.record.losses == unbroken.session.record.losses
+    assert resumed.session.record.accuracies == unbroken.session.record.accuracies
+    assert resumed.session.record.run == unbroken.session.record.run
     assert resumed.decision == unbroken.decision
     assert [v.epoch for v in resumed.verdicts] == [v.epoch for v in unbroken.verdicts] == times(unbroken)[1:]
     for found, wanted in zip(resumed.history, unbroken.history, strict=True):

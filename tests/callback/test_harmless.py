@@ -196,7 +196,7 @@ def test_an_exception_leaves_neither_hooks_nor_references(epoch: int, error: typ
         trainer(callback).fit(model)
     assert hooks(model) == 0
     assert times(callback)[-1:] == ([1.0] if epoch else [])
-    assert callback._fit is None and "log" not in vars(callback)
+    assert not callback.session.active and "log" not in vars(callback)
 
 
 def test_no_reference_to_the_model_is_kept() -> None:

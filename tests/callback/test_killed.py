@@ -72,7 +72,7 @@ def train(folder: Path, part: str, every: int | None, kill: int | None = None) -
     run = trainer(*killer, ours, saver, max_epochs=EPOCHS, logger=logger, enable_checkpointing=True)
     last = folder / "last.ckpt"
     run.fit(Resumable(), ckpt_path=last if last.exists() else None)
-    ended = {"steps": run.global_step, "epochs": run.current_epoch, "record": ours._record.to_dict()}
+    ended = {"steps": run.global_step, "epochs": run.current_epoch, "record": ours.session.record.to_dict()}
     (folder / "ended.json").write_text(json.dumps(ended))
 
 

@@ -19,7 +19,7 @@ from mlflow_server import QUIET, serving
 from wandb_file import WandbRun, read
 
 from lightning_nndyn import Verdict
-from lightning_nndyn.callback.loggers import Story, show
+from lightning_nndyn.callback.loggers import RunSummary, log_summary
 from lightning_nndyn.callback.loggers.figure import draw
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import NNDynWarning
@@ -49,9 +49,9 @@ def one(folder: Path, pattern: str) -> Path:
     return file
 
 
-def story(**settings: Any) -> Story:
+def summary(**settings: Any) -> RunSummary:
     found = {"run": "a", "decision": "go on", "reason": "goes on after 1 epoch: well", "epoch": 1.0}
-    return Story(**{**found, "verdicts": [Verdict(0.8, 0.1, 1.0, True)], **settings})
+    return RunSummary(**{**found, "verdicts": [Verdict(0.8, 0.1, 1.0, True)], **settings})
 
 
 def text_of(folder: Path) -> str:
@@ -187,7 +187,7 @@ def test_an_mlflow_server_has_metrics_tags_and_a_picture_of_a_finished_run(
     client = MlflowClient(mlflow_address)
     found = client.get_run(logger.run_id)
     assert found.info.status == "FINISHED"
-    history = client.get_metric_history(logger.run_id, "nndyn/predicted_accuracy")
+    history = client.get_metric_hisummary(logger.run_id, "nndyn/predicted_accuracy")
     assert [metric.value for metric in history] == [
         pytest.approx(verdict.predicted_accuracy) for verdict in callback.verdicts
     ]
@@ -207,7 +207,7 @@ def test_a_reason_longer_than_mlflow_takes_is_cut(mlflow_address: str) -> None:
     logger = mlflow_logger(mlflow_address, "long")
     with warnings.catch_warnings():
         warnings.simplefilter("error", NNDynWarning)
-        show([logger], story(reason="long " * 2000), 0)
+        log_summary([logger], summary(reason="long " * 2000), 0)
     reason = MlflowClient(mlflow_address).get_run(logger.run_id).data.tags["nndyn/reason"]
     assert len(reason) == 5000 and reason.endswith("…")
 
@@ -285,10 +285,10 @@ def test_a_run_that_breaks_off_because_it_is_stopped_is_told_and_a_broken_one_no
     assert text_of(tmp_path).startswith("stops this run: ") and one(tmp_path / "stopped", "nndyn-*.txt")
 
 
-def test_a_spared_run_says_that_it_was_spared() -> None:
+def test_an_exempt_run_says_that_it_is_exempt() -> None:
     record = Record(decision=Decision(True, "too low", 2.0), exempt="lets this run finish, as an audit")
-    told = Story.of(record, False, None, None)
-    assert told.text == "would stop this run: too low; lets this run finish, as an audit"
+    shown = RunSummary.from_record(record, False, None, None)
+    assert shown.text == "would stop this run: too low; lets this run finish, as an audit"
 
 
 @pytest.mark.needs("matplotlib")
@@ -309,7 +309,7 @@ def test_a_spared_run_says_that_it_was_spared() -> None:
 def test_odd_runs_are_drawn_without_a_warning(odd: dict[str, Any], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        show([CSVLogger(tmp_path)], story(**odd), 0)
+        log_summary([CSVLogger(tmp_path)], summary(**odd), 0)
     assert one(tmp_path, "*.png").read_bytes()[:4] == PNG
 
 
@@ -321,10 +321,10 @@ def test_odd_runs_are_drawn_without_a_warning(odd: dict[str, Any], tmp_path: Pat
 def test_what_only_a_sweep_has_judged_is_drawn_in_its_own_unit(
     verdicts: list[Verdict], values: list[float], label: str
 ) -> None:
-    told = story(
+    shown = summary(
         verdicts=verdicts, monitor="val_loss", accuracies=[v / (100 if verdicts else 1) for v in values]
     )
-    (axes,) = draw(told).figure.axes
+    (axes,) = draw(shown).figure.axes
     (curve,) = [line for line in axes.lines if line.get_label() == "val_loss"]
     assert list(curve.get_ydata()) == pytest.approx(values) and axes.get_ylabel() == label
     assert axes.get_ylim()[1] > max(values)
@@ -354,7 +354,7 @@ def test_losses_and_weights_are_those_of_a_run_that_is_not_watched(tmp_path: Pat
     models = [Digits(validate=True), Digits(validate=True)]
     trainer(logger=CSVLogger(tmp_path / "plain")).fit(models[0])
     before = torch.random.get_rng_state()
-    show([CSVLogger(tmp_path / "random")], story(), 0)
+    log_summary([CSVLogger(tmp_path / "random")], summary(), 0)
     assert torch.equal(torch.random.get_rng_state(), before)
     trainer(watcher(action="observe"), logger=CSVLogger(tmp_path / "watched")).fit(models[1])
     assert models[0].losses == models[1].losses

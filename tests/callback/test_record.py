@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback import record_file
+from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import read_record, write_record
 from lightning_nndyn.cli import app
@@ -44,11 +45,11 @@ def test_the_record_reads_back_to_what_the_callback_knows(tmp_path: Path) -> Non
     run = trainer(callback, logger=CSVLogger(tmp_path), max_epochs=2)
     run.fit(Digits(seed=3, validate=True))
     (file,) = tmp_path.rglob("nndyn-*.json")
-    assert file.parent == Path(run.log_dir) and file.name == f"nndyn-{callback._record.run}.json"
+    assert file.parent == Path(run.log_dir) and file.name == f"nndyn-{callback.session.record.run}.json"
     found = Record.from_dict(read_record(file))
     assert (found.history, found.verdicts) == (callback.history, callback.verdicts)
-    assert found.decision == callback.decision and found.training == callback._record.training
-    assert found.curve() == callback._record.curve()
+    assert found.decision == callback.decision and found.training == callback.session.record.training
+    assert found.curve() == callback.session.record.curve()
     content = read_record(file)
     assert (content["status"], content["monitor"], content["action"]) == (
         "finished",
@@ -56,7 +57,7 @@ def test_the_record_reads_back_to_what_the_callback_knows(tmp_path: Path) -> Non
         "observe",
     )
     assert (content["optimizer"], content["steps_per_epoch"], content["max_epochs"]) == ("sgd", BATCHES, 2)
-    assert content["metrics"] == {"val_accuracy": pytest.approx(callback._record.accuracies)}
+    assert content["metrics"] == {"val_accuracy": pytest.approx(callback.session.record.accuracies)}
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
@@ -95,9 +96,9 @@ def test_an_epoch_without_validation_has_no_metric_and_lies_on_the_line_between(
 
 def test_a_metric_that_is_written_to_in_place_is_noted_each_time() -> None:
     record, value = Record(), torch.zeros(())
-    noted = record_file.RecordWriter(None, {})
+    metrics = LoggedMetrics()
     for epoch in (1, 2, 3):
-        noted.note(record, epoch, {"count": value.fill_(epoch), "constant": torch.ones(())})
+        metrics.record_epoch(record, epoch, {"count": value.fill_(epoch), "constant": torch.ones(())})
     assert record.metrics == {"count": [1, 2, 3], "constant": [1, 1, 1]}
 
 
@@ -252,7 +253,7 @@ def test_a_resumed_run_goes_on_with_its_record(tmp_path: Path, cut: int) -> None
         warnings.filterwarnings("ignore", ".*not resumable.*")
         trainer(second, max_epochs=4).fit(Digits(validate=True), ckpt_path=tmp_path / "run.ckpt")
     (found,) = records(tmp_path)
-    assert found["run"] == first._record.run and found["status"] == "finished"
+    assert found["run"] == first.session.record.run and found["status"] == "finished"
     assert len(found["metrics"]["val_accuracy"]) == 4
     assert outcome(second) == (
         [s["epoch"] for s in found["history"]],

@@ -143,7 +143,7 @@ def test_snapshot_0_is_that_of_the_graph_before_training(kind: type[nn.Module]) 
     wanted, found = SnapshotTaker(graph).take(0.0), callback.history[0]
     assert found.statistics == pytest.approx(wanted.statistics, rel=1e-4, abs=1e-6)
     assert (found.num_nodes, found.num_edges, found.kinds) == (graph.num_nodes, graph.num_edges, graph.kinds)
-    assert callback._record.classes == 10
+    assert callback.session.record.classes == 10
 
 
 def test_the_branch_that_a_chain_leaves_out_is_in_the_graph() -> None:
@@ -355,7 +355,7 @@ def test_runs_of_two_topologies_make_no_predictor(sweep: Path, tmp_path: Path) -
         (tmp_path / file.name).write_bytes(file.read_bytes())
     callback = watcher(None, monitor="val_accuracy", record=tmp_path / "chains")
     trainer(callback, max_epochs=1).fit(Digits(validate=True))
-    name = f"nndyn-{callback._record.run}.json"
+    name = f"nndyn-{callback.session.record.run}.json"
     with pytest.raises(PredictorError, match=rf"'chain' \(.*{name}\) and 'dataflow' \(.* and 11 more\)"):
         fit_runs(tmp_path)
 

@@ -90,7 +90,7 @@ def watched(
         run(kind, callback, witness, others=others, **settings),
     )
     assert_bit_equal(plain, within)
-    assert hooks(within[0]) == 0 and callback._fit is None
+    assert hooks(within[0]) == 0 and not callback.session.active
     assert len(witness.read) == len(callback.history)
     for snapshot, wanted in zip(callback.history, witness.read, strict=True):
         assert snapshot.statistics == pytest.approx(wanted, rel=tolerance, abs=tolerance / 10, nan_ok=True)
@@ -328,9 +328,9 @@ def test_whatever_ends_a_run_leaves_nothing_behind(hook: str, error: Any, tmp_pa
         with contextlib.suppress(SystemExit, RuntimeError):
             trainer(callback, Interrupting(hook, epoch, error), max_epochs=3).fit(model)
             assert error is control_c  # some versions of Lightning return
-        assert hooks(model) == 0 and callback._fit is None and "log" not in vars(callback)
+        assert hooks(model) == 0 and not callback.session.active and "log" not in vars(callback)
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-        files = tmp_path.glob(f"nndyn-{callback._record.run}.json")
+        files = tmp_path.glob(f"nndyn-{callback.session.record.run}.json")
         statuses = ['"interrupted"' in file.read_text() for file in files]
         assert statuses == [True] * bool(times(callback))  # before the first reading there is nothing to keep
     trainer(callback, max_epochs=2).fit(Validated())
@@ -410,12 +410,14 @@ def test_validation_and_test_between_two_fits_are_not_in_the_record() -> None:
             run.fit_loop.max_epochs = epochs
             run.fit(model)
             if between:
-                before = copy.deepcopy((callback.history, outcome(callback), callback._record.accuracies))
+                before = copy.deepcopy(
+                    (callback.history, outcome(callback), callback.session.record.accuracies)
+                )
                 with torch.random.fork_rng():
                     run.validate(model, loader(), verbose=False)  # of the images that it was trained with
                     run.test(model, loader(train=False), verbose=False)
-                assert before == (callback.history, outcome(callback), callback._record.accuracies)
-                assert callback._fit is None
+                assert before == (callback.history, outcome(callback), callback.session.record.accuracies)
+                assert not callback.session.active
         return callback, model
 
     torch.manual_seed(5)
@@ -425,7 +427,7 @@ def test_validation_and_test_between_two_fits_are_not_in_the_record() -> None:
     assert plain.losses == model.losses
     assert times(callback) == USUAL
     assert callback.history == unbroken.history and outcome(callback) == outcome(unbroken)
-    assert callback._record.accuracies == unbroken._record.accuracies
+    assert callback.session.record.accuracies == unbroken.session.record.accuracies
 
 
 def test_one_trainer_that_is_given_another_model_goes_on_with_neither_record_nor_layers() -> None:

@@ -57,7 +57,7 @@ def demo_run(accuracy: float, stopped_at: float | None) -> DemoRun:
     if stopped_at is None:
         return DemoRun(config, truth, truth)
     callback = nd.GraphDynamicsCallback(predictor=None)
-    callback._record.decision = Decision(True, "a test", stopped_at)
+    callback.session.record.decision = Decision(True, "a test", stopped_at)
     return DemoRun(config, TrainingResult([0.1], stopped_at, callback), truth)
 
 

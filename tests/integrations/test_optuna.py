@@ -211,7 +211,7 @@ def test_an_audited_run_finishes_and_its_trial_knows() -> None:
 def test_an_audited_run_stands_for_others_if_it_was_condemned(
     lr: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_nndyn.callback.callback.draw_audit", lambda share: f"drawn ({share})")
+    monkeypatch.setattr("lightning_nndyn.callback.decision.draw_audit", lambda share: f"drawn ({share})")
     study = optuna.create_study(direction="maximize")
     space = {"lr": optuna.distributions.FloatDistribution(1e-8, 10, log=True)}
     for known in np.logspace(-7, 0, 30):
@@ -311,17 +311,17 @@ def test_neither_checkpoint_nor_state_key_nor_copies_hold_the_trial(tmp_path: Pa
     assert callback.state_key == without.state_key
     assert callback.state_dict().keys() == without.state_dict().keys()
     copied = copy.deepcopy(callback)
-    assert copied._place.member is callback._place.member  # there is but one trial
+    assert copied._trial.member is callback._trial.member  # there is but one trial
     sent = pickle.loads(pickle.dumps(callback))
-    assert sent._place.member.reachable
-    sent._place.member.report(Reading(1.0), {"verdict": "go on"})
+    assert sent._trial.member.reachable
+    sent._trial.member.report(Reading(1.0), {"verdict": "go on"})
     assert found.trials[0].user_attrs["nndyn:verdict"] == "go on"
 
 
 def test_a_trial_in_memory_stays_behind_and_says_so() -> None:
     with pytest.warns(NNDynWarning, match=r"trial 0 cannot go along.*give the study a storage"):
         sent = pickle.loads(pickle.dumps(joined(study().ask())))
-    assert not sent._place.member.reachable and sent._place.member.runs() == []
+    assert not sent._trial.member.reachable and sent._trial.member.runs() == []
 
 
 def test_a_run_asks_its_member_whether_it_was_pruned_elsewhere(swept: Any) -> None:
@@ -358,7 +358,7 @@ def test_a_value_before_the_first_validation_is_not_made_up(every: int) -> None:
     trial = study(direction="minimize").ask()
     callback = joined(trial, monitor="val_loss")
     train(trial, callback, metric="val_loss", max_epochs=4, check_val_every_n_epoch=every)
-    known = [value for value in callback._record.accuracies if math.isfinite(value)]
+    known = [value for value in callback.session.record.accuracies if math.isfinite(value)]
     noted = [reading.curve for reading in decode_readings(trial.user_attrs) if len(reading.curve) > 2]
     assert len(known) == 4 // every
     assert noted[-1][-3:-1] == pytest.approx((-known[-1], -min(known)), abs=1e-3)

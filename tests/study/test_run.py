@@ -47,8 +47,8 @@ def test_the_callbacks_false_stop_rate_is_the_sweeps(tmp_path: Path, monkeypatch
     class Noted(run.GraphDynamicsCallback):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            assert self._place is not None
-            rates.append(self._place._settings.max_false_stop_rate)
+            assert self._trial is not None
+            rates.append(self._trial.template.max_false_stop_rate)
 
     monkeypatch.setattr(run, "GraphDynamicsCallback", Noted)
     for place, (callback, learner) in enumerate([("0.01", ""), ("0.01", "0.2"), ("0.0", "")]):

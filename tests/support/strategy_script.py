@@ -76,7 +76,7 @@ class FailsWhileReading(GraphDynamicsCallback):
     """On process 1 a product with the adjacency fails, while the others wait for it."""
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-        taker = None if self._fit is None else self._fit.watch._taker
+        taker = self.session.reader._snapshots
         if trainer.global_rank == 1 and trainer.global_step == 4 and taker is not None:
             taker._products._add_forward = broken
         super().on_train_batch_end(trainer, *args)
@@ -86,9 +86,9 @@ class FailsToBuild(GraphDynamicsCallback):
     """Process 1 cannot make a graph of what it has seen."""
 
     def on_before_backward(self, trainer: Any, *args: Any) -> None:
-        fit = self._fit
-        if trainer.global_rank == 1 and fit is not None and fit.watch.tracing:
-            fit.watch._tracer.failure = KeyError("only on process 1")
+        tracer = self.session.reader._tracer
+        if trainer.global_rank == 1 and tracer is not None:
+            tracer.failure = KeyError("only on process 1")
         super().on_before_backward(trainer, *args)
 
 

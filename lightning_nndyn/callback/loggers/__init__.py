@@ -1,6 +1,6 @@
 """Shows in the dashboards of a Trainer's loggers how a run was judged, once it has ended.
 
-`story` is what there is to tell, `picture` draws it, and `loggers` knows where each dashboard wants it.
+`summary` says what there is to show, `figure` draws it, and `backends` knows where each logger takes it.
 """
 
 from __future__ import annotations
@@ -9,36 +9,38 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_nndyn.callback.loggers.backends import way_to
-from lightning_nndyn.callback.loggers.figure import Picture, draw
-from lightning_nndyn.callback.loggers.summary import Story
+from lightning_nndyn.callback.loggers.backends import backend_for
+from lightning_nndyn.callback.loggers.figure import RunFigure, draw
+from lightning_nndyn.callback.loggers.summary import RunSummary
 from lightning_nndyn.errors import NNDynWarning
 
-__all__ = ["Story", "show"]
+__all__ = ["RunSummary", "log_summary"]
 
 
-def show(loggers: Sequence[Any], story: Story, step: int) -> None:
-    """Gives the story, and a picture of it where matplotlib is there, to each logger that is known.
+def log_summary(loggers: Sequence[Any], summary: RunSummary, step: int) -> None:
+    """Gives a summary, and a figure of it where matplotlib is installed, to each logger that is known.
 
-    A logger that fails warns, and the others get theirs.
+    A logger that fails warns, and the others get theirs. Nothing is logged of an empty summary.
 
     Args:
         loggers: the Trainer's, on its first process.
-        story: of the run.
+        summary: of the run.
         step: the loggers' x axis.
     """
-    known = [(logger, way) for logger in loggers if (way := way_to(logger)) is not None]
-    picture = _picture(story) if known else None
-    for logger, way in known:
+    if summary.is_empty:
+        return
+    known = [(logger, log) for logger in loggers if (log := backend_for(logger)) is not None]
+    figure = _figure(summary) if known else None
+    for logger, log in known:
         try:
-            way(logger, story, picture, step)
+            log(logger, summary, figure, step)
         except Exception as error:  # whatever it is: the run must not suffer from it
             _warn(f"tell {type(logger).__name__} how this run was judged", error)
 
 
-def _picture(story: Story) -> Picture | None:
+def _figure(summary: RunSummary) -> RunFigure | None:
     try:
-        return draw(story)
+        return draw(summary)
     except ImportError:  # without the extra `plots` there are words
         return None
     except Exception as error:

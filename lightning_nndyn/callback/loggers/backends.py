@@ -1,7 +1,7 @@
-"""Where each of Lightning's loggers takes words and pictures.
+"""Where each of Lightning's loggers takes texts and figures.
 
-They are known by the names of their classes, in either of Lightning's namespaces: nothing is imported for a
-logger that is not in use.
+Loggers are known by the names of their classes, in either of Lightning's namespaces: nothing is imported
+for a logger that is not in use.
 """
 
 from __future__ import annotations
@@ -10,62 +10,62 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback.loggers.figure import Picture
-from lightning_nndyn.callback.loggers.summary import Story
+from lightning_nndyn.callback.loggers.figure import RunFigure
+from lightning_nndyn.callback.loggers.summary import RunSummary
 
 _PACKAGES = ("lightning", "lightning_fabric", "pytorch_lightning")
-_PICTURE = "nndyn/predictions"
+_FIGURE = "nndyn/predictions"
 _TAG_LENGTH = 5000
 """Characters that every MLflow store takes as a tag's value."""
 
-Way = Callable[[Any, Story, Picture | None, int], None]
+Backend = Callable[[Any, RunSummary, RunFigure | None, int], None]
 
 
-def way_to(logger: Any) -> Way | None:
-    """How to tell a logger of Lightning's, or of a class derived from one; None if it is of another kind."""
+def backend_for(logger: Any) -> Backend | None:
+    """How to log to a logger of Lightning's or of a class derived from one; None for other loggers."""
     for base in type(logger).__mro__:
-        if base.__module__.partition(".")[0] in _PACKAGES and base.__name__ in _WAYS:
-            return _WAYS[base.__name__]
+        if base.__module__.partition(".")[0] in _PACKAGES and base.__name__ in _BACKENDS:
+            return _BACKENDS[base.__name__]
     return None
 
 
-def _tensorboard(logger: Any, story: Story, picture: Picture | None, step: int) -> None:
+def _tensorboard(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) -> None:
     writer = logger.experiment
-    writer.add_text("nndyn/decision", story.text, step)
-    if picture is not None:  # not add_figure, which goes through pyplot
-        writer.add_image(_PICTURE, picture.pixels(), step, dataformats="HWC")
+    writer.add_text("nndyn/decision", summary.text, step)
+    if figure is not None:  # not add_figure, which goes through pyplot
+        writer.add_image(_FIGURE, figure.pixels(), step, dataformats="HWC")
     logger.save()
 
 
-def _wandb(logger: Any, story: Story, picture: Picture | None, step: int) -> None:
-    logger.experiment.summary.update(story.facts)
-    if picture is not None:
-        logger.log_image(_PICTURE, [picture.pixels()], step, caption=[story.text])
+def _wandb(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) -> None:
+    logger.experiment.summary.update(summary.facts)
+    if figure is not None:
+        logger.log_image(_FIGURE, [figure.pixels()], step, caption=[summary.text])
 
 
-def _mlflow(logger: Any, story: Story, picture: Picture | None, step: int) -> None:
+def _mlflow(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) -> None:
     client, run = logger.experiment, logger.run_id
-    for name, value in story.facts.items():
+    for name, value in summary.facts.items():
         client.set_tag(run, name, _cut(str(value)))
-    if picture is not None:
-        client.log_figure(run, picture.figure, f"nndyn-{story.run}.png")
+    if figure is not None:
+        client.log_figure(run, figure.figure, f"nndyn-{summary.run}.png")
 
 
-def _csv(logger: Any, story: Story, picture: Picture | None, step: int) -> None:
+def _csv(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) -> None:
     if "://" in logger.log_dir:  # no folder of this machine
         return
     folder = Path(logger.log_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"nndyn-{story.run}.txt").write_text(f"{story.text}\n")
-    if picture is not None:
-        picture.figure.savefig(folder / f"nndyn-{story.run}.png")
+    (folder / f"nndyn-{summary.run}.txt").write_text(f"{summary.text}\n")
+    if figure is not None:
+        figure.figure.savefig(folder / f"nndyn-{summary.run}.png")
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _TAG_LENGTH else f"{text[: _TAG_LENGTH - 1]}…"
 
 
-_WAYS: dict[str, Way] = {
+_BACKENDS: dict[str, Backend] = {
     "TensorBoardLogger": _tensorboard,
     "WandbLogger": _wandb,
     "MLFlowLogger": _mlflow,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_nndyn.callback.loggers.summary import Story
+from lightning_nndyn.callback.loggers.summary import RunSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _WIDTH = 88
 
 
 @dataclass(frozen=True)
-class Picture:
+class RunFigure:
     """A figure and the canvas that it is on, a `FigureCanvasAgg`."""
 
     figure: Figure
@@ -36,7 +36,7 @@ class Picture:
         return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def draw(story: Story) -> Picture:
+def draw(summary: RunSummary) -> RunFigure:
     """Draws a run's predictions.
 
     Raises:
@@ -48,57 +48,57 @@ def draw(story: Story) -> Picture:
     figure = Figure(figsize=(6.4, 4), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
-    _predictions(axes, story)
-    _accuracies(axes, story)
-    _decision(axes, story)
-    _label(axes, story)
-    # A dollar sign in a metric's name is no formula.
-    title = textwrap.fill(story.text, _WIDTH)
+    _predictions(axes, summary)
+    _accuracies(axes, summary)
+    _decision(axes, summary)
+    _label(axes, summary)
+    # A dollar sign in a metric's name does not begin a formula.
+    title = textwrap.fill(summary.text, _WIDTH)
     figure.suptitle(title, fontsize=8, parse_math=False)
-    return Picture(figure, canvas)
+    return RunFigure(figure, canvas)
 
 
-def _predictions(axes: Axes, story: Story) -> None:
-    shown = [v for v in story.verdicts if math.isfinite(v.predicted_accuracy)]
+def _predictions(axes: Axes, summary: RunSummary) -> None:
+    shown = [v for v in summary.verdicts if math.isfinite(v.predicted_accuracy)]
     points = [(v.epoch, 100 * v.predicted_accuracy) for v in shown]
-    strange = [point for point, verdict in zip(points, shown, strict=True) if not verdict.in_domain]
+    out_of_domain = [point for point, verdict in zip(points, shown, strict=True) if not verdict.in_domain]
     blue: dict[str, Any] = {"color": "tab:blue", "marker": "o", "markersize": 4}
     if points:
         axes.plot(*_columns(points), label="predicted final accuracy", **blue)
-    if strange:
+    if out_of_domain:
         hollow = {**blue, "linestyle": "none", "markerfacecolor": "white"}
-        axes.plot(*_columns(strange), label="of a run that the predictor does not know", **hollow)
+        axes.plot(*_columns(out_of_domain), label="of a run that the predictor does not know", **hollow)
 
 
-def _accuracies(axes: Axes, story: Story) -> None:
+def _accuracies(axes: Axes, summary: RunSummary) -> None:
     # A run that is stopped within an epoch is validated there, not at the epoch's end.
-    last = story.epoch if story.decision == "stop" else math.inf
-    known = [(e, value) for e, value in enumerate(story.accuracies, start=1) if math.isfinite(value)]
-    scale = 100 if story.verdicts else 1
+    last = summary.epoch if summary.decision == "stop" else math.inf
+    known = [(e, value) for e, value in enumerate(summary.accuracies, start=1) if math.isfinite(value)]
+    scale = 100 if summary.verdicts else 1
     points = [(min(epoch, last), scale * value) for epoch, value in known]
     if points:
-        axes.plot(*_columns(points), color="grey", marker=".", linestyle="--", label=story.monitor)
+        axes.plot(*_columns(points), color="grey", marker=".", linestyle="--", label=summary.monitor)
 
 
-def _decision(axes: Axes, story: Story) -> None:
-    if story.decision != "go on":
-        label = "stopped" if story.decision == "stop" else "would have been stopped"
-        axes.axvline(story.epoch, color="tab:red", linewidth=1.2, label=label)
+def _decision(axes: Axes, summary: RunSummary) -> None:
+    if summary.decision != "go on":
+        label = "stopped" if summary.decision == "stop" else "would have been stopped"
+        axes.axvline(summary.epoch, color="tab:red", linewidth=1.2, label=label)
 
 
-def _label(axes: Axes, story: Story) -> None:
+def _label(axes: Axes, summary: RunSummary) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    if all(verdict.epoch > 0 for verdict in story.verdicts) and story.epoch > 0:
+    if all(verdict.epoch > 0 for verdict in summary.verdicts) and summary.epoch > 0:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         axes.xaxis.set_minor_locator(NullLocator())
-    unit = "epoch" if story.steps is None else f"epoch of {story.steps} optimizer steps"
+    unit = "epoch" if summary.steps is None else f"epoch of {summary.steps} optimizer steps"
     axes.set_xlabel(unit)
-    if story.verdicts:
+    if summary.verdicts:
         axes.set(ylabel="accuracy, %", ylim=(0, 103))
     else:  # then the sweep alone has judged, which takes any metric
-        axes.set_ylabel(story.monitor, parse_math=False)
+        axes.set_ylabel(summary.monitor, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="best")
 

@@ -1,4 +1,4 @@
-"""What there is to tell of a run that has ended: the predictions, the decision and its reason."""
+"""What dashboards show of a run that has ended: its predictions, the decision and the reason."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SENTENCES = {"stop": "stops this run", "would stop": "would stop this run", "go
 
 
 @dataclass(frozen=True)
-class Story:
+class RunSummary:
     """How a run was judged.
 
     Attributes:
         run: its name.
-        decision: ``"stop"``, ``"would stop"`` (observed, or spared as an audit) or ``"go on"``.
+        decision: ``"stop"``, ``"would stop"`` (observed, or exempt as an audit) or ``"go on"``.
         reason: one sentence with the numbers behind it.
         epoch: time of the decision, in epochs.
         verdicts: the predictor's, earliest first.
@@ -36,8 +36,8 @@ class Story:
     steps: int | None = None
 
     @classmethod
-    def of(cls, record: Record, stops: bool, monitor: str | None, steps: int | None) -> Story:
-        """The story of a record.
+    def from_record(cls, record: Record, stops: bool, monitor: str | None, steps: int | None) -> RunSummary:
+        """The summary of a record.
 
         Args:
             record: the run's.
@@ -54,9 +54,9 @@ class Story:
         )
 
     @property
-    def told(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self.verdicts) or self.decision != "go on"
+    def is_empty(self) -> bool:
+        """Whether nothing was predicted or decided."""
+        return not self.verdicts and self.decision == "go on"
 
     @property
     def text(self) -> str:
@@ -65,7 +65,7 @@ class Story:
 
     @property
     def facts(self) -> dict[str, str | float]:
-        """The same as values with names."""
+        """The decision as named values."""
         return {
             "nndyn/decision": self.decision,
             "nndyn/reason": self.reason,

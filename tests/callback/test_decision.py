@@ -1,0 +1,145 @@
+"""Verdicts are asked for once and become decisions, blocked while the Trainer may not stop, then final."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from callback_runs import Scripted
+from digits_runs import GOOD, predictor, run_of
+
+from lightning_nndyn import GraphDynamicsCallback, Predictor
+from lightning_nndyn.callback.decision import DecisionMaker, RunDecider, predictor_name, unless_blocked
+from lightning_nndyn.callback.guard import Guard
+from lightning_nndyn.callback.messages import Messages
+from lightning_nndyn.callback.record import Record
+from lightning_nndyn.errors import PredictorError
+from lightning_nndyn.predictor.policy import Decision
+
+
+def record(snapshots: int = 2, **facts: Any) -> Record:
+    """That of a good run, as far as so many snapshots."""
+    history, curve = run_of(GOOD, seed=3, epochs=1)
+    kept = history[:snapshots]
+    losses = {snapshot.epoch: curve.losses[snapshot.epoch] for snapshot in kept if snapshot.epoch}
+    return Record(history=kept, losses=losses, classes=10, **facts)
+
+
+def maker(p_low: dict[float, float]) -> DecisionMaker:
+    return DecisionMaker.load(Scripted(p_low), 0.05, 0.5)
+
+
+def test_the_inputs_are_chosen_at_the_first_verdict_and_kept() -> None:
+    reads_curves = DecisionMaker.load(predictor(curves=True), 0.05, 0.5)
+    weights_alone = DecisionMaker.load(predictor(), 0.05, 0.5)
+    fused = record()
+    assert reads_curves.choose_inputs(fused, monitored=True) == "" and fused.kind == "fused"
+    for decisions, monitored in ((reads_curves, False), (weights_alone, True)):
+        found = record()
+        assert decisions.choose_inputs(found, monitored) == "" and found.kind == "weights"
+        assert reads_curves.choose_inputs(found, True) == "" and found.kind == "weights"
+    no_loss = record()
+    no_loss.losses[no_loss.time] = (math.nan, math.nan)
+    assert "no finite loss" in reads_curves.choose_inputs(no_loss, monitored=True)
+    assert no_loss.kind == "weights"
+
+
+def test_a_decision_to_stop_waits_while_it_is_blocked_and_is_final_then() -> None:
+    decisions, found = maker({0.0625: 1.0}), record()
+    decisions.predict(found)
+    decisions.decide(found, 0, "min_epochs=2 is not reached")
+    assert not found.decision.stop and found.decision.reason.startswith("min_epochs=2 is not reached; other")
+    decisions.decide(found, 0, "")
+    assert found.decision.stop
+    found.verdicts.clear()
+    decisions.decide(found, 1, "")
+    assert found.decision.stop
+
+
+def test_without_a_verdict_there_is_an_error_once_an_epoch_has_passed() -> None:
+    decisions, found = DecisionMaker.load(predictor(), 0.05, 0.5), record(1)
+    decisions.predict(found)
+    decisions.decide(found, 0, "")
+    assert found.verdicts == [] and decisions.refusal is not None
+    with pytest.raises(PredictorError):
+        decisions.decide(found, 1, "")
+
+
+def test_a_predictor_that_is_not_fitted_is_refused() -> None:
+    with pytest.raises(PredictorError, match="not fitted"):
+        DecisionMaker.load(Predictor(low_threshold=0.3), 0.05, None)
+
+
+def test_only_decisions_to_stop_can_be_blocked() -> None:
+    stop, go_on = Decision(True, "too low", 1.0), Decision(False, "well", 1.0)
+    assert unless_blocked(stop, "") is stop and unless_blocked(go_on, "not yet") is go_on
+    assert unless_blocked(stop, "not yet") == Decision(False, "not yet; otherwise: too low", 1.0)
+
+
+def decider(p_low: dict[float, float], **arguments: Any) -> RunDecider:
+    callback = GraphDynamicsCallback(Scripted(p_low), threshold=0.5, **arguments)
+    settings = callback._settings()
+    found = RunDecider(settings, None, Messages(False), Guard(True, lambda: None))
+    found.load_predictor()
+    return found
+
+
+def alone(**facts: Any) -> Any:
+    """A Trainer of one process."""
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda stop, all: stop)
+    facts = {"min_epochs": None, "min_steps": None, "global_step": 3, "should_stop": False, **facts}
+    return SimpleNamespace(strategy=strategy, world_size=1, is_global_zero=True, **facts)
+
+
+def test_a_verdict_is_asked_for_once_a_snapshot() -> None:
+    found, decisions = record(3), decider({})
+    decisions.predict(found)
+    decisions.predict(found)
+    assert [verdict.epoch for verdict in found.verdicts] == [found.time]
+    assert not decisions.verdict_due(found)
+
+
+def test_a_resumed_run_asks_for_the_verdict_that_was_due() -> None:
+    waiting, decisions = record(3), decider({})
+    decisions.resume(waiting)
+    assert decisions.verdict_due(waiting)
+    decisions.predict(waiting)
+    resumed = decider({})
+    resumed.resume(waiting)
+    assert not resumed.verdict_due(waiting)
+    resumed.resume(replace(record(1)))
+    assert not resumed.verdict_due(record(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exempt", "stops"),
+    [({}, "", True), ({"action": "observe"}, "", False), ({}, "lets this run finish, as an audit", False)],
+)
+def test_the_trainer_is_told_to_stop_unless_it_is_observed_or_exempt(
+    arguments: dict[str, Any], exempt: str, stops: bool
+) -> None:
+    run, found, decisions = alone(), record(exempt=exempt), decider({0.0625: 1.0}, **arguments)
+    decisions.predict(found)
+    decisions.decide(run, found, epochs=0, trainer_epochs=0)
+    assert found.decision.stop and decisions.will_stop(found) is stops
+    decisions.stop_if_decided(run, found, 0)
+    assert run.should_stop is stops
+
+
+def test_the_trainer_is_not_told_to_stop_before_it_may() -> None:
+    run, found, decisions = alone(min_epochs=2), record(), decider({0.0625: 1.0})
+    decisions.predict(found)
+    for epochs in (1, 2):
+        decisions.decide(run, found, epochs=epochs, trainer_epochs=epochs)
+        decisions.stop_if_decided(run, found, epochs)
+        assert run.should_stop is (epochs == 2)
+
+
+def test_a_predictor_is_called_the_same_in_every_process() -> None:
+    assert predictor_name(None) is None and predictor_name("universal") == "universal"
+    name = predictor_name(predictor())
+    assert name is not None and name.startswith("24 runs on digits ") and name == predictor_name(predictor())
+    assert name != predictor_name(predictor(curves=True))

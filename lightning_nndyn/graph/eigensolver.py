@@ -158,7 +158,7 @@ class RayleighRitzSolver:
 
     def _solve(self) -> None:
         """Computes the best vector of the subspace, its eigenvalue and its residual."""
-        coefficients, self._value = self._ritz_pair()
+        coefficients, self._value = self._ritz_pair_of_chain() if self._chain else self._ritz_pair_of_graph()
         weights = coefficients.to(self._basis.dtype)
         basis, forward, backward = (t[: self._count] for t in (self._basis, self._forward, self._backward))
         self._vector = self._combine((weights, basis))
@@ -171,11 +171,8 @@ class RayleighRitzSolver:
         image = self._combine((from_before, forward), (from_behind, backward))
         self._residual = image - self._value.to(image.dtype) * self._vector
 
-    def _ritz_pair(self) -> tuple[Tensor, Tensor]:
-        """Principal eigenvector [layers, count] of the projected W, and its eigenvalue."""
-        return self._ritz_pair_of_chain() if self._chain else self._ritz_pair_of_graph()
-
     def _ritz_pair_of_graph(self) -> tuple[Tensor, Tensor]:
+        """Principal eigenvector [1, count] of the projected W, and its eigenvalue."""
         matrix = self._projected[0, : self._count, : self._count]
         # Shifted by a bound on its norm, the largest eigenvalue is also the largest in modulus.
         shift = matrix.abs().sum(1).max() * torch.eye(self._count, dtype=matrix.dtype, device=matrix.device)
@@ -183,7 +180,10 @@ class RayleighRitzSolver:
         return vector[None], vector @ matrix @ vector
 
     def _ritz_pair_of_chain(self) -> tuple[Tensor, Tensor]:
-        """The projected W is bipartite, too: its principal singular vectors (odd by even layers) suffice."""
+        """Principal eigenvector [layers, count] of the projected W, and its eigenvalue.
+
+        The projected W is bipartite, too: the principal singular vectors of its odd-by-even half suffice.
+        """
         n, layers = self._count, len(self._sizes)
         even, odd = (layers + 1) // 2, layers // 2
         half = self._projected.new_zeros(odd, n, even, n)
@@ -262,13 +262,13 @@ class StagnationTest:
 
 def leading_eigenvector(gram: Tensor) -> Tensor:
     """Unit eigenvector of the largest eigenvalue of a small positive semi-definite matrix, float64 [n, n]."""
-    if _has_lapack_without_waiting(gram.device):
+    if is_synchronous(gram.device):
         return torch.linalg.eigh(gram).eigenvectors[:, -1]
     return eigenvector_by_squaring(gram)
 
 
-def _has_lapack_without_waiting(device: torch.device) -> bool:
-    """On a GPU torch's eigensolvers wait for the device to check for errors."""
+def is_synchronous(device: torch.device) -> bool:
+    """Whether looking at a number is free. On a GPU it waits for all queued work, and so does `eigh`."""
     return device.type == "cpu"
 
 

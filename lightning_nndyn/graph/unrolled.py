@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn.graph.rolled import csr_order, csr_tensor
+from lightning_nndyn.graph.rolled import SharedBlock, csr_order, csr_tensor
 from lightning_nndyn.graph.tracing.sequential import trace_chain
 from lightning_nndyn.graph.unrolled_layers import EdgeMatrix, UnrolledLayer
 
@@ -140,13 +140,6 @@ class SignedBlock(NamedTuple):
         return vector
 
 
-class SignedSharedBlock(NamedTuple):
-    """A block and the node layer that it comes from: a `SharedBlock` with one source."""
-
-    block: SignedBlock
-    sources: tuple[int]
-
-
 class SignedSubgraph:
     """The edges of one sign of an unrolled graph, 1 or -1, with absolute weights (App. A.2).
 
@@ -170,7 +163,10 @@ class SignedSubgraph:
         self.num_nodes, self.depth = graph.num_nodes, len(graph.layers)
         blocks = enumerate(zip(graph.matrices(sign), graph.layers, strict=True))
         self.blocks = tuple(SignedBlock(i, i + 1, values, layer) for i, (values, layer) in blocks)
-        self.shared_blocks = tuple(SignedSharedBlock(block, (block.source,)) for block in self.blocks)
+        self.shared_blocks = tuple(
+            SharedBlock(block, (block.source,))  # type: ignore[arg-type]  # it has a block's interface
+            for block in self.blocks
+        )
 
     @property
     def num_edges(self) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lightning_nndyn.graph.centrality import unchecked_degree
-from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, iterate
+from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, is_synchronous, iterate
 from lightning_nndyn.graph.matvec import adjacency_operator
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.statistics import LAYER_STATISTICS, summarize, summarize_layers
@@ -21,6 +20,9 @@ from lightning_nndyn.signature.weight_distance import WeightDistances
 # queued work. A warm start, from the eigenvector of the snapshot before, needs fewer steps.
 _COLD_STEPS, _WARM_STEPS = 7, 5
 _MAX_ITERATIONS = 2000
+
+# The numbers of a snapshot of weights that are NaN or infinite.
+_NOT_FINITE = (math.nan,) * (3 + len(STATISTICS))
 
 
 class SnapshotReader:
@@ -81,9 +83,9 @@ class SnapshotReader:
         finite = degree.isfinite().all()
         if self._collective is not None:  # all processes must decide alike when to end the shared work
             finite = self._collective.broadcast(finite.float())
-        can_wait = _waits_cheaply(graph.device)
+        can_wait = is_synchronous(graph.device)
         if (can_wait or self._collective is not None) and not bool(finite):
-            return self._diverged(epoch)
+            return self._snapshot(epoch, _NOT_FINITE, 0)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read()
         solver = RayleighRitzSolver(self._operator, degree, self._vector)
         if can_wait and self._collective is None:
@@ -92,7 +94,7 @@ class SnapshotReader:
         else:
             vector, numbers = self._iterate_in_bursts(solver, degree, distances)
         if not numbers[0]:
-            return self._diverged(epoch)
+            return self._snapshot(epoch, _NOT_FINITE, 0)
         self._steps = _WARM_STEPS
         self._vector = vector
         return self._snapshot(epoch, numbers, solver.iterations)
@@ -138,17 +140,21 @@ class SnapshotReader:
             norms[shared.block.target] += torch.linalg.vector_norm(shared.block.values).double() ** 2
         return (norms if self._collective is None else self._collective.all_reduce(norms)).sqrt()
 
-    def _snapshot(self, epoch: float, numbers: list[float], iterations: int) -> Snapshot:
-        _, eigenvalue, residual = numbers[:3]
-        end = 3 + len(STATISTICS)
-        snapshot = self._make(epoch, tuple(numbers[3:end]), eigenvalue, residual, iterations)
-        if not self._per_layer:
-            return snapshot
-        blocks = len(self.graph.shared_blocks)
-        layers, distances = self._layers(numbers[end:-blocks]), tuple(numbers[-blocks:])
-        return replace(snapshot, layers=layers, distances=distances)
+    def _snapshot(self, epoch: float, numbers: Sequence[float], iterations: int) -> Snapshot:
+        """The snapshot of the numbers that `_numbers` returns, with or without those of the layers."""
+        graph, end = self.graph, 3 + len(STATISTICS)
+        layers: dict[str, tuple[float, ...]] = {}
+        distances: tuple[float, ...] = ()
+        if len(numbers) > end:
+            split = len(numbers) - len(graph.shared_blocks)
+            layers, distances = self._layers(numbers[end:split]), tuple(numbers[split:])
+        _, eigenvalue, residual, *statistics = numbers[:end]
+        return Snapshot(
+            epoch, tuple(statistics), eigenvalue, residual, iterations, graph.num_nodes, graph.num_edges,
+            layers, distances, "chain" if graph.is_chain else "dataflow", graph.kinds, graph.depth,
+        )  # fmt: skip
 
-    def _layers(self, numbers: list[float]) -> dict[str, tuple[float, ...]]:
+    def _layers(self, numbers: Sequence[float]) -> dict[str, tuple[float, ...]]:
         names, width = self.graph.layer_names, len(LAYER_STATISTICS)
         size = width * len(names)
         degree, vector, frobenius = numbers[:size], numbers[size : 2 * size], numbers[2 * size :]
@@ -156,18 +162,6 @@ class SnapshotReader:
             name: (*degree[i * width : (i + 1) * width], *vector[i * width : (i + 1) * width], frobenius[i])
             for i, name in enumerate(names)
         }
-
-    def _diverged(self, epoch: float) -> Snapshot:
-        return self._make(epoch, (math.nan,) * len(STATISTICS), math.nan, math.nan, 0)
-
-    def _make(
-        self, epoch: float, statistics: tuple[float, ...], eigenvalue: float, residual: float, iterations: int
-    ) -> Snapshot:
-        graph = self.graph
-        return Snapshot(
-            epoch, statistics, eigenvalue, residual, iterations, graph.num_nodes, graph.num_edges,
-            topology="chain" if graph.is_chain else "dataflow", kinds=graph.kinds, depth=graph.depth,
-        )  # fmt: skip
 
 
 SnapshotTaker = SnapshotReader
@@ -178,11 +172,6 @@ def _weight_distances(graph: RolledGraph, first: Sequence[Tensor] | None) -> Wei
     blocks = [shared.block for shared in graph.shared_blocks]
     rows = [block.rows for block in blocks]
     return WeightDistances([b.weight for b in blocks], first, rows=rows, collective=graph.collective)
-
-
-def _waits_cheaply(device: torch.device) -> bool:
-    """Whether looking at a number costs nothing: on a GPU it waits for all queued work."""
-    return device.type == "cpu"
 
 
 def _to_host(numbers: Tensor) -> list[float]:

@@ -1,33 +1,18 @@
 """Degree and eigenvector centrality against row sums, dense eigenvectors and networkx."""
 
 import functools
-from typing import Literal
 
 import networkx
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from small_graphs import chain, dense_eigenpair, random_chain
+from torch import Tensor
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import NonFiniteWeightsError
-from lightning_nndyn.graph.blocks import LayerWeight
-from lightning_nndyn.graph.eigensolver import eigenvector_by_squaring
 from lightning_nndyn.graph.rolled import RolledGraph
 
 NETWORKS = ["lenet5", "alexnet", "vgg7", "resnet32", "resnet44"]
-
-
-def chain(*weights: Tensor) -> RolledGraph:
-    """The graph of fully connected layers with weights [out, in]."""
-    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    return RolledGraph(sizes, [LayerWeight(f"fc{i}", lambda w=w: w) for i, w in enumerate(weights)])
-
-
-def random_chain(*sizes: int, seed: int = 0) -> RolledGraph:
-    generator = torch.Generator().manual_seed(seed)
-    pairs = zip(sizes[1:], sizes, strict=False)
-    return chain(*(torch.randn(o, i, generator=generator, dtype=torch.float64) for o, i in pairs))
 
 
 @functools.cache
@@ -36,11 +21,6 @@ def network(name: str) -> tuple[RolledGraph, Tensor, float, Tensor]:
     torch.manual_seed(0)
     graph = nd.rolled_graph(getattr(nd.models, name)())
     return graph, graph.adjacency().to_dense().double(), *dense_eigenpair(graph)
-
-
-def dense_eigenpair(graph: RolledGraph) -> tuple[float, Tensor]:
-    values, vectors = torch.linalg.eigh(graph.adjacency().to_dense().double())
-    return values[-1].item(), vectors[:, -1].abs()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,64 +54,6 @@ def test_small_bipartite_chains_against_networkx(sizes: tuple[int, ...]) -> None
     other = networkx.eigenvector_centrality_numpy(graph.to_networkx(), weight="weight")
     expected = torch.tensor([abs(other[node]) for node in range(graph.num_nodes)])
     torch.testing.assert_close(result.vector, expected, rtol=0, atol=1e-5, check_dtype=False)
-
-
-def test_nearly_tied_eigenvalues_are_told_apart() -> None:
-    """Two weakly joined halves of almost equal weight: power iteration would need some 1e5 products."""
-    a, b = torch.rand(6, 6).double() + 1, torch.rand(6, 6).double() + 1
-    a, b = a / torch.linalg.matrix_norm(a, 2), b / torch.linalg.matrix_norm(b, 2) * (1 - 1e-5)
-    joined = torch.full((6, 6), 1e-7, dtype=torch.float64)
-    graph = chain(a, joined, b)
-    result = nd.eigenvector_centrality(graph, tol=1e-9)
-    _, expected = dense_eigenpair(graph)
-    assert result.converged
-    assert result.iterations < 200
-    torch.testing.assert_close(result.vector, expected, rtol=0, atol=1e-3)
-
-
-def test_previous_vector_pays_fewer_iterations() -> None:
-    """Weights with heavy tails, as training leaves them, that move by one percent."""
-    torch.manual_seed(0)
-    weights = [torch.randn(60, 50, dtype=torch.float64).mul(1.5).exp() for _ in range(2)]
-    weights = [weights[0], weights[1].T @ torch.eye(60, 60).double()]
-    graph = chain(*weights)
-    before = nd.eigenvector_centrality(graph)
-    unmoved = nd.eigenvector_centrality(graph, start=before.vector)
-    for weight in weights:
-        weight *= 1 + 0.01 * torch.randn_like(weight)
-    graph.refresh()
-    cold = nd.eigenvector_centrality(graph)
-    warm = nd.eigenvector_centrality(graph, start=before.vector)
-    assert unmoved.iterations < warm.iterations < cold.iterations
-    torch.testing.assert_close(warm.vector, cold.vector, rtol=0, atol=1e-5)
-
-
-def test_start_that_misses_the_dominant_part_is_no_trap() -> None:
-    """The previous vector is zero on the part that has since become the heaviest."""
-    light, heavy = torch.ones(2, 2).double(), 3 * torch.ones(2, 2).double()
-    graph = chain(torch.block_diag(light, heavy))
-    start = torch.tensor([1.0, 1, 0, 0, 1, 1, 0, 0]).double() / 2
-    result = nd.eigenvector_centrality(graph, start=start)
-    assert result.eigenvalue == pytest.approx(6)
-    torch.testing.assert_close(result.vector[[0, 1, 4, 5]], torch.zeros(4).double(), rtol=0, atol=1e-6)
-
-
-def test_disconnected_parts_that_tie_are_answered() -> None:
-    block = torch.rand(3, 3).double()
-    graph = chain(torch.block_diag(block, block))
-    result = nd.eigenvector_centrality(graph, tol=1e-9)
-    assert result.converged
-    assert (result.vector >= 0).all()
-    assert result.eigenvalue == pytest.approx(torch.linalg.matrix_norm(block, 2).item())
-
-
-def test_zero_layer_cuts_the_chain() -> None:
-    graph = chain(torch.rand(4, 3).double(), torch.zeros(5, 4).double(), torch.rand(2, 5).double() * 0.1)
-    result = nd.eigenvector_centrality(graph, tol=1e-9)
-    assert result.converged
-    assert (result.vector[:7] > 0.01).all()
-    torch.testing.assert_close(result.vector[7:], torch.zeros(7).double(), rtol=0, atol=1e-8)
-    assert (nd.weighted_degree(graph)[7:12] > 0).all()
 
 
 def test_graph_without_weight_has_the_uniform_vector() -> None:
@@ -168,19 +90,6 @@ def test_bad_arguments_are_named(arguments: dict[str, float]) -> None:
         nd.eigenvector_centrality(random_chain(3, 2), **arguments)
 
 
-def test_start_of_the_wrong_size_is_named() -> None:
-    with pytest.raises(ValueError, match=r"\(4,\)"):
-        nd.eigenvector_centrality(random_chain(3, 2), start=torch.ones(4))
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 40])
-def test_squaring_finds_the_same_vector_as_lapack(n: int) -> None:
-    half = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
-    gram = half.T @ half
-    expected = torch.linalg.eigh(gram).eigenvectors[:, -1]
-    np.testing.assert_allclose(eigenvector_by_squaring(gram).abs(), expected.abs(), atol=1e-9)
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("method", ["blocks", "csr", "auto"])
 @pytest.mark.parametrize("name", NETWORKS)
@@ -194,42 +103,3 @@ def test_on_a_gpu(name: str, method: str) -> None:
     assert result.vector.device.type == "cuda"
     assert result.residual <= 1e-6
     torch.testing.assert_close(result.vector.cpu(), expected.vector, rtol=0, atol=1e-5)
-
-
-def test_a_residual_that_rounding_keeps_above_the_tolerance_is_not_pursued() -> None:
-    """In float32 a column of 42,000 numbers sums to an error near 1e-6."""
-    torch.manual_seed(0)
-    parts = nn.ModuleList([nn.Linear(8, 300), nn.Linear(8, 100), nn.Linear(400, 42_000)])
-
-    class Joined(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.parts = parts
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.parts[2](torch.cat((self.parts[1](x), self.parts[0](x)), 1))
-
-    graph = nd.rolled_graph(Joined(), torch.randn(2, 8), topology="dataflow")
-    exact = nd.eigenvector_centrality(graph, tol=1e-9)
-    taker = nd.SnapshotTaker(graph)
-    for epoch in range(3):
-        snapshot = taker.read(float(epoch))
-        assert snapshot.iterations < 40 and snapshot.residual < 2e-6
-        assert snapshot.eigenvalue == pytest.approx(exact.eigenvalue, rel=1e-6)
-    assert exact.converged and exact.residual <= 1e-9
-
-
-@pytest.mark.parametrize("method", ["blocks", "csr"])
-def test_shares_too_small_for_single_precision_are_none(method: Literal["blocks", "csr"]) -> None:
-    """A diverging ResNet gathers its weight in its first layers: each layer has a tenth of the one before."""
-    torch.manual_seed(0)
-    scales = [100.0, *[0.1] * 60]
-    graph = chain(*(scale * torch.rand(4, 4) for scale in scales))
-    expected, vector = dense_eigenpair(graph)
-    result = nd.eigenvector_centrality(graph, method=method)
-    assert result.converged and result.eigenvalue == pytest.approx(expected, rel=1e-6)
-    torch.testing.assert_close(result.vector.double(), vector, rtol=0, atol=1e-6)
-    again = nd.eigenvector_centrality(graph, tol=1e-9, max_iter=60, start=result.vector, method=method)
-    assert again.vector.isfinite().all()
-    taker = nd.SnapshotTaker(graph, per_layer=True)
-    assert [taker.read(epoch).finite for epoch in (0.0, 1.0, 2.0)] == [True] * 3

@@ -10,7 +10,6 @@ import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.slice_norms import slice_norms
 
 TABLE_5 = [
     ("lenet5", 10, 239, 12_954),
@@ -121,37 +120,6 @@ def test_refresh_reads_in_place_without_new_memory() -> None:
     torch.testing.assert_close(graph.edge_weight, 3 * before)
     torch.testing.assert_close(adjacency.values(), graph.adjacency().values())
     assert where == [b.values.data_ptr() for b in graph.blocks] + [graph.adjacency().values().data_ptr()]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", [(7, 5, 1), (7, 5, 9), (600, 300, 25), (3, 4, 300_000)])
-def test_slice_norms_equal_vector_norm(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
-    slices = torch.randn(shape).to(dtype)
-    out = torch.empty(shape[:2], dtype=torch.float64 if dtype == torch.float64 else torch.float32)
-    slice_norms(slices, out)
-    expected = torch.linalg.vector_norm(slices.double(), dim=2).to(out.dtype)
-    torch.testing.assert_close(out, expected, rtol=5e-7, atol=0)
-
-
-def test_channels_last_weights_give_the_same_graph() -> None:
-    model = nd.models.vgg7()
-    before = nd.rolled_graph(model).edge_weight
-    torch.testing.assert_close(
-        nd.rolled_graph(model.to(memory_format=torch.channels_last)).edge_weight, before
-    )
-
-
-def test_grouped_and_transposed_convolutions() -> None:
-    model = nn.Sequential(
-        nn.Conv2d(4, 8, 3, groups=2), nn.ConvTranspose2d(8, 6, 3, groups=2), nn.Conv2d(6, 6, 1, groups=6)
-    )
-    graph = nd.rolled_graph(model)
-    assert graph.layer_sizes == (4, 8, 6, 6)
-    assert graph.num_edges == 2 * 4 * 2 + 2 * 4 * 3 + 6
-    dense = graph.adjacency().to_dense()
-    w = model[1].weight  # [8 inputs, 3 outputs a group, 3, 3]
-    assert dense[4 + 5, 12 + 4].item() == pytest.approx(w[5, 1].norm().item(), rel=1e-5)
-    assert dense[4 + 5, 12 + 1] == 0  # input 5 is in the second group, output 1 in the first
 
 
 def test_misfitting_sizes_are_named() -> None:

@@ -20,7 +20,7 @@ pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two bus
 @pytest.fixture(scope="module", params=[2, 4])
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process has read, by network and way."""
-    folder, processes = tmp_path_factory.mktemp("spread"), request.param
+    folder, processes = tmp_path_factory.mktemp("sharded"), request.param
     run_script("sharding_script.py", folder, processes, copies=processes)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
@@ -49,7 +49,7 @@ def test_all_processes_read_what_one_would(found: list[dict[str, Any]], network:
 def test_each_process_keeps_a_share_of_the_edges(found: list[dict[str, Any]], network: str, way: str) -> None:
     whole = found[0][f"{network}: whole"]["edges_here"]
     here = [process[f"{network}: {way}"]["edges_here"] for process in found]
-    assert all(process[f"{network}: {way}"]["spread"] for process in found)
+    assert all(process[f"{network}: {way}"]["sharded"] for process in found)
     assert sum(here) == whole
     assert max(here) < 1.5 * whole / len(found)  # what is not cut, such as groups, goes where little is
 

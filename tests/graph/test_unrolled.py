@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import NonFiniteWeightsError, TracingError
-from lightning_nndyn.graph import matvec
 from lightning_nndyn.graph.unrolled import SignedSubgraph, UnrolledGraph
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -254,24 +253,6 @@ def subgraphs(form: str) -> list[tuple[Tensor, SignedSubgraph]]:
     graph = nd.unrolled_graph(model, x - 0.3, form=form)
     signed = graph.adjacency().to_dense()
     return [(signed, graph.positive()), (-signed, graph.negative())]
-
-
-def test_a_gpu_takes_no_fixed_matrix_for_edges_that_change_with_the_weights(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nor one of many bytes an edge for a network so large that its training may need them."""
-
-    def deep(width: int) -> nn.Sequential:
-        return nn.Sequential(*(nn.Linear(width, width) for _ in range(9)))
-
-    signed = nd.unrolled_graph(deep(9), torch.zeros(1, 9)).positive()
-    small, large = (nd.rolled_graph(deep(width), torch.zeros(1, width)) for width in (9, 400))
-    for name in ("CsrOperator", "BlockOperator"):
-        monkeypatch.setattr(matvec, name, lambda *_, name=name: name)
-    for graph in (small, signed):
-        monkeypatch.setattr(type(graph), "device", torch.device("cuda"))
-    chosen = [matvec.adjacency_operator(graph, 1e-6) for graph in (small, large, signed)]
-    assert chosen == ["CsrOperator", "BlockOperator", "BlockOperator"]
 
 
 @pytest.mark.parametrize("form", ["parameter", "activation"])

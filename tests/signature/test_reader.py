@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lightning_nndyn as nd
 from lightning_nndyn import models
+from lightning_nndyn.graph import eigensolver
 from lightning_nndyn.graph.tracing.tracer import rolled_graph
 from lightning_nndyn.signature import reader as reader_module
 from lightning_nndyn.signature.reader import SnapshotReader
@@ -80,8 +81,8 @@ def test_a_snapshot_on_a_gpu_is_one_copy_to_the_host(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     reader = SnapshotReader(nd.rolled_graph(nd.models.resnet32()), per_layer=True)
     expected = reader.read(0.0)
-    monkeypatch.setattr(reader_module, "_waits_cheaply", lambda device: False)
-    monkeypatch.setattr("lightning_nndyn.graph.eigensolver._has_lapack_without_waiting", lambda device: False)
+    for module in (reader_module, eigensolver):
+        monkeypatch.setattr(module, "is_synchronous", lambda device: False)
     copies = []
     to_host = reader_module._to_host
     monkeypatch.setattr(reader_module, "_to_host", lambda numbers: copies.append(1) or to_host(numbers))

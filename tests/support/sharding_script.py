@@ -1,4 +1,4 @@
-"""Spreads networks over processes and writes what each of them reads, for test_spread.py."""
+"""Shards networks over processes and writes what each process reads, for test_sharding.py."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def hybrid(model: nn.Module) -> nn.Module:
 def flat(original: bool, wrapped: bool = True, **settings: Any) -> Callable[[nn.Module], nn.Module]:
     policy = CustomPolicy(lambda module: type(module) in LAYERS) if wrapped else None
 
-    def spread(model: nn.Module) -> nn.Module:
+    def shard(model: nn.Module) -> nn.Module:
         return FullyShardedDataParallel(
             model, auto_wrap_policy=policy, use_orig_params=original, device_id=DEVICE, **settings
         )
 
-    return spread
+    return shard
 
 
 def tensor_parallel(model: nn.Module) -> nn.Module:
@@ -130,7 +130,7 @@ def watch(network: str, way: str) -> dict[str, Any]:
         "snapshots": [snapshot.to_dict() for snapshot in found],
         "left_out": graph.left_out,
         "edges_here": graph.distinct_weights.numel(),
-        "spread": graph.collective is not None,
+        "sharded": graph.collective is not None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Which final accuracies are low: the rule that is fixed before any run is judged (the paper's Table 2)."""
+"""Which final accuracies are low: the rule that is fixed beforehand (the paper's Table 2)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def fitted() -> Predictor:
     return Predictor(low_threshold=0.5).fit(histories, accuracies, curves=curves, corpus="made up")
 
 
-def test_neighbours_know_strangers() -> None:
+def test_runs_unlike_those_of_the_fit_are_far() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 6))
     near = fit_applicability(x, np.array([0.5, 0.5, 0, 0, 0, 0]), np.arange(100) % 5)
@@ -44,7 +44,7 @@ def test_neighbours_know_strangers() -> None:
     assert ApplicabilityArea.from_arrays(near.to_arrays()).distance(blind) == near.distance(blind)
 
 
-def test_neighbours_of_held_out_groups_are_far() -> None:
+def test_held_out_groups_are_far() -> None:
     """Where whole groups were held out, the usual distance is that between groups."""
     rng = np.random.default_rng(0)
     group = np.arange(100) % 5
@@ -54,7 +54,7 @@ def test_neighbours_of_held_out_groups_are_far() -> None:
     assert np.median(apart.held_out) > 3 * np.median(mixed.held_out)
 
 
-def test_strangers_are_told_by_how_their_weights_move() -> None:
+def test_runs_whose_weights_move_otherwise_are_out_of_domain() -> None:
     histories, _, _ = runs(seed=2)
     known = [fitted().predict(history[:3]) for history in histories]
     assert np.mean([verdict.in_domain for verdict in known]) > 0.85

@@ -98,7 +98,7 @@ def test_of_graphs_that_show_different_things_no_numbers_are_compared() -> None:
     assert why_out_of_domain(domain(start(topology="dataflow")), start(topology="dataflow")) == ""
 
 
-def test_what_no_run_of_the_corpus_tells_is_held_against_nobody() -> None:
+def test_facts_known_of_no_run_of_the_corpus_restrict_nothing() -> None:
     silent = domain(start(kinds=(), depth=0))
     assert why_out_of_domain(silent, start(kinds=("lstm",), depth=90)) == ""
     half = domain(start(), start(kinds=(), depth=0))
@@ -126,7 +126,7 @@ def slow(**facts: Any) -> list[Snapshot]:
 
 
 @pytest.mark.parametrize("topology", ["chain", "dataflow"])
-def test_a_predictor_keeps_silent_about_the_other_topology_but_for_divergence(
+def test_the_other_topology_is_out_of_domain_and_stops_for_divergence_alone(
     topology: Any, tmp_path: Path
 ) -> None:
     other = {"chain": "dataflow", "dataflow": "chain"}[topology]

@@ -26,15 +26,15 @@ def corpus_train(
     preset: Annotated[str, typer.Argument(help="What to train, for example lenet5-digits.")],
     folder: Annotated[Path, typer.Argument(help="Where the records go; an existing corpus is continued.")],
     jobs: Annotated[
-        int | None, typer.Option(help="Runs side by side, each in a process: one a core, or one on a card.")
+        int | None, typer.Option(help="Runs side by side, each in a process: one a core, or one on a GPU.")
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(help="So many runs of the corpus, in a fixed random order.")
+        int | None, typer.Option(help="Number of runs, from the start of a fixed random order.")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Train on at most so many images.")] = None,
-    test_images: Annotated[int | None, typer.Option(help="Test on at most so many images.")] = None,
+    images: Annotated[int | None, typer.Option(help="Largest number of training images.")] = None,
+    test_images: Annotated[int | None, typer.Option(help="Largest number of test images.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a run.")] = None,
-    size: Annotated[int | None, typer.Option(help="Resize images to so many pixels.")] = None,
+    size: Annotated[int | None, typer.Option(help="Height and width in pixels to resize images to.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bf16.")] = None,
     init_scale: Annotated[
         float | None, typer.Option(help="Multiply initial weights; 2.449 for AlexNet and VGG in short runs.")
@@ -42,18 +42,18 @@ def corpus_train(
     low_threshold: Annotated[
         float | None, typer.Option(help="Accuracy below which a run of the corpus is low.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Other seeds for all runs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Changes the seeds of all runs.")] = None,
     data: _Data = None,
     download: _Download = False,
     band_share: Annotated[
-        float, typer.Option(help="Draw this share from the learning rates at which training moves.")
+        float, typer.Option(help="Share of runs with learning rates at which networks learn.")
     ] = 0.7,
     backend: Annotated[str, typer.Option(help="loky, or ray or dask for a cluster.")] = "loky",
     minutes: Annotated[
         float | None, typer.Option(help="Start no run that would not have ended after so many minutes.")
     ] = None,
     redo_failed: Annotated[bool, typer.Option(help="Train the runs that failed once more.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, or cuda to train on a card, which --jobs share.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or cuda to train on a GPU, which --jobs share.")] = "cpu",
 ) -> None:
     """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
 
@@ -90,7 +90,7 @@ def corpus_state(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
 ) -> None:
-    """Say how far corpora are and what they hold.
+    """Print how many runs corpora have, and their accuracies.
 
     Example: `nndyn corpus status pretrained_predictors/*.parquet --json`
     """
@@ -148,10 +148,10 @@ def corpus_verify(
     data: _Data = None,
     download: _Download = False,
 ) -> None:
-    """Train random runs of a corpus once more and compare; exit status 1 if one comes out different.
+    """Train random runs of a corpus again and compare; exit status 1 if one is different.
 
-    "identical" is to the last bit, wall times aside; "close" starts from the same weights, ends in the same
-    way and with about the same accuracy, as on another processor.
+    "identical": equal to the last bit, except for wall times. "close": the same initial weights, the same end
+    and about the same accuracy, as on another processor.
 
     Example: `nndyn corpus verify pretrained_predictors/lenet5-digits.parquet`
     """
@@ -172,7 +172,7 @@ def corpus_export(
     file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
     max_mb: Annotated[
         float | None,
-        typer.Option(help="Leave out the raw material of late snapshots until the file is no larger."),
+        typer.Option(help="Leave out the numbers per layer of late snapshots until the file is no larger."),
     ] = None,
     split: Annotated[
         bool, typer.Option("--split", help="Leave nothing out, but write several files, each no larger.")
@@ -192,7 +192,7 @@ def corpus_export(
             typer.echo(f"{part}: {part.stat().st_size / 1e6:.1f} MB")
         return
     horizon = export_parquet(folder, file, max_mb=max_mb)
-    kept = "" if math.isinf(horizon) else f", with raw material per layer up to epoch {horizon:g}"
+    kept = "" if math.isinf(horizon) else f", with numbers per layer up to epoch {horizon:g}"
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB{kept}")
 
 
@@ -201,7 +201,7 @@ def corpus_import(
     file: Annotated[Path, typer.Argument(help="Parquet file that was exported from a corpus.")],
     folder: Annotated[Path, typer.Argument(help="Corpus folder, new or of the same settings.")],
 ) -> None:
-    """Put the records of a parquet file into a corpus folder, to go on with it there.
+    """Put the records of a parquet file into a corpus folder, to continue the corpus there.
 
     Example: `nndyn corpus import corpora/zoo.parquet zoo`, then `nndyn corpus train zoo zoo ...`
     """

@@ -139,7 +139,7 @@ def _ray_connection() -> Iterator[None]:
 
 
 def _check_listening(address: str) -> None:
-    """Raise OSError if nobody listens at host:port; Ray itself tries for more than eight minutes."""
+    """Raise OSError if no process listens at host:port. Ray itself tries for more than eight minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

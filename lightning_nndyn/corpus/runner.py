@@ -42,7 +42,7 @@ class RunOptions:
         minutes: Start no run that, at the pace of the longest so far, would not have ended by then.
         band_share: Draw that share of the runs from the learning rates at which training moves.
         redo_failed: Train runs once more that are recorded as failed.
-        device: "cpu", or "cuda" for a card, on which `jobs` runs are trained side by side.
+        device: "cpu", or "cuda" for a GPU, on which `jobs` runs are trained side by side.
     """
 
     jobs: int | None = None
@@ -81,7 +81,7 @@ def run_corpus(
     """Train the runs of a preset that a folder does not hold yet, one thread each, and record them there.
 
     Runs come in a fixed random order, so that the first part of a corpus represents the whole one. Stopping
-    at any moment, by Ctrl-C or kill, loses only the runs in training; the same call goes on. A run that
+    at any moment, by Ctrl-C or kill, loses only the runs in training; the same call continues. A run that
     diverges or raises is recorded with its reason.
 
     Args:
@@ -113,22 +113,14 @@ def run_corpus(
     whole, damaged = corpus.complete()
     if options.redo_failed:
         whole -= corpus.failed(whole)
-    configs = [preset.config(index, sampling) for index, sampling in order if index not in whole]
+    missing = [preset.config(index, sampling) for index, sampling in order if index not in whole]
+    redo = {config.index for config in missing if corpus.record_file(config.index).exists()}
+    departures, path = tuple(preset.departures()), str(corpus.folder.absolute())
     tasks = [
-        _Task(
-            folder=str(corpus.folder.absolute()),
-            config=config,
-            departures=tuple(preset.departures()),
-            redo=corpus.record_file(config.index).exists(),
-            deadline=deadline,
-            device=options.device,
-        )
-        for config in configs
+        _Task(path, config, departures, config.index in redo, deadline, options.device) for config in missing
     ]
-    redo = {task.config.index for task in tasks if task.redo}
-    with Progress(
-        preset.name, [index for index, _ in order], corpus.indices, redo, show=options.progress
-    ) as progress:
+    indices = [index for index, _ in order]
+    with Progress(preset.name, indices, corpus.indices, redo, show=options.progress) as progress:
         for message in damaged:
             progress.log(f"{message}: trained once more")
         if tasks and options.device == "cpu" and preset.precision == "bf16" and slow_bf16():
@@ -160,7 +152,7 @@ def _work_through(tasks: list[_Task], options: RunOptions, progress: Progress) -
                 if failures >= _TOO_MANY_FAILURES and not trained:
                     raise CorpusError(
                         f"all of the first {failures} runs failed; run {outcome.run} {outcome.reason}. "
-                        "Once that is mended, train them again with redo_failed"
+                        "Once that is fixed, train them again with redo_failed"
                     )
     except KeyboardInterrupt:
         progress.log("stopped; the runs recorded so far are complete: give the same command again to go on")

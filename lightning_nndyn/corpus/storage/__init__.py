@@ -131,8 +131,8 @@ def _within(
         if len(content) <= limit:
             return content, horizon
     raise CorpusError(
-        f"{len(records)} runs do not fit into max_mb={max_mb:g}: without any raw material they take "
-        f"{bare / 1e6:.1f} MB, and that of the first epoch is kept; allow more, or carry them in parts"
+        f"{len(records)} runs do not fit into max_mb={max_mb:g}: without numbers per layer they take "
+        f"{bare / 1e6:.1f} MB, and those of the first epoch are kept; allow more, or split the file"
     )
 
 

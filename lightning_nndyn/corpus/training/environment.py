@@ -12,7 +12,7 @@ _CPU = torch.device("cpu")
 
 SLOW_BF16 = (
     "this processor has no instructions for bf16: a run takes several times as long as with "
-    "--precision float32, in which a corpus that was begun in bf16 can be gone on with"
+    "--precision float32, in which a corpus in bf16 can be continued"
 )
 
 

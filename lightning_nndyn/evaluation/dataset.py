@@ -21,11 +21,9 @@ from lightning_nndyn.corpus.training.network import layer_kinds
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import LearningCurve, Predictor, TrainingSetup
 from lightning_nndyn.predictor.low_accuracy import relative_accuracies
-from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn.signature.snapshot import Array, Mask, Snapshot
 
-Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _ARRAYS = ("accuracies", "thresholds", "trainable", "populations", "relative")
 _NOT_CONFIGURATION = ("seed", "index", "sampling", "preset")  # may differ between runs of one configuration

@@ -6,7 +6,8 @@ race is successive halving over the final accuracy that a predictor of section 3
 """
 
 from lightning_nndyn.study.config import Plan, SweepConfig, load_config, load_plan
-from lightning_nndyn.study.race import RUNGS, Race, RaceResult, race
+from lightning_nndyn.study.race import race
+from lightning_nndyn.study.race_result import RUNGS, Race, RaceResult
 from lightning_nndyn.study.run import sweep
 
 __all__ = [

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.study.killed_trials import was_killed
-from lightning_nndyn.study.race import RaceResult
+from lightning_nndyn.study.race_result import RaceResult
 
 _MAX_ROWS = 12
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "KILLED": "red", "RUNNING": "bold"}

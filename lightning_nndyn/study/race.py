@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from scipy.stats import rankdata
+from typing import Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.decision import RunDecider, predictor_name
@@ -26,6 +24,7 @@ from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.study.race_journal import RungResult, open_journal
+from lightning_nndyn.study.race_result import RUNGS, RaceResult, Rung
 
 _MAX_FAILURES = 3  # if that many runs fail and none succeeds, the race ends
 _MAX_OUT_OF_DOMAIN = 0.5  # share of a rung's runs outside of the predictor's domain: beyond, ranks are random
@@ -35,145 +34,6 @@ _RESERVED = ("action", "audit_share", "monitor", "predictor", "sweep", "trial") 
 
 TrainFunction = Callable[[dict[str, Any], Any], float]
 """Called with hyperparameters and a callback for its Trainer; trains one run and returns its final metric."""
-
-
-class Rung(NamedTuple):
-    """A time at which candidates are ranked.
-
-    Attributes:
-        epochs: of training.
-        keep: share of all candidates that goes on; one candidate at least.
-    """
-
-    epochs: float
-    keep: float
-
-
-RUNGS = (Rung(1 / 16, 0.5), Rung(1 / 4, 0.25), Rung(1.0, 0.06))
-"""Half of all go on after a sixteenth of the first epoch, a quarter after a quarter of it, 6 % after it."""
-
-
-@dataclass(frozen=True)
-class RaceResult:
-    """The state of a race, also while it is running.
-
-    Attributes:
-        candidates: their hyperparameters.
-        rungs: at which they are ranked.
-        results: by rung and candidate; the rung after the last one stands for training to the end.
-    """
-
-    candidates: Sequence[Mapping[str, Any]]
-    rungs: Sequence[Rung]
-    results: Mapping[tuple[int, int], RungResult] = field(default_factory=dict)
-
-    @property
-    def laps(self) -> Mapping[tuple[int, int], RungResult]:
-        """The name of `results` in earlier releases."""
-        return self.results
-
-    def running(self, rung: int) -> list[int]:
-        """The candidates that are trained to a rung; empty as long as the rung before is not complete."""
-        if rung == 0:
-            return list(range(len(self.candidates)))
-        kept = self.ranking(rung - 1)[: self.keep_count(rung - 1)]
-        return sorted(result.candidate for result in kept if not result.failure)
-
-    def ranking(self, rung: int) -> list[RungResult]:
-        """The results of a rung, best first; empty as long as it is not complete.
-
-        Within the first epoch the predicted accuracy ranks: the accuracy that is measured there depends on
-        little but the learning rate. From then on the mean of two ranks does, of the predicted and of the
-        best measured accuracy; after the last rung the final value. Candidates without a prediction come
-        first, failed ones last, equal ones in their given order.
-        """
-        known = [self.results.get((rung, candidate)) for candidate in self.running(rung)]
-        results = [result for result in known if result is not None]
-        if len(results) < len(known):
-            return []
-        if rung == len(self.rungs):
-            scores = [_final_value(result) for result in results]
-        else:
-            scores = _ranks([result.predicted for result in results], math.inf)
-            if self.rungs[rung].epochs >= 1:
-                measured = _ranks([result.best_accuracy for result in results], -math.inf)
-                scores = [one + other for one, other in zip(scores, measured, strict=True)]
-
-        def key(index: int) -> tuple[bool, float, int]:
-            return bool(results[index].failure), -scores[index], results[index].candidate
-
-        return [results[index] for index in sorted(range(len(results)), key=key)]
-
-    def keep_count(self, rung: int) -> int:
-        """How many of all candidates go on after a rung."""
-        return max(1, round(self.rungs[rung].keep * len(self.candidates)))
-
-    @property
-    def best(self) -> int | None:
-        """The candidate with the best final value; None before one has been trained to its end."""
-        end = len(self.rungs)
-        finished = [found for (rung, _), found in self.results.items() if rung == end and not found.failure]
-        if not finished:
-            return None
-        return min(finished, key=lambda result: (-_final_value(result), result.candidate)).candidate
-
-    @property
-    def params(self) -> Mapping[str, Any] | None:
-        """Hyperparameters of the best candidate."""
-        return None if self.best is None else self.candidates[self.best]
-
-    @property
-    def value(self) -> float | None:
-        """What training the best candidate returned."""
-        return None if self.best is None else self.results[len(self.rungs), self.best].value
-
-    def last(self, candidate: int) -> RungResult | None:
-        """A candidate's result at the last rung that it has reached; None before the first."""
-        reached = [result for (_, other), result in self.results.items() if other == candidate]
-        return max(reached, key=lambda result: result.rung, default=None)
-
-    def reason(self, candidate: int) -> str:
-        """How far a candidate has come, and why not farther, in one sentence."""
-        last = self.last(candidate)
-        if last is None:
-            return "not begun"
-        if last.failure:
-            return last.failure
-        if last.rung == len(self.rungs):
-            return "trained to its end"
-        when = f"after {epochs_in_words(self.rungs[last.rung].epochs)}"
-        ranking = [result.candidate for result in self.ranking(last.rung)]
-        if not ranking:
-            return f"waits for the others {when}"
-        rank = _ordinal(ranking.index(candidate) + 1)
-        num_kept = len(self.running(last.rung + 1))
-        return f"{rank} of {len(ranking)} {when}{_accuracies(last)}; {num_kept} went on"
-
-
-Race = RaceResult
-
-
-def _final_value(result: RungResult) -> float:
-    return -math.inf if result.value is None or math.isnan(result.value) else result.value
-
-
-def _ranks(values: Sequence[float | None], missing: float) -> list[float]:
-    """Ties share their mean rank; larger is better."""
-    return [float(rank) for rank in rankdata([missing if value is None else value for value in values])]
-
-
-def _accuracies(result: RungResult) -> str:
-    parts = [] if result.predicted is None else [f"predicted {result.predicted:.3f}"]
-    parts += [] if result.best_accuracy is None else [f"seen {result.best_accuracy:.3f}"]
-    return f", {' and '.join(parts)}" if parts else ""
-
-
-def _ordinal(rank: int) -> str:
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th") if rank % 100 not in (11, 12, 13) else "th"
-    return f"{rank}{ending}"
-
-
-# -- the race ------------------------------------------------------------------------------------------------
 
 
 @renamed_arguments(watch="on_update")

@@ -12,7 +12,8 @@ from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.errors import MissingExtraError, SweepError, renamed_arguments
 from lightning_nndyn.study.config import SweepConfig
 from lightning_nndyn.study.killed_trials import retry_killed_trials, store_process, was_killed
-from lightning_nndyn.study.race import RUNGS, RaceResult, TrainFunction, race
+from lightning_nndyn.study.race import TrainFunction, race
+from lightning_nndyn.study.race_result import RUNGS, RaceResult
 from lightning_nndyn.sweep import SweepPredictor
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study import Race, race
-from lightning_nndyn.study.race import RaceResult, Rung
 from lightning_nndyn.study.race_journal import RungResult
+from lightning_nndyn.study.race_result import RaceResult, Rung
 
 SEEN = ((1.0, 0.5), (2.0, 0.2))
 """Rungs of a race without a predictor."""

@@ -24,7 +24,7 @@ GRID = (1e-6, 0.5)
 """Learning rates of "grid": the paper's range."""
 
 
-class _Images(NamedTuple):
+class _ImageSet(NamedTuple):
     """The images of a data set, and how many of them runs use."""
 
     channels: int
@@ -35,9 +35,9 @@ class _Images(NamedTuple):
 
 
 DATASETS = {
-    "digits": _Images(1, 8, 512, 1437, shift=1),
-    "cifar10": _Images(3, 32, 1500, 5000, shift=4),
-    "imagenet100": _Images(3, 32, 2500, 5000, shift=4),
+    "digits": _ImageSet(1, 8, 512, 1437, shift=1),
+    "cifar10": _ImageSet(3, 32, 1500, 5000, shift=4),
+    "imagenet100": _ImageSet(3, 32, 2500, 5000, shift=4),
 }
 """The data sets of the zoo."""
 

@@ -20,7 +20,8 @@ from lightning_nndyn.evaluation.benchmark.scores import (
     Predictions,
     bootstrapped,
 )
-from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 TIMES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Decision times, in epochs."""

@@ -20,10 +20,11 @@ from lightning_nndyn.evaluation.benchmark.judged_runs import (
 )
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import mean_score, repeated_score, share_score
-from lightning_nndyn.evaluation.dataset import Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.signature.snapshot import Mask
 
 FALSE_STOPS, TRUE_STOPS = "false_stop_rate", "true_stop_rate"
 """Metrics: the shares of good and of low runs that are stopped."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn.evaluation.dataset import Array
+from lightning_nndyn.signature.snapshot import Array
 
 _TREES = 100
 _SELECTION_TREES = 40  # fewer, as each learner is fitted three times only to be compared

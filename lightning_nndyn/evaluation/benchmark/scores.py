@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 _RESAMPLES = 300
 _INTERVAL = (2.5, 97.5)  # percentiles

@@ -19,9 +19,10 @@ from lightning_nndyn.evaluation.benchmark.judged_runs import UNIVERSAL
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.transfer import transfer
 from lightning_nndyn.evaluation.cache import Part, PartCache, fingerprint, part_key
-from lightning_nndyn.evaluation.dataset import Mask, RunDataset, concatenate
+from lightning_nndyn.evaluation.dataset import RunDataset, concatenate
 from lightning_nndyn.evaluation.paper import paper_rows, unseen_rows
 from lightning_nndyn.evaluation.paper.features import without_raw_material
+from lightning_nndyn.signature.snapshot import Mask
 
 Methods = tuple[str, ...] | None
 

@@ -20,7 +20,8 @@ from lightning_nndyn.evaluation.benchmark.compare import (
 from lightning_nndyn.evaluation.benchmark.learners import Learner
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped, spearman
-from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 TIMES = (1 / 16, 1 / 4, 1.0, 2.0)
 """Decision times, in epochs."""

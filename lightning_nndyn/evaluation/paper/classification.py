@@ -10,9 +10,10 @@ import numpy as np
 from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, bands, folds
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, accuracy, auc, bootstrapped
-from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.predictor.paper_models import Classifier, decision_values, fit_classifier
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 MAJORITY = "majority"
 """The baseline: all runs get the more frequent label. The paper's sample is balanced, its baseline 50 %."""

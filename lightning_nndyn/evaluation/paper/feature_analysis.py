@@ -10,10 +10,10 @@ import numpy as np
 from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, folds
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped
-from lightning_nndyn.evaluation.dataset import Array, Indices, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.classification import fitted
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
-from lightning_nndyn.signature.snapshot import STATISTICS
+from lightning_nndyn.signature.snapshot import STATISTICS, Array
 
 IMPORTANCE_TIMES = (1.0, 5.0, 15.0)
 """Decision times at which importance is measured, in epochs."""

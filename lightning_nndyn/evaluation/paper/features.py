@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
-from lightning_nndyn.evaluation.dataset import Array, Indices, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.predictor.history import index_by_epoch
 from lightning_nndyn.predictor.paper_models import Classifier, Features, FeatureSet
+from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.signature.temporal import Form
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, bands, folds
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped, mae, r2
-from lightning_nndyn.evaluation.dataset import Array, Indices, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.features import snapshot_pairs
 from lightning_nndyn.evaluation.paper.published_numbers import PAIRS, Pair
 from lightning_nndyn.predictor.paper_models import FeatureSet, fit_regressor, predicted_accuracies
+from lightning_nndyn.signature.snapshot import Array
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import numpy as np
 from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS
 from lightning_nndyn.evaluation.benchmark.rows import Row
 from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, bootstrapped
-from lightning_nndyn.evaluation.dataset import Array, Indices, Mask, RunDataset
+from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.classification import METRICS, as_predictions, fitted, majority_row
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.evaluation.paper.published_numbers import Subject, subject_of
+from lightning_nndyn.signature.snapshot import Array, Mask
 
 _REPEATS = 5  # the paper's: each time another balanced sample of the training runs
 _PREFIX = "from "

@@ -11,8 +11,8 @@ import numpy as np
 
 from lightning_nndyn.evaluation.benchmark.compare import padded
 from lightning_nndyn.evaluation.benchmark.method_features import hyperparameter_vector
-from lightning_nndyn.evaluation.dataset import Array
 from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
+from lightning_nndyn.signature.snapshot import Array
 
 _TREES = 50
 _GROWTH = 1.1  # the forest is fitted again once there are so many times as many finished runs

@@ -1,4 +1,4 @@
-"""What `torch.compile` wraps: the plain names of its modules, and how to call them as they were written."""
+"""Modules wrapped by `torch.compile`, FSDP or activation checkpointing: plain names, uncompiled calls."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any
 
 from torch import nn
 
-# What wrappers call the module that they wrap: torch.compile, FSDP, activation checkpointing.
+# The attributes in which wrappers keep the module that they wrap.
 _INSIDE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def plain_name(name: str) -> str:
-    """The name that a module or parameter has where nothing is wrapped."""
+    """The name that a module or parameter would have if nothing were wrapped."""
     return ".".join(part for part in name.split(".") if part not in _INSIDE)
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a model by their plain names; of a wrapper, that which it wraps."""
+    """The modules of a model by their plain names; in place of each wrapper the module that it wraps."""
     for name, module in model.named_modules():
         if not any(inside in module._modules for inside in _INSIDE):
             yield plain_name(name), module
 
 
 def uncompiled(model: nn.Module) -> ExitStack:
-    """From now until the stack is closed, calls of compiled modules and methods run as they were written.
+    """Makes compiled modules and methods of a model run as they were written, until the stack is closed.
 
-    Only those of this model, and only by what its modules' own dictionaries hold. (The compiler's stance
-    `force_eager` is no way: it is one for all threads, and operators that capture a part of the model, such
-    as `torch.cond`, fail in it.) Compiled functions that no module holds stay compiled.
+    Only entries in the modules' own dictionaries are replaced. Compiled functions that no module holds stay
+    compiled. (The compiler's stance `force_eager` does not serve: it holds for all threads, and operators
+    that capture a part of the model, such as `torch.cond`, fail in it.)
 
     Args:
-        model: whose modules are meant: wrapped by `torch.compile`, compiled in place by `module.compile()`,
-            or with methods that are compiled.
+        model: its modules may be wrapped by `torch.compile`, compiled in place by `module.compile()`, or have
+            methods that are compiled.
     """
     stack = ExitStack()
     methods = {kind: _compiled_methods(kind) for kind in {type(module) for module in model.modules()}}
@@ -51,7 +51,7 @@ def uncompiled(model: nn.Module) -> ExitStack:
 
 
 def _put_back(own: dict[str, Any], name: str, call: Any, *before: Any) -> None:
-    if own.get(name) is not call:  # somebody has put another there
+    if own.get(name) is not call:  # it was replaced meanwhile: leave it
         return
     if before:
         (own[name],) = before
@@ -65,7 +65,7 @@ def _compiled_methods(kind: type[nn.Module]) -> dict[str, Callable[..., Any]]:
 
 
 def _as_written(value: Any) -> Any:
-    """What a compiled function was made of; None for anything else."""
+    """The function that a compiled function was made from; None for anything else."""
     # The check of the dictionary is for speed: it is empty for nearly all functions.
     if not isinstance(value, FunctionType) or not value.__dict__ or hasattr(value, "_torchdynamo_disable"):
         return None

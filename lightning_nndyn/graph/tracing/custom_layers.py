@@ -1,4 +1,4 @@
-"""Layers of the user's own: what `register_layer` was told about module classes."""
+"""Layers of the user's own, described by `register_layer`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CustomLayer:
     axis: int = -1
 
     def read(self, module: nn.Module) -> Tensor:
-        """The weight now."""
+        """The current weight."""
         found: Tensor = getattr(module, self.weight) if isinstance(self.weight, str) else self.weight(module)
         return on_float64_device(found)
 
@@ -46,14 +46,14 @@ def register_layer(
     transposed: bool = False,
     axis: int = -1,
 ) -> None:
-    """Tells tracing that modules of a class are layers, whatever their forward does inside.
+    """Describes a class of modules as layers: each call of such a module is one layer call.
 
     For layers that tracing cannot look into: fused kernels, compiled code, quantised weights. Example::
 
         nd.register_layer(Int8Linear, lambda module: module.int_weight.float() * module.scale[:, None])
 
     Args:
-        cls: the class; its subclasses are meant as well.
+        cls: the class; it stands for its subclasses as well.
         weight: name of the attribute that holds the weight, or a function of the module that returns it:
             [out, in / groups, *kernel], of a floating dtype.
         groups: the number of groups, or the name of the attribute that holds it.
@@ -70,7 +70,7 @@ def register_layer(
 
 
 def custom_layer(module: nn.Module) -> CustomLayer | None:
-    """What was registered for a module's class, or the nearest of those it inherits from."""
+    """The description of a module's class, or of the nearest one that it inherits from; None without one."""
     if not _REGISTERED:  # the usual case: modules are asked twice for each call
         return None
     return next((_REGISTERED[cls] for cls in type(module).__mro__ if cls in _REGISTERED), None)

@@ -1,12 +1,12 @@
-"""The kinds of layers, by the names under which snapshots and predictors know them.
+"""The kinds of layers, as snapshots and predictors name them.
 
 - ``linear``; ``conv1d``, ``conv2d``, ``conv3d`` and ``conv_transpose1d`` to ``3d``, with ``grouped_`` before
   them where channels are divided into groups, ``depthwise_`` where each channel is a group of its own;
 - ``embedding``, ``lstm``, ``gru``, ``rnn`` (their cells too), ``attention``: activations multiplied by
   activations, however it is written;
-- for a layer that `register_layer` was told about, its class's name.
+- for a layer that `register_layer` describes, the name of its class.
 
-Normalisation and activations are no layers of a graph, and have no kind.
+Normalisation and activation functions are no layers of a graph and have no kind.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def product_kind(operation: str, groups: int, inputs: int) -> str:
     """The kind of a layer that multiplies by a weight.
 
     Args:
-        operation: the torch function's name, such as ``"conv2d"``; what is no convolution is linear.
-        groups: into which the channels are divided.
+        operation: the torch function's name, such as ``"conv2d"``; all but convolutions are linear.
+        groups: number of groups that the channels are divided into.
         inputs: number of input channels.
     """
     if not operation.startswith("conv"):

@@ -147,7 +147,7 @@ class _PositionTracer(OperationObserver):
         self._nodes = layer.targets
 
     def _check_source(self, name: str, x: Tensor) -> None:
-        """All positions of the stage before, in their order, and nothing else."""
+        """Refuses a layer unless it reads all positions of the stage before, in order, and nothing else."""
         found, last = self._origins[x], len(self.chain)
         intact = False
         if len(found.label_maps) == 1 and found.sources == {last} and found.label_maps[0].shape[0] == 1:
@@ -157,7 +157,7 @@ class _PositionTracer(OperationObserver):
             self._refuse(name, found.sources)
 
     def finish(self, out: Any) -> None:
-        """Checks that the chain ends in the model's output."""
+        """Refuses a model whose output is not made of the chain's last layer alone."""
         if not self.chain:
             raise TracingError(f"the forward pass calls no layer of a chain: {_WAY_OUT}")
         for tensor in tensors_in(out):
@@ -196,7 +196,7 @@ class _PositionTracer(OperationObserver):
         padding = given.get("padding", 0)
         if padding == "valid":
             padding = 0
-        elif padding == "same":  # the odd one goes behind
+        elif padding == "same":  # of an odd number, the larger half is at the end
             padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
         rows, columns = _axes(x, out, kernel, stride, dilation, _pair(padding))
         return UnrolledLayer(name, x.shape[1], out.shape[1], rows, columns, read, given.get("groups", 1))

@@ -1,7 +1,6 @@
 """What each kind of layer and join means in the graph of the whole data flow, weight by weight."""
 
 import copy
-from collections.abc import Iterator
 
 import networkx
 import numpy as np
@@ -9,35 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import zoo_custom as custom
+from layer_edges import edges, joints, traced
 from torch import Tensor, nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.matvec import BlockOperator, CsrOperator
-from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.tracing.coverage import NEVER_CALLED, NOT_OBSERVED, PER_CHANNEL
-from lightning_nndyn.graph.tracing.custom_layers import _REGISTERED
-
-
-def traced(model: nn.Module, *example: Tensor) -> RolledGraph:
-    return nd.rolled_graph(model, example, topology="dataflow")
-
-
-def joints(graph: RolledGraph) -> set[tuple[str, str]]:
-    names = graph.layer_names
-    return {(names[block.source], names[block.target]) for block in graph.blocks}
-
-
-def edges(graph: RolledGraph, source: str, target: str) -> Tensor:
-    """Weights of the edges from one node layer to another, [targets, sources]; 0 where there is none."""
-    first, last = graph.layer_names.index(source), graph.layer_names.index(target)
-    found = torch.zeros(graph.layer_sizes[last], graph.layer_sizes[first])
-    one, other = graph.edge_index()
-    layer = graph.node_layers
-    for a, b, weight in zip(one.tolist(), other.tolist(), graph.edge_weight.tolist(), strict=True):
-        if (int(layer[a]), int(layer[b])) == (first, last):
-            found[b - graph.offsets[last], a - graph.offsets[first]] += weight
-    return found
+from lightning_nndyn.graph.tracing.coverage import NEVER_CALLED, PER_CHANNEL
 
 
 @pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg7"])
@@ -130,150 +107,6 @@ def test_a_hidden_layout_means_every_channel_meets_the_whole_row() -> None:
     torch.testing.assert_close(edges(graph, "before", "after"), rows.expand(2, 6))
 
 
-def heads_of(weight: Tensor, heads: int) -> Tensor:
-    """What a channel of queries or keys weighs: the norm over the positions of its head."""
-    norms = weight.detach().unflatten(1, (heads, -1)).norm(dim=2)
-    return norms.repeat_interleave(weight.shape[1] // heads, 1)
-
-
-def test_attention_joins_values_by_channel_and_queries_by_head() -> None:
-    model = custom.SeparateAttention()
-    graph = traced(model, torch.randn(2, 3, 4), torch.randn(2, 5, 3), torch.randn(2, 5, 5))
-    out = model.attention.out_proj.weight
-    for part in ("attention.q", "attention.k"):
-        torch.testing.assert_close(edges(graph, part, "attention.out_proj"), heads_of(out, 2))
-    torch.testing.assert_close(edges(graph, "attention.v", "attention.out_proj"), out.detach().abs())
-    for part, source in (("q", "input"), ("k", "input#2"), ("v", "input#3")):
-        weight = getattr(model.attention, f"{part}_proj_weight").detach()
-        torch.testing.assert_close(edges(graph, source, f"attention.{part}"), weight.abs())
-
-
-class FusedAttention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.MultiheadAttention(6, 2, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x, x, x, need_weights=False)[0]
-
-
-class WrittenAttention(nn.Module):
-    """The same from single layers: four ways to write the product of queries and keys."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.q, self.k, self.v, self.out = (nn.Linear(6, 6) for _ in range(4))
-        self.how = how
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (layer(x).unflatten(-1, (2, 3)).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        if self.how == "sdpa":
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        elif self.how == "einsum":
-            weight = torch.einsum("bhid,bhjd->bhij", q, k).softmax(-1)
-            mixed = torch.einsum("bhij,bhjd->bhid", weight, v)
-        elif self.how == "bmm":
-            flat = [part.flatten(0, 1) for part in (q, k, v)]
-            mixed = torch.bmm(torch.bmm(flat[0], flat[1].mT).softmax(-1), flat[2]).unflatten(0, (-1, 2))
-        else:
-            mixed = (q @ k.mT).softmax(-1) @ v
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-
-@pytest.mark.parametrize("how", ["sdpa", "einsum", "matmul", "bmm"])
-def test_attention_is_the_same_however_it_is_written(how: str) -> None:
-    written, fused = WrittenAttention(how), FusedAttention()
-    with torch.no_grad():
-        weights = [layer.weight for layer in (written.q, written.k, written.v)]
-        fused.inner.in_proj_weight.copy_(torch.cat(weights))
-        fused.inner.out_proj.weight.copy_(written.out.weight)
-    x = torch.randn(2, 4, 6)
-    one, other = traced(written, x), traced(fused, x)
-    for part in "qkv":
-        torch.testing.assert_close(edges(one, part, "out"), edges(other, f"inner.{part}", "inner.out_proj"))
-        torch.testing.assert_close(edges(one, "input", part), edges(other, "input", f"inner.{part}"))
-
-
-def test_a_hidden_unit_is_a_node_and_its_gates_make_one_slice() -> None:
-    model = custom.LstmHead()
-    graph = traced(model, torch.randn(2, 7, 5))
-    assert graph.layer_names == ("input", "lstm.l0", "lstm.l0_reverse", "lstm.l1", "lstm.l1_reverse", "fc")
-    gates = model.lstm.weight_ih_l0.detach().view(4, 6, 5).norm(dim=0)
-    torch.testing.assert_close(edges(graph, "input", "lstm.l0"), gates)
-    gates = model.lstm.weight_ih_l1_reverse.detach().view(4, 6, 12).norm(dim=0)
-    torch.testing.assert_close(edges(graph, "lstm.l0", "lstm.l1_reverse"), gates[:, :6])
-    torch.testing.assert_close(edges(graph, "lstm.l0_reverse", "lstm.l1_reverse"), gates[:, 6:])
-    assert all("recurrent" in reason for reason in graph.left_out.values())
-    assert set(graph.left_out) == {
-        f"lstm.weight_hh_l{layer}{direction}" for layer in (0, 1) for direction in ("", "_reverse")
-    }
-
-
-def test_a_cell_unrolled_by_hand_is_joined_through_its_state() -> None:
-    model = custom.Cells()
-    graph = traced(model, torch.randn(2, 3, 3))
-    assert graph.layer_names == ("input", "cell", "cell#2", "cell#3", "fc")
-    state = model.cell.weight_hh.detach().view(3, 4, 4).norm(dim=0)
-    torch.testing.assert_close(edges(graph, "cell", "cell#2"), state)
-    torch.testing.assert_close(edges(graph, "cell#2", "cell#3"), state)
-    assert graph.left_out == {}
-
-
-def test_a_decoder_is_joined_to_the_encoder_whose_state_it_begins_with() -> None:
-    model = custom.Translator()
-    graph = traced(model, custom.tokens(2, 5), custom.tokens(2, 4))
-    gates = model.decoder.weight_hh_l0.detach().view(4, 6, 6).norm(dim=0)
-    torch.testing.assert_close(edges(graph, "encoder.l0", "decoder.l0"), gates)
-    assert set(graph.left_out) == {"encoder.weight_hh_l0"}
-
-
-def test_what_lies_in_a_module_whose_own_weight_is_used_is_named_too() -> None:
-    """As in CLIP, whose projections are parameters of modules that hold all else."""
-
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.fc, self.unused = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.fc(self.norm(x))
-
-    class Clip(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem, self.block, self.norm = nn.Linear(5, 8), Block(), nn.LayerNorm(8)
-            self.projection = nn.Parameter(torch.randn(8, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.norm(self.block(self.stem(x))) @ self.projection
-
-    graph = nd.rolled_graph(Clip(), torch.randn(3, 5), topology="dataflow")
-    assert graph.layer_names == ("input", "stem", "block.fc", "projection")
-    assert graph.left_out == {"block.norm": PER_CHANNEL, "norm": PER_CHANNEL, "block.unused": NEVER_CALLED}
-
-
-def test_a_projected_lstm_is_left_out_by_name() -> None:
-    class Projected(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.lstm, self.out = nn.Linear(3, 4), nn.LSTM(4, 6, proj_size=2), nn.Linear(2, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.out(self.lstm(self.body(x))[0])
-
-    graph = traced(Projected(), torch.randn(5, 2, 3))
-    assert joints(graph) == {("input", "body"), ("body", "out")}
-    assert set(graph.left_out) == {f"lstm.weight_{part}_l0" for part in ("ih", "hh", "hr")}
-
-
-def test_scripted_code_is_passed_through() -> None:
-    inner = nn.Sequential(nn.Linear(4, 5), nn.ReLU())
-    model = nn.Sequential(nn.Linear(3, 4), torch.jit.trace(inner, torch.randn(2, 4)), nn.Linear(5, 2))
-    graph = traced(model, torch.randn(2, 3))
-    assert joints(graph) == {("input", "0"), ("0", "2")}
-    assert any(name.startswith("1.0") for name in graph.left_out)
-
-
 def test_an_embedding_is_an_input_layer_and_a_tied_head_reads_its_weight() -> None:
     model = custom.Tied()
     graph = traced(model, custom.tokens(2, 5))
@@ -300,14 +133,6 @@ def test_experts_are_all_there_that_were_asked() -> None:
     assert graph.left_out == {"experts.2": NEVER_CALLED, "experts.3": NEVER_CALLED}
 
 
-def test_what_has_no_meaning_is_named_and_passed_through() -> None:
-    graph = traced(custom.Bilinear(), torch.randn(2, 3))
-    assert joints(graph) == {("input", "a"), ("input", "b"), ("a", "out"), ("b", "out")}
-    assert "bilinear" in graph.left_out["join"]
-    graph = traced(custom.Stacked(at_once=True), torch.randn(2, 4))
-    assert "bmm" in graph.left_out["experts"] and ("stem", "out") in joints(graph)
-
-
 def test_slices_of_one_parameter_are_a_layer_each() -> None:
     model = custom.Stacked(at_once=False)
     graph = traced(model, torch.randn(2, 4))
@@ -316,133 +141,6 @@ def test_slices_of_one_parameter_are_a_layer_each() -> None:
     with torch.no_grad():
         model.experts[1].mul_(3)
     torch.testing.assert_close(edges(graph.refresh(), "stem", "experts#2"), model.experts[1].detach().abs())
-
-
-def test_layers_without_gradients_and_unused_layers() -> None:
-    graph = traced(custom.NoGrad(), torch.randn(2, 3, 5, 5))
-    assert joints(graph) == {("input", "body"), ("body", "head")}
-    graph = traced(custom.Unused(), torch.randn(2, 4))
-    assert joints(graph) == {("input", "a"), ("a", "b"), ("a", "wasted")}
-    assert graph.left_out == {"never": NEVER_CALLED}
-
-
-def test_writes_in_place_through_views_old_and_new() -> None:
-    model = custom.InPlace()
-    graph = traced(model, torch.randn(2, 2, 4, 4))
-    kernel = model.out.weight.detach()[:, :, 0, 0].abs()
-    halves = {"a": kernel[:, :3], "b": kernel[:, :3], "c": kernel[:, 3:], "late": kernel[:, 3:]}
-    for name, half in halves.items():
-        torch.testing.assert_close(edges(graph, name, "out"), half)
-    tail = model.tail.weight.detach()[:, :, 0, 0].abs()
-    assert {source for source, target in joints(graph) if target == "tail"} == {"c", "late"}
-    torch.testing.assert_close(edges(graph, "late", "tail"), tail)
-
-
-def test_what_was_overwritten_is_forgotten() -> None:
-    class Overwriting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b, self.out = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            made = self.a(x)
-            made[:, 1:3] = self.b(x)[:, 1:3]
-            made[:, 3] = 0
-            return self.out(made)
-
-    model = Overwriting()
-    graph = traced(model, torch.randn(2, 3))
-    weight, none = model.out.weight.detach().abs(), torch.zeros(2)
-    torch.testing.assert_close(edges(graph, "a", "out"), torch.stack((weight[:, 0], none, none, none), 1))
-    torch.testing.assert_close(
-        edges(graph, "b", "out"), torch.stack((none, weight[:, 1], weight[:, 2], none), 1)
-    )
-
-
-@pytest.fixture
-def registered() -> Iterator[None]:
-    nd.register_layer(custom.OwnLinear, "kernel")
-    yield
-    del _REGISTERED[custom.OwnLinear]
-
-
-def test_a_hidden_layer_of_the_users_own_is_named_until_it_is_registered() -> None:
-    model = custom.WithOwn()
-    graph = traced(model, torch.randn(2, 4))
-    assert graph.left_out == {"1": NOT_OBSERVED} and ("0", "3") in joints(graph)
-
-
-@pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("topology", ["chain", "dataflow"])
-def test_a_registered_layer_is_a_layer(topology: str) -> None:
-    class Heir(custom.OwnLinear):
-        pass
-
-    model = custom.WithOwn(Heir)
-    graph = nd.rolled_graph(model, torch.randn(2, 4), topology=topology)
-    assert graph.layer_names == ("input", "0", "1", "3") and graph.left_out == {}
-    torch.testing.assert_close(edges(graph, "0", "1"), model[1].kernel.detach().abs())
-
-
-@pytest.mark.usefixtures("registered")
-def test_an_unrolled_graph_refuses_a_registered_layer_by_name() -> None:
-    with pytest.raises(TracingError, match=r"1, a layer of your own \(OwnLinear\)"):
-        nd.unrolled_graph(custom.WithOwn(), torch.randn(1, 4))
-
-
-def test_a_registered_layer_may_read_its_weight_by_a_function_in_groups() -> None:
-    class Scaled(nn.Module):
-        """A grouped convolution in whole numbers."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("whole", torch.randint(-9, 9, (6, 2, 3, 3), dtype=torch.int8))
-            self.parts = 2
-
-        def forward(self, x: Tensor) -> Tensor:
-            return F.conv2d(x, self.whole.float() / 9, groups=self.parts)
-
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), Scaled(), nn.Conv2d(6, 2, 1))
-    assert traced(model, torch.randn(2, 3, 5, 5)).layer_names == ("input", "0", "2")
-    nd.register_layer(Scaled, lambda module: module.whole.float() / 9, groups="parts", axis=1)
-    graph = traced(model, torch.randn(2, 3, 5, 5))
-    norms = (model[1].whole.float() / 9).norm(dim=(2, 3))
-    assert graph.blocks[1].values.shape == (2, 3, 2)
-    torch.testing.assert_close(edges(graph, "0", "1")[:3, :2], norms[:3])
-    assert edges(graph, "0", "1")[:3, 2:].abs().sum() == 0
-
-
-def test_a_wrong_registration_is_told_of_and_disturbs_no_training_step() -> None:
-    class Ungrouped(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x * 2
-
-    model = nn.Sequential(nn.Linear(3, 4), Ungrouped())
-    nd.register_layer(Ungrouped, groups="parts")
-    tracer = nd.LayerTracer(model, topology="dataflow")
-    with tracer:
-        assert model(torch.randn(2, 3)).shape == (2, 4)
-    with pytest.raises(TracingError, match="parts"):
-        tracer.graph()
-
-
-def test_register_layer_takes_classes_of_modules_alone() -> None:
-    with pytest.raises(TypeError, match="Tensor"):
-        nd.register_layer(Tensor)  # type: ignore[type-var]
-
-
-def test_quantised_layers_are_left_out_by_name() -> None:
-    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 2))
-    engine = torch.backends.quantized.supported_engines[-1]
-    if engine == "none":
-        pytest.skip("torch was built without a quantised engine")
-    torch.backends.quantized.engine = engine
-    quantised = torch.ao.nn.quantized.dynamic.Linear.from_float
-    model[2].qconfig = torch.ao.quantization.default_dynamic_qconfig
-    model[2] = quantised(model[2])
-    graph = traced(model, torch.randn(2, 4))
-    assert graph.layer_names == ("input", "0", "3") and graph.left_out == {"2": NOT_OBSERVED}
-    assert ("0", "3") in joints(graph)
 
 
 @pytest.mark.needs("transformers", "peft")

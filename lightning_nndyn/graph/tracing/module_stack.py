@@ -1,4 +1,4 @@
-"""Which module's forward is running, told by hooks."""
+"""Follows by hooks which module's forward is running."""
 
 from __future__ import annotations
 

@@ -55,7 +55,6 @@ def graph_bytes(graph: RolledGraph) -> int:
     """The edges' weights, each once, and the index tensors that say what they join."""
     tensors = [graph.distinct_weights]
     for weight in (shared.block.weight for shared in graph.shared_blocks):
-        tensors += [] if weight.columns is None else [weight.columns]
         tensors += (
             [] if weight.wiring is None else [getattr(weight.wiring, n) for n in weight.wiring._TENSORS]
         )

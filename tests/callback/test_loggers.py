@@ -187,7 +187,7 @@ def test_an_mlflow_server_has_metrics_tags_and_a_picture_of_a_finished_run(
     client = MlflowClient(mlflow_address)
     found = client.get_run(logger.run_id)
     assert found.info.status == "FINISHED"
-    history = client.get_metric_hisummary(logger.run_id, "nndyn/predicted_accuracy")
+    history = client.get_metric_history(logger.run_id, "nndyn/predicted_accuracy")
     assert [metric.value for metric in history] == [
         pytest.approx(verdict.predicted_accuracy) for verdict in callback.verdicts
     ]

@@ -78,7 +78,7 @@ class FailsWhileReading(GraphDynamicsCallback):
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         taker = self.session.reader._snapshots
         if trainer.global_rank == 1 and trainer.global_step == 4 and taker is not None:
-            taker._products._add_forward = broken
+            taker._operator._add_forward = broken
         super().on_train_batch_end(trainer, *args)
 
 
@@ -88,7 +88,7 @@ class FailsToBuild(GraphDynamicsCallback):
     def on_before_backward(self, trainer: Any, *args: Any) -> None:
         tracer = self.session.reader._tracer
         if trainer.global_rank == 1 and tracer is not None:
-            tracer.failure = KeyError("only on process 1")
+            tracer._failure = KeyError("only on process 1")
         super().on_before_backward(trainer, *args)
 
 

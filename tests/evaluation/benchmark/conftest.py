@@ -22,26 +22,36 @@ def rows(study: RunDataset) -> list[Row]:
     return list(compare(study, methods=["graph-v2", "losses", "last-accuracy", "loss-sum"], repeats=1))
 
 
-@pytest.fixture(scope="session", autouse=True)
+_fit_without = judged_runs.fit_without
+
+
+@cache
+def _fitted(name: str, test: tuple[int, ...], seed: int) -> Any:
+    runs = next(one for one in three() if one.name == name)
+    return _fit_without(runs, np.array(test), seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def small_forests() -> Iterator[None]:
-    """Tests here do not depend on how good forests are, and judge the same held-out runs more than once."""
-    fit_without = judged_runs.fit_without
+    """Tests here do not depend on how good forests are, and judge the same held-out runs more than once.
 
-    @cache
-    def fitted(name: str, test: tuple[int, ...], seed: int) -> Any:
-        runs = next(one for one in three() if one.name == name)
-        return fit_without(runs, np.array(test), seed)
-
+    Not for the session: tests of other folders follow in the same process, and need forests as they ship.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forest, "TREES", 8)
         patch.setattr(few_own_runs, "_DRAWS", 2)
         for module in (judged_runs, false_stop_rates):
-            shared = lambda runs, test, seed: fitted(runs.name, tuple(test.tolist()), seed)  # noqa: E731
+            shared = lambda runs, test, seed: _fitted(runs.name, tuple(test.tolist()), seed)  # noqa: E731
             patch.setattr(module, "fit_without", shared)
         yield
 
 
-@pytest.fixture(scope="session")
+@cache
+def _splits() -> list[Row]:
+    return list(split_rows(three()[0], seed=0))
+
+
+@pytest.fixture(scope="module")
 def splits(small_forests: None) -> list[Row]:
     """Rates of a made-up corpus."""
-    return list(split_rows(three()[0], seed=0))
+    return _splits()

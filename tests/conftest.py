@@ -55,6 +55,15 @@ def refuse_to_skip() -> None:
         raise pytest.UsageError("NNDYN_TEST_REQUIRES: " + "; ".join(missing))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the files in slow_tests.txt as slow."""
+    folder = Path(__file__).parent
+    slow = {folder / line for line in (folder / "slow_tests.txt").read_text().splitlines()}
+    for item in items:
+        if item.path in slow:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what the libraries are made of: a collection took most of a second."""
     gc.freeze()

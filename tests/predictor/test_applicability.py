@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from synthetic_runs import runs
+from synthetic_runs import grown, runs
 
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.applicability import ApplicabilityArea, fit_applicability
-from lightning_nndyn.signature.snapshot import Snapshot
-
-
-def grown(one: Snapshot, factor: float) -> Snapshot:
-    """The same snapshot, of weights that have grown by a factor since the first."""
-    if one.epoch == 0:
-        return one
-    return replace(
-        one,
-        statistics=tuple(factor * value for value in one.statistics),
-        layers={name: tuple(factor * value for value in row) for name, row in one.layers.items()},
-        distances=tuple(factor + far for far in one.distances),
-    )
 
 
 @cache

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import corpus, history, paper, runs
+from synthetic_runs import corpus, grown, history, paper, runs
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor
-from lightning_nndyn.signature.snapshot import Snapshot
-
-
-def grown(one: Snapshot, factor: float) -> Snapshot:
-    """The same snapshot, of weights that have grown by a factor since the first."""
-    if one.epoch == 0:
-        return one
-    return replace(
-        one,
-        statistics=tuple(factor * value for value in one.statistics),
-        layers={name: tuple(factor * value for value in row) for name, row in one.layers.items()},
-        distances=tuple(factor + far for far in one.distances),
-    )
 
 
 def test_scores_are_of_runs_not_seen() -> None:

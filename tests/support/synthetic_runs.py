@@ -80,3 +80,15 @@ def curve_of(history: list[Snapshot], accuracy: float, rng: np.random.Generator)
     loss = {time: (2.3 - accuracy * time / 4, 2.2 - accuracy * time / 4) for time in times}
     ends = [0.1 + (accuracy - 0.1) * (1 - 0.5**epoch) + 0.02 * rng.normal() for epoch in (1, 2, 3)]
     return LearningCurve(loss, [min(max(end, 0.0), 1.0) for end in ends], classes=10)
+
+
+def grown(one: Snapshot, factor: float) -> Snapshot:
+    """The same snapshot, of weights that have grown by a factor since the first."""
+    if one.epoch == 0:
+        return one
+    return replace(
+        one,
+        statistics=tuple(factor * value for value in one.statistics),
+        layers={name: tuple(factor * value for value in row) for name, row in one.layers.items()},
+        distances=tuple(factor + far for far in one.distances),
+    )

@@ -55,11 +55,21 @@ def ray_address(own_surroundings: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def dask_address(own_surroundings: None) -> Iterator[str]:
+def dask_cluster(own_surroundings: None) -> Iterator[Any]:
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
+        yield cluster
+
+
+@pytest.fixture
+def dask_address(dask_cluster: Any) -> str:
+    """The cluster once it has both workers: one that an earlier test killed takes its time to come back."""
+    from distributed import Client
+
+    with Client(dask_cluster.scheduler_address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=PATIENCE)
+    return dask_cluster.scheduler_address
 
 
 @pytest.fixture

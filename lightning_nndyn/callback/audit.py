@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_nndyn.predictor.low_accuracy import LowAccuracyRule
 
@@ -171,22 +174,37 @@ def _lower_bound(num_flagged: int, shares: Sequence[float]) -> float:
     """The rate at which `num_flagged` or more among the finished good runs have a probability of 5 %."""
     if not num_flagged:
         return 0.0
+    runs_by_share = Counter(share for share in shares if share)
     low, high = 0.0, 1.0
     for _ in range(_BISECTION_STEPS):
         rate = (low + high) / 2
-        chances = [rate * share / (rate * share + 1 - rate) for share in shares]
-        if _probability_of_at_least(num_flagged, chances) < 1 - _CONFIDENCE:
+        groups = [(rate * share / (rate * share + 1 - rate), runs) for share, runs in runs_by_share.items()]
+        if _probability_of_at_least(num_flagged, groups) < 1 - _CONFIDENCE:
             low = rate
         else:
             high = rate
     return low
 
 
-def _probability_of_at_least(count: int, probabilities: Sequence[float]) -> float:
-    """The probability that `count` or more of independent events occur (Poisson binomial)."""
-    fewer = np.zeros(count)  # probability of 0, 1, ... events so far
-    fewer[0] = 1.0
-    for probability in probabilities:
-        fewer[1:] += probability * (fewer[:-1] - fewer[1:])
-        fewer[0] *= 1 - probability
+def _probability_of_at_least(count: int, groups: Iterable[tuple[float, int]]) -> float:
+    """The probability that `count` or more of independent events occur.
+
+    Args:
+        count: at least 1.
+        groups: the probability of an event, between 0 and 1, and how many events have it.
+    """
+    fewer = np.ones(1)  # probability of 0, 1, ... events so far
+    for probability, events in groups:
+        fewer = np.convolve(fewer, _binomial(events, probability, count))[:count]
     return 1 - float(fewer.sum())
+
+
+def _binomial(events: int, probability: float, count: int) -> NDArray[np.float64]:
+    """The probability of 0, 1, ... of `events` events, `count` numbers at most."""
+    return np.exp(
+        [
+            math.lgamma(events + 1) - math.lgamma(occur + 1) - math.lgamma(events - occur + 1)
+            + occur * math.log(probability) + (events - occur) * math.log1p(-probability)
+            for occur in range(min(count, events + 1))
+        ]
+    )  # fmt: skip

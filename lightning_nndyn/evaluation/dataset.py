@@ -217,11 +217,31 @@ def weight_distances(record: RunRecord) -> list[list[float]]:
 
     Empty for a snapshot whose raw material was left out of a file.
     """
-    first = record.weights[0]
+    first, layers = record.weights[0], list(record.snapshots[0].layers)[1:]
+    parameters = [_parameters_of(layer, layers, list(first)) for layer in layers]
+    norms = [math.hypot(*(first[name][_NORM] for name in names)) for names in parameters]
     return [
-        [values[_DISTANCE] / first[name][_NORM] for name, values in layers.items()]
-        for layers in record.weights
+        [
+            math.hypot(*(values[name][_DISTANCE] for name in names)) / norm
+            for names, norm in zip(parameters, norms, strict=True)
+        ]
+        if values
+        else []
+        for values in record.weights
     ]
+
+
+def _parameters_of(layer: str, layers: Sequence[str], parameters: Sequence[str]) -> list[str]:
+    """The recorded parameters of a layer: usually the one of its name.
+
+    A layer of a recurrent module (``cells.l0``) has several, and the projections of an attention
+    (``attention.q``) share one: such a layer has those parameters of its module that are no layer themselves.
+    """
+    if layer in parameters:
+        return [layer]
+    module, _, part = layer.rpartition(".")
+    own = [name for name in parameters if name.rpartition(".")[0] == module and name not in layers]
+    return [name for name in own if name.endswith(f"_{part}")] or own
 
 
 def curve_of(record: RunRecord) -> LearningCurve:

@@ -24,9 +24,11 @@ from lightning_nndyn.corpus import (
 )
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.status import low_thresholds
-from lightning_nndyn.corpus.storage.record import CURVES
+from lightning_nndyn.corpus.storage.record import CURVES, WEIGHT_STATISTICS
 from lightning_nndyn.corpus.training.run_data import array_data
 from lightning_nndyn.errors import CorpusError
+from lightning_nndyn.evaluation.dataset import history_of
+from lightning_nndyn.sweep import movement_since_start
 
 WHOLE = SweepPreset("sweeps", epochs=40)
 
@@ -168,3 +170,22 @@ def test_records_of_today_are_read_without_what_came_later(records: list[RunReco
     del plain["flow"], plain["schedule"]
     old = RunRecord.from_dict(plain)
     assert old.flow == [] and old.schedule == [] and set(old.curve) == set(CURVES)
+
+
+def test_each_layer_of_a_chain_has_the_distance_of_its_own_parameters(corpus: Path) -> None:
+    """Those of an LSTM have no parameter of the layer's name, and a shortcut's weights belong to no layer."""
+    for record in load_corpus(corpus):
+        first, *later = history_of(record)
+        for snapshot in later:
+            assert len(snapshot.distances) == len(snapshot.layers) - 1 and min(snapshot.distances) > 0
+            assert np.isfinite(movement_since_start(first, snapshot)).all()
+        if record.config["family"] == "lstm":
+            weights = record.weights[1]
+            parts = [name for name in weights if name.startswith("1.cells.") and name.endswith("_l0")]
+            assert len(parts) == 2
+            moved, norms = (
+                sum(layers[name][WEIGHT_STATISTICS.index(column)] ** 2 for name in parts) ** 0.5
+                for layers, column in ((weights, "distance"), (record.weights[0], "norm"))
+            )
+            place = [*first.layers].index("1.cells.l0") - 1
+            assert later[0].distances[place] == pytest.approx(moved / norms, rel=1e-6)

@@ -54,6 +54,24 @@ def test_what_the_corpus_has_not_is_named(facts: dict[str, Any], why: str) -> No
     assert why_out_of_domain(domain(), start(**facts)) == why
 
 
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"num_nodes": 50, "num_edges": 500}, ""),
+        ({"num_nodes": 240, "num_edges": 6000}, ""),
+        ({"num_nodes": 49}, "num_nodes before training is 49, the corpus has 100 to 120"),
+        ({"num_nodes": 241}, "num_nodes before training is 241, the corpus has 100 to 120"),
+        ({"num_edges": 499}, "num_edges before training is 499, the corpus has 1000 to 3000"),
+        ({"num_edges": 6001}, "num_edges before training is 6001, the corpus has 1000 to 3000"),
+    ],
+)  # fmt: skip
+def test_where_sizes_differ_half_the_smallest_to_twice_the_largest_are_known(
+    facts: dict[str, Any], why: str
+) -> None:
+    several = domain(start(), start(num_nodes=120, num_edges=3000))
+    assert why_out_of_domain(several, start(**facts)) == why
+
+
 def test_all_reasons_are_given_together() -> None:
     found = why_out_of_domain(
         domain(), start(kinds=("gru",), depth=90, num_nodes=101), TrainingSetup(optimizer="lion")
@@ -173,6 +191,21 @@ def test_a_predictor_of_real_runs_knows_them_and_no_hundred_layers_and_no_groups
     assert "it has layers of kinds the corpus has not: grouped_conv2d;" in why_out_of_domain(
         known.card["domain"], read(grouped, torch.zeros(2, 1, 8, 8))
     )
+
+
+def test_the_default_predictor_knows_networks_a_little_larger_than_all_of_its_corpora() -> None:
+    known = nd.load_predictor("universal").card["domain"]
+    most = known["num_edges"][1]
+    typical = tuple(sum(known["statistics"][name]) / 2 for name in STATISTICS)
+    first = start(depth=18, num_nodes=4000, statistics=typical)
+
+    def why(edges: float) -> str:
+        return why_out_of_domain(known, replace(first, num_edges=int(edges)))
+
+    assert [why(most), why(1.016 * most), why(1.9 * most)] == [""] * 3
+    assert "num_edges before training" in why(2.1 * most)
+    strange = replace(first, num_edges=int(1.5 * most), statistics=(1e3, *first.statistics[1:]))
+    assert why_out_of_domain(known, strange).startswith("degree_median before training is 1000")
 
 
 def run(speed: float = 1e-3, seed: int = 1, **changes: Any) -> list[Snapshot]:

@@ -155,7 +155,7 @@ def ended(run: SweepRun) -> Any:
 
 def _memory() -> int:
     gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
 
 
 def table(rows: list[dict[str, Any]]) -> str:

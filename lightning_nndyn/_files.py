@@ -1,17 +1,44 @@
-"""Atomic writes, and locks between processes."""
+"""Files: atomic writes, locks between processes, and reading what may be damaged or made to do harm."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from filelock import FileLock, Timeout
+
+T = TypeVar("T")
 
 TEMPORARY = ".tmp-"
 """Prefix of temporary files. A killed process leaves them behind; they are never read."""
+
+LARGEST_FILE = 2**30
+"""Bytes of the largest file that is read whole."""
+
+_RETRY_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+
+RunName = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{12}\Z")]
+"""A run's name as this package makes it. It is a part of file names: nothing else is accepted from a file."""
+
+Finite = Annotated[float, msgspec.Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
+"""Neither NaN nor infinite."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of things, which is a float's, too."""
+
+Number = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | Finite
+"""An integer stays one."""
+
+
+# -- writing -------------------------------------------------------------------------------------------------
 
 
 def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False) -> None:
@@ -36,9 +63,20 @@ def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False)
             file.flush()
             os.fsync(file.fileno())
         if not (keep_existing and path.exists()):
-            part.replace(path)
+            _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Renames. On Windows that fails as long as somebody reads the old file, which takes a moment."""
+    for seconds in _RETRY_SECONDS:
+        try:
+            part.replace(path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    part.replace(path)
 
 
 @contextmanager
@@ -63,3 +101,60 @@ def try_lock(path: Path) -> Iterator[bool]:
         yield free
     finally:
         lock.release()
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        OSError: if it cannot be read, is larger than `largest` bytes, or is no regular file: reading a pipe
+            or a device may never end.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError("it is no regular file")
+        content = file.read(largest + 1) if about.st_size <= largest else b""
+    if about.st_size > largest or len(content) > largest:
+        raise OSError(f"it has {about.st_size:,} bytes, more than {largest:,}")
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe waits for somebody who writes
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        OSError: see `read_bytes`.
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    return parse_json(read_bytes(path))
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The value of a JSON text, in which numbers may be NaN.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def decode(content: Any, kind: type[T]) -> T:
+    """Plain values from a file as a dataclass or Struct whose annotations they fit. Unknown keys are ignored.
+
+    This is the only place where the types of what a file holds are checked.
+
+    Raises:
+        ValueError: a value is missing or unfit; the message says where.
+    """
+    return msgspec.convert(content, kind)

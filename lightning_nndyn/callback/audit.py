@@ -8,19 +8,22 @@ stopped. The runs of one folder share their outcomes through one file of JSON li
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import random
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_nndyn._files import Finite, read_bytes
+from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.predictor.low_accuracy import LowAccuracyRule
 
 AUDIT_FILE = "nndyn-audit.jsonl"
@@ -33,40 +36,25 @@ _CONFIDENCE = 0.95
 _BISECTION_STEPS = 30
 
 
-@dataclass(frozen=True)
-class AuditedRun:
-    """The outcome of a run that was not stopped.
+class AuditedRun(msgspec.Struct, frozen=True, rename={"flagged_to_stop": "condemned"}):
+    """The outcome of a run that was not stopped: a line of the audit file.
 
     Attributes:
         accuracy: its best validation accuracy, a fraction.
         classes: number of classes of its task.
         flagged_to_stop: whether the decision was to stop it; it finished nevertheless.
         share: the probability with which such a run may finish: 1 where no run is ever stopped.
-        run: its name; of several lines for one run the last counts.
+        run: its name; of several lines for one run the last counts. It is a key, no part of a file's name.
     """
 
-    accuracy: float
-    classes: int
+    accuracy: Finite
+    classes: Annotated[int, msgspec.Meta(ge=2, le=2**31)]
     flagged_to_stop: bool
-    share: float
-    run: str = ""
+    share: Annotated[float, msgspec.Meta(ge=1e-300, le=1)]
+    run: Annotated[str, msgspec.Meta(pattern=r"\A[\w-]{0,64}\Z")] = ""
 
-    def to_json(self) -> str:
-        """One line of the audit file."""
-        content = asdict(self)
-        content["condemned"] = content.pop("flagged_to_stop")
-        return json.dumps(content)
 
-    @classmethod
-    def from_json(cls, line: str | bytes) -> AuditedRun:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: the line is not JSON.
-            KeyError, TypeError, AttributeError: it lacks a value, or holds something else.
-        """
-        content = json.loads(line)
-        return cls(flagged_to_stop=content.pop("condemned"), **content)
+_decoder = msgspec.json.Decoder(AuditedRun)
 
 
 @dataclass(frozen=True)
@@ -145,7 +133,7 @@ def append_audited_run(folder: Path, run: AuditedRun) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     # A line break before it as well: the line before may have been cut off.
-    line = f"\n{run.to_json()}\n".encode()
+    line = b"\n%s\n" % msgspec.json.encode(run)
     file = os.open(folder / AUDIT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         if os.write(file, line) != len(line):
@@ -155,19 +143,30 @@ def append_audited_run(folder: Path, run: AuditedRun) -> None:
 
 
 def read_audited_runs(folder: Path) -> list[AuditedRun]:
-    """The runs in the audit file. Lines that were cut off are skipped."""
+    """The runs in the audit file. Other lines are skipped; a warning tells of those that were not cut off."""
+    path = folder / AUDIT_FILE
     try:
-        lines = (folder / AUDIT_FILE).read_bytes().splitlines()
+        content = read_bytes(path)
     except OSError:
         return []
-    found: dict[Any, AuditedRun] = {}
-    for index, line in enumerate(lines):
+    try:
+        runs = _decoder.decode_lines(content)  # 20,000 in 30 ms
+    except ValueError:
+        runs = _decode_each(path, content.split(b"\n"))
+    return list({run.run or index: run for index, run in enumerate(runs)}.values())
+
+
+def _decode_each(path: Path, lines: Sequence[bytes]) -> list[AuditedRun]:
+    runs, strange = [], []
+    for number, line in enumerate(map(bytes.strip, lines), start=1):
         try:
-            run = AuditedRun.from_json(line)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        found[run.run or index] = run
-    return list(found.values())
+            runs += [_decoder.decode(line)] if line else []
+        except ValueError as error:
+            strange += [f"line {number}: {error}"] if line.endswith(b"}") else []
+    if strange:
+        message = f"{path} has {len(strange)} lines that are no outcomes of runs and do not count"
+        warnings.warn(f"{message} ({strange[0]}): delete them", NNDynWarning, stacklevel=3)
+    return runs
 
 
 def _lower_bound(num_flagged: int, shares: Sequence[float]) -> float:

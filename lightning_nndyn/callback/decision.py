@@ -93,7 +93,7 @@ class DecisionMaker:
         record.kind = WEIGHTS
         if not monitored or not self.predictor.reads_curves:
             return ""
-        if not math.isfinite(record.losses[record.time][1]):
+        if not math.isfinite(record.losses.get(record.time, (math.nan, math.nan))[1]):
             return "the training step returns no finite loss: the run is judged by its weights alone"
         if record.curve().known((record.time,)):
             record.kind = WEIGHTS_AND_CURVE

@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
+from lightning_nndyn._files import Count
+
 _SHARE = 16  # "lately" is the last sixteenth of an epoch
 _BLOCK = 64  # losses that are put aside before they are summed up
+
+
+class LossState(TypedDict):
+    """The losses of an unfinished epoch: their sum and number, and those of its last sixteenth."""
+
+    sum: float
+    count: Count
+    recent: list[float]
 
 
 class LossMeter:
@@ -65,14 +75,14 @@ class LossMeter:
         so_far = (self._sum / self._summed).float()
         return torch.stack((so_far, self._last().mean())).to(device)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LossState:
         """Plain numbers, for a checkpoint within an epoch."""
         self._fold()
         if self._sum is None:
             return {"sum": 0.0, "count": 0, "recent": []}
         return {"sum": float(self._sum), "count": self._summed, "recent": self._last().tolist()}
 
-    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def restore(self, state: LossState, device: torch.device) -> None:
         """The inverse of `state`."""
         self.begin_epoch()
         if state["count"]:

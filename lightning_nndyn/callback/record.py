@@ -5,17 +5,44 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
+import msgspec
 from torch import Tensor
 
+from lightning_nndyn._files import Finite, Number, RunName, decode
 from lightning_nndyn.predictor import LearningCurve, TrainingSetup, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot
 
 _STATE_VERSION = 2
+_SAME_NAMES = ("history", "verdicts", "decision", "classes", "kind", "metrics", "run")
+_MOST_CLASSES = 2**31
 _UNDECIDED = Decision(stop=False, reason="no verdict yet", epoch=0.0)
+
+
+class StoredRecord(msgspec.Struct, kw_only=True):
+    """What `Record.to_dict` gives, with the names of the first releases. Later keys have defaults."""
+
+    history: list[Snapshot]
+    verdicts: list[Verdict]
+    decision: Decision
+    losses: list[tuple[Finite, float | None, float | None]]
+    accuracies: list[float | None]
+    classes: Annotated[int, msgspec.Meta(ge=2, le=_MOST_CLASSES)]
+    kind: Literal["", "weights", "fused"]
+    metrics: dict[str, list[float | None]]
+    spared: str
+    run: RunName
+    steps_per_epoch: Number | None
+    optimizer: str | None
+    planned_epochs: Number | None = None
+
+    def __post_init__(self) -> None:
+        if any(late.epoch <= early.epoch for early, late in pairwise(self.history)):
+            raise ValueError("its snapshots do not ascend")
 
 
 @dataclass
@@ -109,30 +136,42 @@ class Record:
         """The inverse of `state_dict`.
 
         Raises:
-            ValueError: if the state is of another version.
+            ValueError: if the state is of another version, or a value is missing or unfit.
         """
         if state.get("version") != _STATE_VERSION:
             raise ValueError(
                 f"the checkpoint's record of this run has version {state.get('version')}, this release reads "
                 f"version {_STATE_VERSION}: resume with the release that wrote it, or train from the start"
             )
-        return cls.from_dict(state)
+        weights = state.get("first_weights")
+        try:
+            if not isinstance(weights, list) or not all(isinstance(one, Tensor) for one in weights):
+                raise ValueError("its first weights are no tensors")
+            return replace(cls.from_dict(state), first_weights=list(weights))
+        except ValueError as error:
+            raise ValueError(
+                f"the checkpoint's record of this run is damaged ({error}): resume from another checkpoint, "
+                "or train from the start"
+            ) from error
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Record:
-        """The inverse of `to_dict`, and of `state_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a value is missing or unfit.
+        """
+        return cls.from_stored(decode(state, StoredRecord))
+
+    @classmethod
+    def from_stored(cls, stored: StoredRecord) -> Record:
+        """The record that was stored."""
         return cls(
-            history=[Snapshot.from_dict(snapshot) for snapshot in state["history"]],
-            verdicts=[Verdict(**verdict) for verdict in state["verdicts"]],
-            decision=Decision(**state["decision"]),
-            losses={time: (_number(mean), _number(late)) for time, mean, late in state["losses"]},
-            accuracies=[_number(accuracy) for accuracy in state["accuracies"]],
-            metrics={name: list(values) for name, values in state["metrics"].items()},
-            # Records of older releases do not say how long the run was to be.
-            training=TrainingSetup(state["steps_per_epoch"], state["optimizer"], state.get("planned_epochs")),
-            first_weights=list(state.get("first_weights", ())),
-            exempt=state["spared"],
-            **{name: state[name] for name in ("classes", "kind", "run")},
+            losses={time: (_number(mean), _number(late)) for time, mean, late in stored.losses},
+            accuracies=[_number(accuracy) for accuracy in stored.accuracies],
+            training=TrainingSetup(stored.steps_per_epoch, stored.optimizer, stored.planned_epochs),
+            exempt=stored.spared,
+            **{name: getattr(stored, name) for name in _SAME_NAMES},
         )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from lightning_nndyn._files import write_atomically
+import msgspec
+
+from lightning_nndyn._files import Count, decode, read_json, write_atomically
 from lightning_nndyn.callback.audit import SWITCHED_OFF, AuditedRun, append_audited_run
 from lightning_nndyn.callback.decision import predictor_name
-from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.record import Record, StoredRecord
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.trainer_state import record_folder
 from lightning_nndyn.errors import NNDynWarning, PredictorError
@@ -27,6 +29,30 @@ PATTERN = "nndyn-*.json"
 
 FINISHED, STOPPED, INTERRUPTED, RUNNING = "finished", "stopped", "interrupted", "running"
 """What a record says of its run's end; "running" also of a run that was killed."""
+
+
+class PolicyFacts(TypedDict, total=False):
+    """What a run's decisions rested on, see `DecisionMaker.facts`; empty without a predictor."""
+
+    low_threshold: float | None
+    low_share: float | None
+    max_false_stop_rate: float
+    confidence: float | None
+    threshold: float | None
+    limits: dict[str, float | None]
+
+
+class RecordFile(StoredRecord, kw_only=True):
+    """The content of a record's file: the record, how the run ended, and settings of the callback."""
+
+    status: Literal["finished", "stopped", "interrupted", "running"]
+    monitor: str | None
+    predictor: str | None = None
+    action: Literal["stop", "observe"] = "stop"
+    max_epochs: Annotated[int, msgspec.Meta(ge=-1, le=2**53)] | None = None
+    every_n_steps: Count | None = None
+    layer_sizes: list[Count] = msgspec.field(default_factory=list)
+    policy: PolicyFacts = msgspec.field(default_factory=PolicyFacts)
 
 
 def write_record(path: Path, content: Mapping[str, Any], history: str = "[]") -> None:
@@ -51,13 +77,38 @@ def read_record(path: Path) -> dict[str, Any]:
         PredictorError: if the file cannot be read, or is of another format.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = read_json(path)
         found = content["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PredictorError(f"{path} is not a readable record of a run ({error!r}): delete it") from error
     if found != FORMAT:
-        raise PredictorError(f"{path} has format {found}, this release reads {FORMAT}")
+        raise PredictorError(f"{path} has format {found!r}, this release reads {FORMAT}")
     return content
+
+
+def load_record(path: Path) -> tuple[Record, RecordFile]:
+    """Reads a record, and the whole content of its file.
+
+    Raises:
+        PredictorError: if the file cannot be read, or a part of the record is missing or unfit.
+    """
+    content = read_record(path)
+    try:
+        stored = decode(content, RecordFile)
+    except ValueError as error:
+        raise PredictorError(f"{path} is not a whole record of a run ({error}): delete it") from error
+    return Record.from_stored(stored), stored
+
+
+def load_records(
+    files: Iterable[Path], unreadable: dict[Path, str]
+) -> Iterator[tuple[Path, Record, RecordFile]]:
+    """Reads records one by one, as they are large; of those that cannot be read, `unreadable` is told why."""
+    for file in files:
+        try:
+            yield file, *load_record(file)
+        except PredictorError as error:
+            unreadable[file] = str(error)
 
 
 def find_records(folder: Path | str) -> Iterator[Path]:

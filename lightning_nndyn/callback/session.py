@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from torch import Tensor
 
+from lightning_nndyn._files import decode
 from lightning_nndyn.callback.decision import RunDecider
 from lightning_nndyn.callback.epochs import EpochCounter, make_counter
 from lightning_nndyn.callback.graph_reader import GraphReader
 from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.loggers import RunSummary, log_summary
 from lightning_nndyn.callback.logging import ValueLogger, logging_step
-from lightning_nndyn.callback.losses import LossMeter
+from lightning_nndyn.callback.losses import LossMeter, LossState
 from lightning_nndyn.callback.messages import Messages, unknown_beginning, unknown_length
 from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.phases import EpochPhase, Phase, ReaderPhase
@@ -76,7 +77,7 @@ class RunSession:
         self.logger, self.writer = ValueLogger(settings.log_signature), RecordWriter(None, {})
         self._starts_here = False  # whether training begins with step 0, not from a checkpoint
         self._owner: weakref.ref[Trainer] | None = None
-        self._saved_losses: Mapping[str, Any] | None = None  # of the epoch that a checkpoint was saved in
+        self._saved_losses: LossState | None = None  # of the epoch that a checkpoint was saved in
         self._load_error: Exception | None = None  # why a checkpoint's record cannot be read
 
     @property
@@ -389,6 +390,6 @@ class RunSession:
         """Takes up the record of an interrupted run; what cannot be read is reported once training starts."""
         try:
             self.record, self._load_error = Record.from_state_dict(state), None
-            self._saved_losses = state["epoch_losses"]
+            self._saved_losses = decode(state.get("epoch_losses"), LossState)
         except Exception as error:
             self._load_error = error

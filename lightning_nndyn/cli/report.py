@@ -42,3 +42,5 @@ def report(
     for reason in written.unreadable:
         typer.echo(f"left out: {reason}", err=True)
     typer.echo(f"{written.file}: {written.summary.runs} runs, {written.size / 1e6:.2f} MB")
+    if not written.all_used:
+        raise typer.Exit(1)

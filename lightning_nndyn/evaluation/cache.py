@@ -7,10 +7,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import decode, read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
 
 Part = dict[str, Any]
@@ -61,9 +63,9 @@ class PartCache:
             CorpusError: the folder cannot be written.
         """
         file = None if self.folder is None else self.folder / part_key(name, settings)
-        if file is not None and file.exists():
-            found: Part = json.loads(file.read_text())
-            return found
+        if file is not None:
+            with suppress(OSError, ValueError):  # it is not there, or damaged: computed again
+                return decode(read_json(file), Part)
         if time.time() > self.deadline:
             return None
         begin = time.perf_counter()

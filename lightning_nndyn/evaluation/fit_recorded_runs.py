@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import FINISHED, STOPPED, find_records, read_record
+from lightning_nndyn.callback.record_file import FINISHED, STOPPED, RecordFile, find_records, load_records
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import LearningCurve, Predictor, TrainingSetup
@@ -30,6 +30,7 @@ class LoadedRun:
         curve: losses, and the metric after each epoch.
         accuracy: the metric's best value; None where it was never logged.
         training: optimizer and steps per epoch.
+        logged: names of the metrics that were logged.
     """
 
     file: Path
@@ -38,24 +39,33 @@ class LoadedRun:
     curve: LearningCurve
     accuracy: float | None
     training: TrainingSetup
+    logged: frozenset[str] = frozenset()
 
 
 def load_runs(folder: Path | str, metric: str | None = None) -> list[LoadedRun]:
     """Read the recorded runs under a folder, in the order of their file names.
+
+    A record that cannot be read is left out, with a warning that names it.
 
     Args:
         folder: searched with all folders in it.
         metric: the validation accuracy; None takes each run's `monitor`.
 
     Raises:
-        PredictorError: there are none, or a record cannot be read.
+        PredictorError: there are none, or none can be read.
     """
     runs: dict[str, LoadedRun] = {}
-    for file in find_records(folder):
-        name, run = _read(file, metric)
+    unreadable: dict[Path, str] = {}
+    for file, record, stored in load_records(find_records(folder), unreadable):
+        run = _loaded(file, record, stored, metric)
         # A run that was resumed may have left a record in the log folder of each of its parts.
-        if name not in runs or len(run.history) >= len(runs[name].history):
-            runs[name] = run
+        if record.run not in runs or len(run.history) >= len(runs[record.run].history):
+            runs[record.run] = run
+    if unreadable:
+        complaint = f"{len(unreadable)} records are left out: {'; '.join(unreadable.values())}"
+        if not runs:
+            raise PredictorError(complaint)
+        warnings.warn(complaint, NNDynWarning, stacklevel=2)
     if not runs:
         raise PredictorError(
             f"no records of runs (nndyn-*.json) under {str(folder)!r}: train with GraphDynamicsCallback and "
@@ -64,39 +74,20 @@ def load_runs(folder: Path | str, metric: str | None = None) -> list[LoadedRun]:
     return list(runs.values())
 
 
-def load_record(file: Path) -> tuple[Record, dict[str, Any]]:
-    """Read a record, and the whole content of its file.
-
-    Raises:
-        PredictorError: the file cannot be read, or a part of the record is missing.
-    """
-    content = read_record(file)
-    try:
-        missing = sorted({"status", "monitor"} - set(content))
-        if missing:
-            raise KeyError(*missing)
-        return Record.from_dict(content), content
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PredictorError(f"{file} lacks a part of a run's record ({error!r}): delete it") from error
-
-
-def _read(file: Path, metric: str | None) -> tuple[str, LoadedRun]:
-    """The run's name, and the run."""
-    record, content = load_record(file)
-    monitor = content["monitor"]
-    values = record.metrics.get(metric or monitor or "", [])
+def _loaded(file: Path, record: Record, stored: RecordFile, metric: str | None) -> LoadedRun:
+    values = record.metrics.get(metric or stored.monitor or "", [])
     known = [value for value in values if value is not None]
     logged = record.curve_of([math.nan if value is None else value for value in values])
-    run = LoadedRun(
+    return LoadedRun(
         file=file,
-        status=content["status"],
+        status=stored.status,
         history=record.history,
         # For the monitor the record also says which epochs had a validation.
-        curve=record.curve() if metric in (None, monitor) else logged,
+        curve=record.curve() if metric in (None, stored.monitor) else logged,
         accuracy=max(known, default=None),
         training=record.training,
+        logged=frozenset(record.metrics),
     )
-    return record.run, run
 
 
 def fit_runs(
@@ -126,7 +117,7 @@ def fit_runs(
     usable = [run for run in runs if run.status == FINISHED and run.accuracy is not None]
     if not usable:
         wanted = f"the metric {metric!r}" if metric else "a monitor"
-        raise PredictorError(f"none of {_counted(runs)} has finished with {wanted}: {_known(folder)}")
+        raise PredictorError(f"none of {_counted(runs)} has finished with {wanted}: {_known(runs)}")
     _check_fractions(usable, metric)
     _warn_of_stopped(runs)
     check_topologies({str(run.file): run.history[0].topology for run in usable if run.history})
@@ -168,6 +159,6 @@ def _check_fractions(runs: Sequence[LoadedRun], metric: str | None) -> None:
             )
 
 
-def _known(folder: Path | str) -> str:
-    names = sorted({name for file in find_records(folder) for name in read_record(file)["metrics"]})
+def _known(runs: Sequence[LoadedRun]) -> str:
+    names = sorted(set[str]().union(*(run.logged for run in runs)))
     return f"name one of the metrics that were logged: {', '.join(names) or 'there are none'}"

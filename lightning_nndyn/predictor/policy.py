@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn._files import Finite
 from lightning_nndyn.errors import PredictorError, renamed_arguments
 from lightning_nndyn.predictor.predictor import Predictor
 from lightning_nndyn.predictor.verdict import Verdict
@@ -30,7 +31,7 @@ class Decision:
 
     stop: bool
     reason: str
-    epoch: float
+    epoch: Finite
 
 
 @renamed_arguments(good_maxima="max_risks_of_good_runs")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_nndyn._files import Finite
+
 WEIGHTS, WEIGHTS_AND_CURVE = "weights", "fused"
 """Kinds of models: those that read the weights alone, and those that read the learning curve as well.
 
@@ -30,14 +32,14 @@ class Verdict:
         p_domain: share of held-out runs of the corpus that are as far away.
     """
 
-    predicted_accuracy: float
-    p_low: float
-    epoch: float
+    predicted_accuracy: Finite
+    p_low: Finite
+    epoch: Finite
     in_domain: bool
     note: str = ""
     diverged: bool = False
-    relative_accuracy: float | None = None
-    risk: float = 0.0
+    relative_accuracy: Finite | None = None
+    risk: Finite = 0.0
     kind: str = WEIGHTS
     distance: float | None = None
     p_domain: float | None = None

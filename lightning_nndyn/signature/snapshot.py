@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from lightning_nndyn._files import Count, Finite, decode
 from lightning_nndyn.graph.statistics import AGGREGATORS, LAYER_STATISTICS
 
 Array = NDArray[np.float64]
@@ -26,6 +28,9 @@ LAYER_FIELDS = (
     "frobenius",
 )
 """Names of a node layer's numbers in `Snapshot.layers`; ``frobenius`` is the norm of the weights to it."""
+
+_Statistics = Annotated[tuple[float, ...], Meta(min_length=len(STATISTICS), max_length=len(STATISTICS))]
+_Layer = Annotated[tuple[float, ...], Meta(min_length=len(LAYER_FIELDS), max_length=len(LAYER_FIELDS))]
 
 DEFAULT_TIMES = (0.0625, 0.125, 0.25, 0.5)
 """Fractions of the first epoch at which weights are read, besides 0 and every epoch's end."""
@@ -53,18 +58,18 @@ class Snapshot:
         depth: number of node layers that weights lead to; 0 if unknown.
     """
 
-    epoch: float
-    statistics: tuple[float, ...]
+    epoch: Finite
+    statistics: _Statistics
     eigenvalue: float
     residual: float
-    iterations: int
-    num_nodes: int
-    num_edges: int
-    layers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    iterations: Count
+    num_nodes: Count
+    num_edges: Count
+    layers: Mapping[str, _Layer] = field(default_factory=dict)
     distances: tuple[float, ...] = ()
     topology: str = "chain"
     kinds: tuple[str, ...] = ()
-    depth: int = 0
+    depth: Count = 0
 
     @property
     def finite(self) -> bool:
@@ -83,11 +88,14 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Snapshot:
-        """The inverse of `to_dict`; also reads dicts from before topology, kinds and depth were added."""
-        layers = {name: tuple(row) for name, row in plain["layers"].items()}
-        rows = {name: tuple(plain.get(name, ())) for name in ("statistics", "distances", "kinds")}
-        depth = chain_depth(layers)  # dicts without a depth are of chains
-        return cls(**{"depth": depth, **plain, **rows, "layers": layers})
+        """The inverse of `to_dict`; also reads dicts from before topology, kinds and depth were added.
+
+        Raises:
+            ValueError: a value is missing or unfit.
+        """
+        found = decode(plain, cls)
+        # Dicts without a depth are of chains.
+        return found if "depth" in plain else replace(found, depth=chain_depth(found.layers))
 
 
 def chain_depth(layers: Collection[str]) -> int:

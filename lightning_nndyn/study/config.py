@@ -93,7 +93,7 @@ def load_config(file: Path | str) -> SweepConfig:
 
     path = Path(file)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SweepError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):

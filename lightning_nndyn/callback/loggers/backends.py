@@ -56,7 +56,7 @@ def _csv(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) 
         return
     folder = Path(logger.log_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"nndyn-{summary.run}.txt").write_text(f"{summary.text}\n")
+    (folder / f"nndyn-{summary.run}.txt").write_text(f"{summary.text}\n", encoding="utf-8")
     if figure is not None:
         figure.figure.savefig(folder / f"nndyn-{summary.run}.png")
 

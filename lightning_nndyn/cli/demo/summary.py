@@ -127,7 +127,7 @@ def summary_table(summary: DemoSummary) -> Table:
 
 def write_csv(runs: Sequence[DemoRun], file: Path) -> None:
     """The same table for programs; accuracies are fractions."""
-    with file.open("w", newline="") as stream:
+    with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(
             ("learning_rate", "dropout", "seed", "stopped", "epochs", "predicted", "accuracy", "reason")

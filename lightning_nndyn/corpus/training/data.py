@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_nndyn._files import read_json
 from lightning_nndyn.errors import CorpusError, MissingExtraError
 
 DATASETS = ("digits", "cifar10", "imagenet100", "imagefolder")
@@ -228,7 +229,7 @@ def _write_cache(folder: Path, data: ImageData, root: Path | None) -> None:
         for part in _PARTS:
             np.save(temporary / f"{part}.npy", getattr(data, part).numpy())
         about = {"classes": data.classes, "source": str(Path(root or "").resolve())}
-        (temporary / "about.json").write_text(json.dumps(about))
+        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
         os.rename(temporary, folder)
     except OSError as error:
         if not folder.is_dir():  # else another process was first, with the same arrays
@@ -239,7 +240,7 @@ def _write_cache(folder: Path, data: ImageData, root: Path | None) -> None:
 
 def _read_cache(folder: Path, root: Path | None) -> ImageData:
     try:
-        about = json.loads((folder / "about.json").read_text())
+        about = read_json(folder / "about.json")
         parts = [torch.from_numpy(np.load(folder / f"{part}.npy")) for part in _PARTS]
     except (OSError, ValueError) as error:
         raise CorpusError(f"image cache {str(folder)!r} is damaged ({error}): delete that folder") from error

@@ -147,7 +147,9 @@ def _write(
         chapters_report(FALSE_STOP_TITLE, false_stops),
         chapters_report(PAPER_TITLE, paper),
     ]
-    text = insert_tables(page.read_text() if page.exists() else "", "\n\n".join(filter(None, parts)))
+    text = insert_tables(
+        page.read_text(encoding="utf-8") if page.exists() else "", "\n\n".join(filter(None, parts))
+    )
     write_atomically(page, text.encode())
     drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in DRAWN}
     for corpus, band, metric in sorted(drawn):

@@ -14,6 +14,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
 from lightning_nndyn.evaluation.benchmark.rows import write_rows
 from lightning_nndyn.evaluation.benchmark.tasks import FinishedTask
@@ -43,14 +44,14 @@ def published_parts(folder: Path) -> dict[str, Part]:
     """The parts in a folder by their keys; none where files are missing, or `results.json` was edited."""
     try:
         content = _content(folder)
-        rows = json.loads((folder / _ROWS).read_text())
+        rows = read_json(folder / _ROWS)
         parts = content["parts"] if content["sha256"] == _digest(folder / _ROWS) else []
         bounds = pairwise(accumulate((part["rows"] for part in parts), initial=0))
         return {
             part["part"]: {"rows": rows[begin:end], "seconds": 0.0}
             for part, (begin, end) in zip(parts, bounds, strict=True)
         }
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
@@ -58,12 +59,12 @@ def published_tables(folder: Path) -> list[str]:
     """The names of the tables that were made of a folder's results; none where they are not known."""
     try:
         return [*_content(folder)["tables"]]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def _content(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / _PARTS).read_text())
+    content: dict[str, Any] = read_json(folder / _PARTS)
     return content
 
 

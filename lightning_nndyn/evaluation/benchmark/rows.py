@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
 from lightning_nndyn.evaluation.benchmark.scores import Score
 
@@ -71,4 +72,4 @@ def write_rows(rows: Sequence[Row], file: Path) -> None:
 
 def read_rows(file: Path) -> list[Row]:
     """Read what `write_rows` wrote."""
-    return [Row(**row) for row in json.loads(file.read_text())]
+    return [Row(**row) for row in read_json(file)]

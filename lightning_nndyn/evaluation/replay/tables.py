@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn._files import read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
 from lightning_nndyn.evaluation.benchmark.tables import Table, insert_tables, save, subplots
 from lightning_nndyn.evaluation.cache import Part
@@ -128,7 +129,7 @@ class ReplayRow:
 def published_parts(file: Path) -> dict[str, Part]:
     """The numbers in a `replay.json`, by the keys of their parts; none where there is no such file."""
     try:
-        rows = json.loads(file.read_text())["rows"]
+        rows = read_json(file)["rows"]
         return {row["part"]: {name: row[name] for name in _NUMBERS} | {"seconds": 0.0} for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -149,7 +150,7 @@ def write(
     head = f'{{"sweeps": {sweeps}, "size": {size}, "rows": [\n'
     write_atomically(folder / "replay.json", f"{head}{lines}\n]}}\n".encode())
     page = folder / "replay.md"
-    before = page.read_text() if page.exists() else ""
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
     write_atomically(page, insert_tables(before, report(rows, summaries)).encode())
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lightning_nndyn import __version__
+from lightning_nndyn.callback.record_file import PolicyFacts
 from lightning_nndyn.evaluation.report import formatting
 from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
 from lightning_nndyn.evaluation.report.low_runs import ReportRule
@@ -99,12 +99,12 @@ def _with_counts(names: Sequence[str]) -> str:
     return counts[0][0] if len(counts) == 1 else "; ".join(f"{name}: {count} runs" for name, count in counts)
 
 
-def _rule(policy: Mapping[str, Any]) -> str:
+def _rule(policy: PolicyFacts) -> str:
     """When a run is stopped, in words."""
-    if not policy:
+    if "max_false_stop_rate" not in policy:
         return "not on record"
-    if policy.get("threshold") is not None:
-        return f"p_low is above {policy['threshold']:g}, a threshold that was set"
+    if (threshold := policy.get("threshold")) is not None:
+        return f"p_low is above {threshold:g}, a threshold that was set"
     confidence = policy.get("confidence")
     sure = "" if confidence is None else f", {formatting.percent(confidence, 0)} sure"
     limits = ", ".join(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import FINISHED, STOPPED
+from lightning_nndyn.callback.record_file import FINISHED, STOPPED, PolicyFacts, RecordFile
 from lightning_nndyn.predictor import TrainingSetup, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot, statistics_matrix
@@ -54,7 +53,7 @@ class RecordedRun:
     action: str
     monitor: str | None
     predictor: str | None
-    policy: Mapping[str, Any]
+    policy: PolicyFacts
     exempt: str
     decision: Decision
     verdicts: list[Verdict]
@@ -107,37 +106,37 @@ class RecordedRun:
         return self.verdicts[-1] if self.verdicts else None
 
 
-def recorded_run(file: Path, content: Mapping[str, Any], record: Record) -> RecordedRun:
+def recorded_run(file: Path, record: Record, stored: RecordFile) -> RecordedRun:
     """A run from its record, without its curve.
 
     Args:
         file: where that lies.
-        content: all of it.
-        record: the same, read.
+        record: what it holds.
+        stored: the same, and settings of the callback.
     """
-    planned = content.get("max_epochs")
-    by_epochs = content.get("every_n_steps") is None and planned is not None and planned > 0
+    planned = stored.max_epochs
+    by_epochs = stored.every_n_steps is None and planned is not None and planned > 0
     return RecordedRun(
         name=record.run,
         file=file,
-        status=content["status"],
-        action=content.get("action") or "stop",
-        monitor=content["monitor"],
-        predictor=content.get("predictor"),
-        policy=content.get("policy") or {},
+        status=stored.status,
+        action=stored.action,
+        monitor=stored.monitor,
+        predictor=stored.predictor,
+        policy=stored.policy,
         exempt=record.exempt,
         decision=record.decision,
         verdicts=record.verdicts,
         times=[snapshot.epoch for snapshot in record.history],
         statistics=statistics_matrix(record.history),
         layers=_with_layers(record),
-        layer_sizes=list(content.get("layer_sizes") or ()),
+        layer_sizes=stored.layer_sizes,
         classes=record.classes,
         curve=[],
         logged=sorted(record.metrics),
         training=record.training,
         planned=float(planned) if by_epochs and planned is not None else None,
-        epochs=_trained(record, content["status"]),
+        epochs=_trained(record, stored.status),
     )
 
 

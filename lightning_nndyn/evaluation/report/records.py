@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_nndyn.callback.audit import AUDIT_FILE
-from lightning_nndyn.callback.record_file import find_records
-from lightning_nndyn.errors import PredictorError, ReportError
-from lightning_nndyn.evaluation.fit_recorded_runs import load_record
+from lightning_nndyn.callback.record_file import find_records, load_records
+from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, Values, recorded_run
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
@@ -36,6 +35,8 @@ class RecordedRuns:
         runs: in the order of their files.
         metric: the validation accuracy; "" if no run has named one.
         unreadable: for each record that cannot be read, why.
+        missing: why there are no records in those of the given paths that have none.
+        all_used: whether a record could be read in each of the given paths.
         doubles: records of runs that have a longer one.
         folders: where the audit's ledger may lie.
     """
@@ -43,6 +44,8 @@ class RecordedRuns:
     runs: list[RecordedRun]
     metric: str
     unreadable: dict[Path, str]
+    missing: list[str]
+    all_used: bool
     doubles: int
     folders: list[Path]
 
@@ -55,51 +58,42 @@ def load(paths: Sequence[Path], metric: str | None = None) -> RecordedRuns:
         metric: the validation accuracy; None takes what most runs have as their `monitor`.
 
     Raises:
-        ReportError: a path does not exist, or there is no record that can be read.
+        ReportError: there is no record that can be read.
     """
-    files = _files(paths)
+    files = {path: _files(path) for path in paths}
+    missing = [_nothing(path) for path in paths if not files[path]]
     unreadable: dict[Path, str] = {}
     found: dict[str, _Read] = {}
     doubles = 0
-    for file in files:
-        try:
-            one = _read(file)
-        except PredictorError as error:
-            unreadable[file] = str(error)
-            continue
+    distinct = dict.fromkeys(file for some in files.values() for file in some)
+    for file, record, stored in load_records(distinct, unreadable):
+        run = recorded_run(file, record, stored)
+        one = _Read(run, len(record.history), record.metrics, record.accuracies)
         other = found.get(one.run.name)
         doubles += other is not None
         if other is None or one.snapshots >= other.snapshots:
             found[one.run.name] = one
     if not found:
-        raise ReportError(_nothing(paths, unreadable))
+        none = f"none of the {len(distinct)} records can be read" if distinct else "there are no records"
+        raise ReportError("; ".join([none, *list(unreadable.values())[:1], *missing]))
     chosen = metric or _commonest([one.run.monitor for one in found.values()])
     runs = [_with_curve(one, chosen) for one in found.values()]
     _label(runs, paths)
-    return RecordedRuns(runs, chosen, unreadable, doubles, _folders(paths))
+    all_used = all(set(some) - set(unreadable) for some in files.values())
+    return RecordedRuns(runs, chosen, unreadable, missing, all_used, doubles, _folders(paths))
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    for path in paths:
-        if not path.exists():
-            raise ReportError(f"{str(path)!r} does not exist: give folders with records of runs, or records")
-    files = [file for path in paths for file in ([path] if path.is_file() else find_records(path))]
-    return list(dict.fromkeys(file.resolve() for file in files))
+def _files(path: Path) -> list[Path]:
+    files = find_records(path) if path.is_dir() else [path] if path.exists() else []
+    return [file.resolve() for file in files]
 
 
-def _read(file: Path) -> _Read:
-    record, content = load_record(file)
-    return _Read(recorded_run(file, content, record), len(record.history), record.metrics, record.accuracies)
-
-
-def _nothing(paths: Sequence[Path], unreadable: Mapping[Path, str]) -> str:
-    under = ", ".join(repr(str(path)) for path in paths)
-    if unreadable:
-        first = next(iter(unreadable.values()))
-        return f"none of the {len(unreadable)} records under {under} can be read; {first}"
+def _nothing(path: Path) -> str:
+    if not path.exists():
+        return f"{str(path)!r} does not exist: give folders with records of runs, or records"
     return (
-        f"no records of runs (nndyn-*.json) under {under}: train with GraphDynamicsCallback and a logger, or "
-        "give the folder it was told to leave them in"
+        f"no records of runs (nndyn-*.json) under {str(path)!r}: train with GraphDynamicsCallback and a "
+        "logger, or give the folder it was told to leave them in"
     )
 
 

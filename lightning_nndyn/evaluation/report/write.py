@@ -24,7 +24,8 @@ class Report:
         size: its bytes.
         summary: the runs in numbers.
         replayed: other ways of stopping on the same runs.
-        unreadable: for each record that could not be read, why.
+        unreadable: for each record that could not be read, and each path without any, why.
+        all_used: whether a record could be read in each of the given paths.
     """
 
     file: Path
@@ -32,6 +33,7 @@ class Report:
     summary: Summary
     replayed: Replay
     unreadable: list[str]
+    all_used: bool
 
 
 def write_report(
@@ -66,7 +68,8 @@ def write_report(
         errors="backslashreplace"
     )  # a folder's name may be no Unicode
     _write(Path(output), content)
-    return Report(Path(output), len(content), summary, replayed, list(found.unreadable.values()))
+    unreadable = [*found.unreadable.values(), *found.missing]
+    return Report(Path(output), len(content), summary, replayed, unreadable, found.all_used)
 
 
 def _write(path: Path, content: bytes) -> None:

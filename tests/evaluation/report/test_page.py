@@ -314,13 +314,13 @@ def test_names_from_records_are_text_and_nothing_else(sweep: Path, tmp_path: Pat
     for i, one in enumerate(sorted(sweep.rglob("nndyn-*.json"))[:2]):
         record = read_record(one)
         record["metrics"] = {NASTY: record["metrics"]["val_accuracy"]}
-        record |= {"monitor": NASTY, "predictor": NASTY, "run": NASTY + str(i)}
+        record |= {"monitor": NASTY, "predictor": NASTY, "run": str(i) * 12}
         record["decision"]["reason"] = NASTY
         (tmp_path / f"nndyn-{i}.json").write_text(json.dumps(record))
     text = write_report([tmp_path], tmp_path / "report.html", title=NASTY).file.read_text()
     page = Page(text)
     assert not any(name == "img" for name, _ in page.elements)
-    assert page.data["metric"] == NASTY and page.data["runs"][0]["label"] == NASTY + "0"
+    assert page.data["metric"] == NASTY and page.data["runs"][0]["label"] == "0" * 12
     assert [name for name, _ in page.scripts].count("script") == 2
     assert page.rows("ledger-table")[0][8] == NASTY
 

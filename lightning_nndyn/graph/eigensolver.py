@@ -6,7 +6,8 @@ chain one layer per step. Within a layer, however, kernel norms are close to ran
 The method therefore does not search a Krylov space, but the larger space spanned by the pieces ``q[j] | layer
 l`` of a few vectors ``q[j]``. Projected onto these pieces W is a small block tridiagonal matrix, and its
 principal eigenvector gives every layer its own share at every step. The pieces of the residual extend the
-space. Each step costs one product with W and contains the step of a Lanczos iteration.
+space. Each step costs one product with W and contains the step of a Lanczos iteration. In deep networks the
+projected matrix is kept as a band: the time of a step is proportional to the number of layers.
 
 A graph in which layers feed others than the next is neither bipartite nor a chain. There vectors are not cut
 into pieces, and the method is a restarted Lanczos iteration.
@@ -16,15 +17,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_nndyn.graph.matvec import AdjacencyOperator
 from lightning_nndyn.graph.statistics import segment_index, segment_sum
 
 _MAX_VECTORS = 12  # in the basis, before a restart from the best vector
-_MAX_PROJECTED = 400  # order of the projected matrix; deep networks get fewer vectors to stay below it
+_MIN_VECTORS = 3
+_MAX_PROJECTED = 400  # order of the dense projected matrix; deep networks get fewer vectors to stay below it
 _MANY_NODES = 1 << 13  # from here on work on one vector, and on this many nodes, at a time to save memory
+_SHIFT_ACCURACY = 1e-13  # of the largest eigenvalue of a band
+_MAX_SHIFTS = 100  # some ten do
 _SQUARINGS = 26  # the power 2 ** 26 separates Ritz values that differ by 1e-7
 # A residual of at most so many rounding errors that has not fallen for so many iterations falls no more.
 _STAGNATION_ERRORS = 128
@@ -61,8 +67,9 @@ class RayleighRitzSolver:
         sizes = operator.layer_sizes if self._chain else (degree.numel(),)
         self._sizes = torch.tensor(sizes, device=degree.device)
         self._layer = segment_index(self._sizes, degree.numel())
-        even_layers = (len(self._sizes) + 1) // 2
-        self._capacity = max(3, min(_MAX_VECTORS, _MAX_PROJECTED // even_layers))
+        affordable = _MAX_PROJECTED // ((len(self._sizes) + 1) // 2)
+        self._banded = affordable < _MIN_VECTORS and is_synchronous(degree.device)
+        self._capacity = _MAX_VECTORS if self._banded else max(_MIN_VECTORS, min(_MAX_VECTORS, affordable))
         first = self._per_layer_unit(degree.to(operator.dtype))
         if start is not None:
             # Mix in a little of the degrees: a start that is zero on a part of the graph would stay so.
@@ -185,6 +192,9 @@ class RayleighRitzSolver:
         The projected W is bipartite, too: the principal singular vectors of its odd-by-even half suffice.
         """
         n, layers = self._count, len(self._sizes)
+        if self._banded:
+            vector, value = leading_pair_of_band(self._projected[1:, :n, :n].numpy())
+            return torch.from_numpy(vector), torch.tensor(value, dtype=self._projected.dtype)
         even, odd = (layers + 1) // 2, layers // 2
         half = self._projected.new_zeros(odd, n, even, n)
         couplings = self._projected[:, :n, :n]
@@ -265,6 +275,55 @@ def leading_eigenvector(gram: Tensor) -> Tensor:
     if is_synchronous(gram.device):
         return torch.linalg.eigh(gram).eigenvectors[:, -1]
     return eigenvector_by_squaring(gram)
+
+
+def leading_pair_of_band(couplings: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Unit eigenvector of the largest eigenvalue of a symmetric matrix that couples neighbouring layers only.
+
+    Inverse iteration with shifts from above. ``shift - matrix`` has a Cholesky decomposition if and only if
+    the shift is above all eigenvalues: so the pair is the leading one, however close the next is. The time of
+    a decomposition is proportional to the number of layers.
+
+    Args:
+        couplings: of layer l + 1 (rows) and layer l (columns), shape [layers - 1, n, n].
+
+    Returns:
+        The vector [layers, n], and the eigenvalue; not finite if the couplings are not.
+    """
+    from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded  # takes a while to import
+
+    gaps, n, _ = couplings.shape
+    order = (gaps + 1) * n
+    band = np.zeros((2 * n, order))  # entry [i - j, j] is the matrix' entry [i, j]
+    row, column = np.indices((n, n))
+    columns = column + n * np.arange(gaps)[:, None, None]
+    band[n + row - column, columns] = -couplings
+    row_sums = np.zeros((gaps + 1, n))
+    row_sums[1:] += np.abs(couplings).sum(2)
+    row_sums[:-1] += np.abs(couplings).sum(1)
+    low, high = 0.0, float(row_sums.max()) * (1 + 1e-9)
+    vector = np.random.default_rng(0).standard_normal(order)
+    vector /= np.linalg.norm(vector)
+    if not 0 < high < math.inf:
+        return (vector * high).reshape(gaps + 1, n), high
+    trial = high
+    for _ in range(_MAX_SHIFTS):
+        band[0] = trial
+        try:
+            factor = cholesky_banded(band, lower=True, check_finite=False)
+        except LinAlgError:  # not above the largest eigenvalue
+            low, step = trial, 0.5
+        else:
+            high, step = trial, 0.01
+            for _ in range(2):
+                solved = cho_solve_banded((factor, True), vector, check_finite=False)
+                length = float(np.linalg.norm(solved))
+                low = max(low, high - float(vector @ solved / length**2))
+                vector = solved / length
+        if high - low <= _SHIFT_ACCURACY * high:
+            break
+        trial = low + step * (high - low)
+    return vector.reshape(gaps + 1, n), low
 
 
 def is_synchronous(device: torch.device) -> bool:

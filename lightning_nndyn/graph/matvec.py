@@ -23,6 +23,9 @@ Method = Literal["auto", "blocks", "csr"]
 # Float32 products cannot reach residuals below this: the graph is then copied to float64.
 _FLOAT32_TOLERANCE = 5e-7
 
+# In so many layers without a shortcut a search that does not tell them apart takes hundreds of products.
+_MANY_LAYERS = 64
+
 
 class AdjacencyOperator(ABC):
     """Products with L [V, V], the edges in the network's direction, and with its transpose.
@@ -30,12 +33,16 @@ class AdjacencyOperator(ABC):
     Args:
         graph: the graph; after its `refresh` call this object's.
         dtype: dtype of the vectors and products.
+
+    Attributes:
+        is_chain: whether the search may take the graph for a chain.
     """
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.layer_sizes = graph.layer_sizes
-        self.is_chain = graph.is_chain
+        in_line = all(block.target == block.source + 1 for block in graph.blocks)
+        self.is_chain = graph.is_chain or (in_line and len(self.layer_sizes) > _MANY_LAYERS)
 
     @abstractmethod
     def refresh(self) -> None:

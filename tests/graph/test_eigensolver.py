@@ -1,5 +1,6 @@
 """The search for the principal eigenvector: hard spectra, warm starts, rounding."""
 
+import time
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,11 @@ from small_graphs import chain, dense_eigenpair, random_chain
 from torch import nn
 
 import lightning_nndyn as nd
-from lightning_nndyn.graph.eigensolver import StagnationTest, eigenvector_by_squaring
+from lightning_nndyn.graph.eigensolver import (
+    StagnationTest,
+    eigenvector_by_squaring,
+    leading_pair_of_band,
+)
 
 
 def test_nearly_tied_eigenvalues_are_told_apart() -> None:
@@ -81,6 +86,79 @@ def test_squaring_finds_the_same_vector_as_lapack(n: int) -> None:
     gram = half.T @ half
     expected = torch.linalg.eigh(gram).eigenvectors[:, -1]
     np.testing.assert_allclose(eigenvector_by_squaring(gram).abs(), expected.abs(), atol=1e-9)
+
+
+@pytest.mark.parametrize(("gaps", "n"), [(1, 1), (1, 4), (40, 3), (20, 12)])
+@pytest.mark.parametrize("kind", ["any", "falling", "tied", "none"])
+def test_the_leading_pair_of_a_band_is_that_of_the_dense_matrix(gaps: int, n: int, kind: str) -> None:
+    couplings = np.random.default_rng(gaps + n).standard_normal((gaps, n, n))
+    if kind == "falling":
+        couplings *= 10.0 ** -np.arange(gaps)[:, None, None]
+    elif kind == "tied":
+        couplings[:] = 0
+        couplings[0], couplings[-1] = np.eye(n), (1 + 1e-9) * np.eye(n)
+    elif kind == "none":
+        couplings[:] = 0
+    dense = np.zeros(((gaps + 1) * n,) * 2)
+    for gap, coupling in enumerate(couplings):
+        dense[(gap + 1) * n :][:n, gap * n :][:, :n] = coupling
+    dense += dense.T
+    largest = np.linalg.eigvalsh(dense)[-1]
+    vector, value = leading_pair_of_band(couplings)
+    assert value == pytest.approx(largest, rel=1e-12)
+    assert vector.shape == (gaps + 1, n)
+    assert np.linalg.norm(dense @ vector.ravel() - value * vector.ravel()) <= 1e-12 * largest
+    if kind != "none":
+        assert np.linalg.norm(vector) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("layers", [267, 300, 600])
+@pytest.mark.parametrize("tails", [0.0, 1.0])
+def test_a_deep_chain_takes_few_products_and_keeps_its_accuracy(layers: int, tails: float) -> None:
+    torch.manual_seed(layers)
+    graph = chain(*((tails * torch.randn(4, 4, dtype=torch.float64)).exp() for _ in range(layers)))
+    expected, vector = dense_eigenpair(graph)
+    found = nd.eigenvector_centrality(graph, tol=1e-9)
+    assert found.converged and found.iterations < 40
+    assert found.eigenvalue == pytest.approx(expected, rel=1e-9)
+    if tails:  # equal weights leave the leading eigenvalues of a deep chain all but tied
+        torch.testing.assert_close(found.vector, vector, rtol=0, atol=1e-5)
+
+
+def test_a_deep_chain_cut_by_a_layer_without_weight_has_its_vector_on_one_side() -> None:
+    torch.manual_seed(0)
+    weights = [torch.rand(3, 3).double() for _ in range(300)]
+    weights[150] = torch.zeros(3, 3).double()
+    weights[20] *= 10
+    result = nd.eigenvector_centrality(chain(*weights), tol=1e-9)
+    assert result.converged and (result.vector[60:66] > 0.1).all()
+    torch.testing.assert_close(result.vector[453:], torch.zeros(450).double(), rtol=0, atol=1e-8)
+    none = nd.eigenvector_centrality(chain(*(torch.zeros(2, 2) for _ in range(300))))
+    assert none.eigenvalue == 0 and (none.vector == none.vector[0]).all()
+
+
+def test_the_time_of_a_deep_chain_does_not_grow_by_its_square() -> None:
+    def seconds(layers: int) -> float:
+        torch.manual_seed(0)
+        graph = chain(*(torch.rand(8, 8) for _ in range(layers)))
+        began = time.perf_counter()
+        nd.eigenvector_centrality(graph)
+        return time.perf_counter() - began
+
+    seconds(300)  # imports
+    assert min(seconds(2400) for _ in range(2)) < 30 * min(seconds(300) for _ in range(2))  # the square: 64
+
+
+def test_layers_in_line_are_a_chain_to_the_search_in_the_data_flow_too() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(*(m for _ in range(100) for m in (nn.Linear(6, 6), nn.ReLU())))
+    flow = nd.rolled_graph(layers, torch.zeros(2, 6), topology="dataflow")
+    found, expected = (
+        nd.eigenvector_centrality(flow),
+        nd.eigenvector_centrality(nd.rolled_graph(layers, torch.zeros(2, 6))),
+    )
+    assert not flow.is_chain and found.converged and found.iterations < 40
+    torch.testing.assert_close(found.vector, expected.vector)
 
 
 def test_a_residual_that_rounding_keeps_above_the_tolerance_is_not_pursued() -> None:

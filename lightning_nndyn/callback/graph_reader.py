@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.callback.phases import ReaderPhase
@@ -63,7 +63,7 @@ class GraphReader:
         tracer = _FaultTolerantTracer(model, self._layers, topology=self._topology)
         self._versions, self._stepped = _versions(model), False
         parameters = set(map(id, model.parameters()))
-        self._step_hook = register_optimizer_step_pre_hook(partial(self._note_step, parameters))
+        self._step_hook = register_optimizer_step_post_hook(partial(self._note_step, parameters))
         tracer.__enter__()
         self._tracer, self.phase = tracer, ReaderPhase.TRACING
 
@@ -130,9 +130,12 @@ class GraphReader:
             hook.remove()
 
     def _note_step(self, parameters: set[int], optimizer: Optimizer, *_: Any) -> None:
-        """Sees all optimizers' steps: fused ones do not show in the versions of what they change."""
-        groups = optimizer.param_groups
-        self._stepped |= any(id(parameter) in parameters for group in groups for parameter in group["params"])
+        """Sees all optimizers' steps: fused ones do not show in the versions of what they change.
+
+        A step without a gradient, as after a training step that has returned no loss, changes nothing.
+        """
+        stepped = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._stepped |= any(id(one) in parameters and one.grad is not None for one in stepped)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -227,8 +230,8 @@ def _shows_movement(snapshot: Snapshot | None) -> bool:
 
 
 def _versions(model: nn.Module) -> int:
-    """A number that rises with every write to a parameter."""
-    return sum(parameter._version for parameter in model.parameters())
+    """A number that rises with every write to a parameter; inference tensors keep no count."""
+    return sum(parameter._version for parameter in model.parameters() if not parameter.is_inference())
 
 
 @contextmanager

@@ -97,6 +97,8 @@ class LayerWeight:
     def slices(self, rows: range | None = None) -> Tensor:
         """Returns the weight as [groups, out / groups, in / groups, kernel positions], a view.
 
+        Each position of a complex weight is two, real and imaginary part: norms are those of the moduli.
+
         Args:
             rows: the outputs to return; all or none if there are several groups. None for all.
         """
@@ -108,6 +110,8 @@ class LayerWeight:
         return slices if rows is None else slices[:, rows.start : rows.stop]
 
     def _by_group(self, weight: Tensor) -> Tensor:
+        if weight.is_complex():
+            weight = torch.view_as_real(weight.resolve_conj())
         by_group = weight.unflatten(0, (self.groups, len(weight) // self.groups))
         if self.transposed:
             by_group = by_group.transpose(1, 2)

@@ -117,7 +117,7 @@ class RolledGraph:
             math.prod(shape) * len(sources) for shape, (sources, _) in zip(shapes, edges, strict=True)
         )
         self.collective = EdgeShardGroup() if sharded else None
-        dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
+        dtype = torch.float64 if first.dtype in (torch.float64, torch.complex128) else torch.float32
         self._buffer = torch.empty(0, dtype=dtype, device=first.device)
         self.shared_blocks = self._allocate(weights, edges, shapes)
         self.blocks = tuple(block for shared in self.shared_blocks for block in shared.blocks())
@@ -169,7 +169,7 @@ class RolledGraph:
 
     @property
     def dtype(self) -> torch.dtype:
-        """float64 if the first weight is float64, otherwise float32."""
+        """float64 if the first weight is float64 or complex128, otherwise float32."""
         return self._buffer.dtype
 
     @property

@@ -7,7 +7,7 @@ each process then keeps its own rows of it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lightning_nndyn.errors import TracingError
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules
 from lightning_nndyn.graph.weights import current_weight, on_float64_device
 
 # Within `shapes_only` the sharded weights that were read, otherwise None.
@@ -57,13 +58,15 @@ class WeightReader:
     """Returns a module's whole current weight when called; a collective operation if the weight is sharded.
 
     Attributes:
-        module: the module.
+        modules: the model's modules by their plain names, see `WeightReaders.follow`.
+        owner: the name of the module.
         attribute: the weight's name in it.
         flat: this process's shard, where FSDP keeps the weight in a flat parameter.
         distributed: the weight's `DTensor`, which FSDP2 replaces by the whole weight during a pass.
     """
 
-    module: nn.Module
+    modules: Mapping[str, nn.Module]
+    owner: str
     attribute: str
     flat: FsdpFlatWeight | None = None
     distributed: Tensor | None = None
@@ -72,7 +75,7 @@ class WeightReader:
         """The weight; within `shapes_only` a tensor of its shape, dtype and device."""
         sharded = self.sharded()
         if sharded is None:
-            return on_float64_device(current_weight(self.module, self.attribute))
+            return on_float64_device(current_weight(self.modules[self.owner], self.attribute))
         if _read_by_shape is None:
             return sharded.gather()
         _read_by_shape.append(sharded)
@@ -86,7 +89,7 @@ class WeightReader:
             return self.flat
         if self.distributed is not None:
             return DTensorWeight(self.distributed)
-        parameter = self.module._parameters.get(self.attribute)
+        parameter = self.modules[self.owner]._parameters.get(self.attribute)
         return Zero3Weight(parameter) if hasattr(parameter, "ds_shape") else None
 
 
@@ -95,9 +98,14 @@ class WeightReaders:
 
     Args:
         model: the model; where FSDP has wrapped it, the wrapper.
+
+    Attributes:
+        modules: the model's modules by their plain names.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.modules = dict(named_modules(model))
         # FSDP2 leaves the outermost weights gathered after a pass without backward pass, such as validation.
         for module in model.modules():
             if hasattr(module, "set_reshard_after_forward"):
@@ -111,10 +119,16 @@ class WeightReaders:
             if is_distributed(parameter)
         }
 
-    def reader(self, module: nn.Module, attribute: str) -> WeightReader:
-        """A reader of ``module.attribute``."""
-        key = id(module), attribute
-        return WeightReader(module, attribute, self._flat.get(key), self._distributed.get(key))
+    def follow(self) -> None:
+        """From now on all readers read the modules that have their names now."""
+        modules = dict(named_modules(self._model))
+        self.modules.clear()
+        self.modules.update(modules)
+
+    def reader(self, owner: str, attribute: str) -> WeightReader:
+        """A reader of the attribute of the module of this name."""
+        key = id(self.modules[owner]), attribute
+        return WeightReader(self.modules, owner, attribute, self._flat.get(key), self._distributed.get(key))
 
     def on_unflatten(
         self, callback: Callable[[nn.Module, str, Tensor], None]

@@ -23,7 +23,7 @@ def slice_norms(slices: Tensor, out: Tensor, scratch: Scratch | None = None) -> 
     """L2 norms over the last axis, written into ``out``.
 
     Args:
-        slices: [rows, columns, positions], any strides and floating dtype.
+        slices: [rows, columns, positions], any strides and real dtype.
         out: [rows, columns], the result.
         scratch: memory that is reused, so that the next call allocates nothing; None to allocate it.
 

@@ -123,7 +123,7 @@ def chain_by_name(model: nn.Module, layers: Sequence[str], readers: WeightReader
     for name in layers:
         module = modules[name]
         transposed, groups = isinstance(module, _ConvTransposeNd), getattr(module, "groups", 1)
-        read = readers.reader(module, "weight")
+        read = readers.reader(name, "weight")
         weights.append(LayerWeight(name, read, groups, transposed, kind=module_kind(module)))
     chain = [modules[name] for name in layers]
     sizes = [_channels(chain[0])[0], *(_channels(module)[1] for module in chain)]

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_nndyn.graph.sharding import WeightReaders, is_flat_parameter
-from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name
+from lightning_nndyn.graph.tracing.compiled_modules import plain_name
 from lightning_nndyn.graph.tracing.movements import MOVEMENTS
 from lightning_nndyn.graph.tracing.operation import Operation, tensors_in
 from lightning_nndyn.graph.weights import weight_of
 
 # Operations whose result shows the same weight: movements, and casts and copies of all of it.
-_VIEWS = MOVEMENTS.union("to contiguous clone detach float type type_as requires_grad_ __get__ data".split())
+_VIEWS = MOVEMENTS.union(
+    """to contiguous clone detach float type type_as requires_grad_ __get__ data conj view_as_complex
+    view_as_real""".split()
+)
 
 
 class Weight(NamedTuple):
@@ -58,11 +61,10 @@ class ParameterTable:
 
     def __init__(self, model: nn.Module, running: Sequence[tuple[str, nn.Module]]) -> None:
         self._model, self._running = model, running
-        self._modules = dict(named_modules(model))
-        self._module_names = {id(module): name for name, module in self._modules.items()}
+        self.readers = WeightReaders(model)
+        self._module_names = {id(module): name for name, module in self.readers.modules.items()}
         self._names = self._current_names()
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self.readers = WeightReaders(model)
 
     def _current_names(self) -> dict[int, str]:
         named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
@@ -80,7 +82,7 @@ class ParameterTable:
         if name is None:
             return self._views.get(tensor)
         owner, _, attribute = name.rpartition(".")
-        return Weight(name, self.readers.reader(self._modules[owner], attribute))
+        return Weight(name, self.readers.reader(owner, attribute))
 
     def _name_of(self, tensor: Tensor) -> str | None:
         name = self._names.get(id(tensor))
@@ -109,7 +111,7 @@ class ParameterTable:
         now = weight_of(module)
         if now is None or now.shape != tensor.shape:
             return None
-        return Weight(parameter_name(name, "weight"), self.readers.reader(module, "weight"))
+        return Weight(parameter_name(name, "weight"), self.readers.reader(name, "weight"))
 
     def follow(self, operation: Operation) -> None:
         """Remembers the views of a weight that an operation has made."""

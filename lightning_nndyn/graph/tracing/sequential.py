@@ -183,6 +183,10 @@ class _PositionTracer(OperationObserver):
         if found is None:
             raise TracingError(f"{operation} with a weight that is no parameter of a layer: {_WAY_OUT}")
         refuse_tensor_parallel(weight, found.layer)
+        if weight.is_complex():
+            raise TracingError(
+                f"{found.layer} has complex weights, which have no sign: nd.rolled_graph takes their moduli"
+            )
         return found.layer, found.read
 
     def _linear(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:

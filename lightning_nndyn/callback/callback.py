@@ -247,7 +247,7 @@ class GraphDynamicsCallback(CallbackBase):
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Builds the graph from the traced forward pass."""
         if self.session.active:
-            self.session.end_forward()
+            self.session.end_forward(loss)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

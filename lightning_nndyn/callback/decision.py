@@ -149,6 +149,7 @@ class RunDecider:
     Attributes:
         maker: of decisions by the predictor; None without one.
         in_sweep: whether the trial's sweep can be reached.
+        withdrawn: whether the run is judged no more.
         sweep_values: what the sweep has predicted last, to be logged.
     """
 
@@ -156,7 +157,7 @@ class RunDecider:
         self, settings: Settings, trial: TrialSession | None, messages: Messages, guard: Guard
     ) -> None:
         self.maker: DecisionMaker | None = None
-        self.in_sweep = False
+        self.in_sweep = self.withdrawn = False
         self.sweep_values: dict[str, float] = {}
         self._settings, self._trial = settings, trial
         self._messages, self._guard = messages, guard
@@ -232,10 +233,16 @@ class RunDecider:
     def predict(self, record: Record) -> None:
         """Asks for a verdict upon the latest snapshot, unless that is done."""
         due, self._asked_at = self.verdict_due(record), record.time
-        if due and self.maker is not None:
+        if due and self.maker is not None and not record.has_not_moved:
             monitored = self._settings.monitor is not None
             self._messages.warn("inputs", self.maker.choose_inputs(record, monitored))
             self.maker.predict(record)
+
+    def withdraw(self, record: Record, why: str) -> None:
+        """Judges the run no more; a decision to stop stays."""
+        self.maker, self.sweep_values, self.withdrawn = None, {}, True
+        if not record.decision.stop:
+            record.decision = Decision(False, why, max(0.0, record.time))
 
     def decide(self, trainer: Trainer, record: Record, epochs: int, trainer_epochs: int) -> None:
         """Decides upon the latest verdict. All processes must call this.
@@ -249,7 +256,8 @@ class RunDecider:
         before, blocked_by = record.decision, stop_blocked_by(trainer, trainer_epochs)
         self._guard.attempt(trainer, self._decide, record, epochs, blocked_by)
         if self.in_sweep:
-            if self._trial is not None and trainer.is_global_zero:
+            judged = not (self.withdrawn or record.has_not_moved)
+            if self._trial is not None and trainer.is_global_zero and judged:
                 self._guard.attempt(trainer, self._decide_in_sweep, self._trial, record, before, blocked_by)
             decided = (record.decision, self.sweep_values)
             record.decision, self.sweep_values = trainer.strategy.broadcast(decided)

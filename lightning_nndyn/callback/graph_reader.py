@@ -16,7 +16,12 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.callback.phases import ReaderPhase
 from lightning_nndyn.errors import NNDynError
+from lightning_nndyn.graph.blocks import LayerWeight
+from lightning_nndyn.graph.rolled import RolledGraph
+from lightning_nndyn.graph.sharding import shapes_only
+from lightning_nndyn.graph.tracing.parameters import ParameterTable
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
+from lightning_nndyn.graph.tracing.training_part import TrainedWeights
 from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -34,6 +39,8 @@ class GraphReader:
     Attributes:
         phase: what it knows of the model.
         first_weights: what distances are measured from; empty before snapshot 0 is read.
+        frozen: the graph's layers whose weights no optimizer holds.
+        lost: why the weights can no longer be read as those of one run; empty as long as they can.
     """
 
     def __init__(
@@ -44,9 +51,15 @@ class GraphReader:
     ) -> None:
         self.phase = ReaderPhase.WAITING
         self.first_weights = list(first_weights)
+        self.frozen: list[str] = []
+        self.lost = ""
         self._layers, self._topology = layers, topology
         self._tracer: _FaultTolerantTracer | None = None
+        self._trained: TrainedWeights | None = None
+        self._parameters: ParameterTable | None = None  # of the model, once the layers are known
+        self._owners: frozenset[str] = frozenset()  # modules with parameters when tracing began
         self._snapshots: SnapshotReader | None = None  # made once the layers are known
+        self._shapes: list[Sequence[int] | None] = []  # of the weights then
         self._versions, self._stepped = -1, False  # of the weights when tracing began; whether steps followed
         self._step_hook: RemovableHandle | None = None
         self._postponed: tuple[float, ...] = ()  # times that came before weights had moved
@@ -56,35 +69,70 @@ class GraphReader:
         """Nodes of each layer; empty before the layers are known."""
         return [] if self._snapshots is None else list(self._snapshots.graph.layer_sizes)
 
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers that weights are read of; empty before they are known."""
+        graph = None if self._snapshots is None else self._snapshots.graph
+        return [] if graph is None else list(dict.fromkeys(weight.name for weight in _weights(graph)))
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether any parameter of the model that was traced has a gradient."""
+        return self._trained is not None and self._trained.has_gradients
+
     # -- tracing ---------------------------------------------------------------------------------------------
 
-    def start_tracing(self, model: nn.Module) -> None:
-        """Traces from now on: the next forward pass shows the layers."""
+    def start_tracing(self, model: nn.Module, optimizers: Sequence[Any] = ()) -> None:
+        """Traces from now on: the next forward pass shows the layers.
+
+        Args:
+            model: the model.
+            optimizers: those of the training; what they do not hold is beside the network that is trained.
+        """
         tracer = _FaultTolerantTracer(model, self._layers, topology=self._topology)
+        self._trained = TrainedWeights(model, optimizers)
         self._versions, self._stepped = _versions(model), False
         parameters = set(map(id, model.parameters()))
         self._step_hook = register_optimizer_step_post_hook(partial(self._note_step, parameters))
         tracer.__enter__()
-        self._tracer, self.phase = tracer, ReaderPhase.TRACING
+        self._tracer, self._parameters, self.phase = tracer, None, ReaderPhase.TRACING
+        self._owners = tracer.parameters.owners
 
-    def end_forward(self, nested: bool) -> None:
+    def look_again(self) -> None:
+        """Has the next batch traced if the model has other layers than when it was."""
+        if self.phase is ReaderPhase.READING and self._parameters is not None:
+            self._parameters.find_modules_again()
+            if self._parameters.owners != self._owners or self._broken():
+                self.phase = ReaderPhase.WAITING
+
+    def _broken(self) -> str:
+        """Names a layer that was replaced by one of another shape, or is gone; empty if there is none."""
+        graph = None if self._snapshots is None else self._snapshots.graph
+        for weight, shape in zip([] if graph is None else _weights(graph), self._shapes, strict=True):
+            now = _shape_of(weight)
+            if now != shape:
+                return f"{weight.name} had a weight of shape {shape}, and has {now or 'none'} now"
+        return ""
+
+    def end_forward(self, nested: bool, loss: Tensor | None = None) -> None:
         """Builds the graph from the forward pass that was traced.
 
         Args:
             nested: whether we are called from within the training step, perhaps inside a torch function mode
                 of its own. Modes must end in the opposite order of their beginnings, so the tracer's then
                 stays on until `end_batch`.
+            loss: what the pass has led to; None where that is not known.
 
         Raises:
             TracingError: if there is no way through the model.
         """
         if self._tracer is None:
             return
-        if self._snapshots is None:
-            self._build_graph(self._tracer)
+        if self._parameters is None:
+            self._build_graph(self._tracer, loss)
         if not nested:
             self._stop_tracing()
-            self.phase = ReaderPhase.READING
+            self.phase = self._phase_of_graph
 
     def end_batch(self, model: nn.Module, start_due: bool) -> None:
         """Stops tracing; a batch may end without a backward pass, or run it outside of Lightning's control.
@@ -101,25 +149,45 @@ class GraphReader:
         """
         tracer = self._tracer
         self._stop_tracing()
-        if self._snapshots is None and tracer is not None and not start_due:
-            self._build_graph(tracer)
-        elif self._snapshots is None and (self._stepped or _versions(model) != self._versions):
-            raise NNDynError(
-                "the weights were changed before they could be read; in manual optimization call "
-                "self.manual_backward(loss) and step self.optimizers()"
-            )
-        self.phase = ReaderPhase.WAITING if self._snapshots is None else ReaderPhase.READING
+        if self._parameters is None and (self._stepped or _versions(model) != self._versions):
+            if start_due:
+                raise NNDynError(
+                    "the weights were changed before they could be read; in manual optimization call "
+                    "self.manual_backward(loss) and step self.optimizers()"
+                )
+            if tracer is not None:
+                self._build_graph(tracer, None)
+        self.phase = self._phase_of_graph
+
+    @property
+    def _phase_of_graph(self) -> ReaderPhase:
+        if self.lost:
+            return ReaderPhase.CLOSED
+        return ReaderPhase.WAITING if self._parameters is None else ReaderPhase.READING
 
     def close(self) -> None:
         """Removes the hooks and lets go of the model."""
         self._stop_tracing()
-        self._snapshots, self.phase = None, ReaderPhase.CLOSED
+        self._snapshots = self._parameters = self._trained = None
+        self.phase = ReaderPhase.CLOSED
 
-    def _build_graph(self, tracer: _FaultTolerantTracer) -> None:
+    def _build_graph(self, tracer: _FaultTolerantTracer, loss: Tensor | None) -> None:
         if tracer.failure is not None:
             raise tracer.failure
+        assert self._trained is not None
         with _apart_from_training(torch.device("cpu")):
-            self._snapshots = SnapshotReader(tracer.graph(), per_layer=True, first_weights=self.first_weights)
+            if loss is not None:
+                self._trained.see_loss(loss)
+            graph, before = tracer.graph(trained=self._trained), self._snapshots
+        self._parameters = tracer.parameters
+        if before is not None and _sizes(graph) != _sizes(before.graph):
+            self.lost = _difference(before.graph, graph)
+            return
+        names = [weight.name for weight in _weights(graph) if not self._trained.holds(weight.parameter)]
+        self.frozen = list(dict.fromkeys(names))
+        self._shapes = [_shape_of(weight) for weight in _weights(graph)]
+        with _apart_from_training(torch.device("cpu")):
+            self._snapshots = SnapshotReader(graph, per_layer=True, first_weights=self.first_weights)
 
     def _stop_tracing(self) -> None:
         tracer, self._tracer = self._tracer, None
@@ -143,47 +211,42 @@ class GraphReader:
         """Reads snapshot 0 now; None as long as the layers are not known."""
         return self._read(0.0)
 
-    def read(self, model: nn.Module, times: Sequence[float], after: float) -> list[Snapshot]:
+    def read(self, times: Sequence[float], after: float) -> list[Snapshot]:
         """Reads the weights for all times that are due.
 
         Where the weights have not moved yet, as with accumulated gradients or steps that a gradient scaler
         skips, the times wait for the next call: such weights would look hopeless.
 
         Args:
-            model: whose weights are read.
             times: in epochs, rising.
             after: the time of the last snapshot; what is due up to there was read before an interruption.
 
         Returns:
-            A snapshot for each time, of the same weights.
+            A snapshot for each time, of the same weights; none where layers were replaced, see `lost`.
         """
         due, self._postponed = (*self._postponed, *times), ()
         due = tuple(time for time in due if time > after)
-        if not due:
+        if not due or self._parameters is None or self.lost:
             return []
-        moved = due[-1] >= 1 or self._moved(model)
+        self._parameters.find_modules_again()
+        self.lost = self._broken()
+        if self.lost:
+            self.phase = ReaderPhase.CLOSED
+            return []
         # Read in any case: other processes may be waiting in here.
         snapshot = self._read(due[0])
-        if not moved and not _shows_movement(snapshot):
+        if due[-1] < 1 and not _shows_movement(snapshot):
             self._postponed = due
             return []
         return [] if snapshot is None else [replace(snapshot, epoch=time) for time in due]
 
     def _read(self, time: float) -> Snapshot | None:
-        if self._snapshots is None:
+        if self._snapshots is None or self._parameters is None:
             return None
         with _apart_from_training(self._snapshots.graph.device):
             snapshot = self._snapshots.read(time)
         self.first_weights = self._snapshots.first_weights
         return snapshot
-
-    def _moved(self, model: nn.Module) -> bool:
-        """Whether any weight has been written to since the traced batch began, on any process."""
-        moved = _versions(model) != self._versions
-        graph = None if self._snapshots is None else self._snapshots.graph
-        if graph is None or graph.collective is None:
-            return moved
-        return graph.collective.any(moved, graph.device)
 
 
 class _FaultTolerantTracer(LayerTracer):
@@ -225,8 +288,33 @@ class _Operation:
 
 
 def _shows_movement(snapshot: Snapshot | None) -> bool:
-    """Whether weights have moved since snapshot 0, even if nobody was seen to write to them (DeepSpeed)."""
+    """Whether weights have moved since snapshot 0."""
     return snapshot is not None and (not snapshot.finite or any(snapshot.distances))
+
+
+def _weights(graph: RolledGraph) -> list[LayerWeight]:
+    return [shared.block.weight for shared in graph.shared_blocks]
+
+
+def _shape_of(weight: LayerWeight) -> Sequence[int] | None:
+    """The shape of a weight now; None if its layer is gone."""
+    try:
+        with shapes_only():
+            return tuple(weight.read().shape)
+    except (AttributeError, KeyError):
+        return None
+
+
+def _sizes(graph: RolledGraph) -> tuple[Any, ...]:
+    return graph.layer_sizes, graph.num_edges
+
+
+def _difference(before: RolledGraph, now: RolledGraph) -> str:
+    """What tells two graphs of a model apart."""
+    old, new = (dict(zip(graph.layer_names, graph.layer_sizes, strict=True)) for graph in (before, now))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    listed = [f"{name} had {old.get(name, 0)} nodes, and has {new.get(name, 0)} now" for name in names[:3]]
+    return "; ".join([*listed, "..."] if len(names) > 3 else listed)
 
 
 def _versions(model: nn.Module) -> int:

@@ -44,6 +44,31 @@ def unknown_beginning(step: int) -> str:
     )
 
 
+def frozen_layers(names: Sequence[str]) -> str:
+    """Layers of the graph that no optimizer holds; empty where there are none."""
+    return f"frozen, and read with the layers that train: {_listed(names)}" if names else ""
+
+
+def layers_changed(how: str) -> str:
+    """Layers were replaced by others in training."""
+    return (
+        f"layers were changed while training ({how}): they make another graph than the run began with, so "
+        "the weights are no longer read, and nothing is predicted or stopped"
+    )
+
+
+def weights_stand_still(names: Sequence[str]) -> str:
+    """The loss changes, and the weights that are read do not."""
+    return (
+        f"the weights that are read ({_listed(names)}) have not moved, and the loss has: others are trained, "
+        "so nothing is predicted or stopped; layers=['first', ..., 'last'] names the layers to read"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:3], f"and {len(names) - 3} more"] if len(names) > 4 else names)
+
+
 def unknown_length(times: Sequence[float]) -> str:
     """Fractions of the first epoch cannot be read at these times; empty where there are none."""
     listed = ", ".join(f"{time:g}" for time in times)

@@ -107,6 +107,18 @@ class Record:
             self.losses, _interpolated(values, 1 / self.classes if start is None else start), self.classes
         )
 
+    @property
+    def has_not_moved(self) -> bool:
+        """Whether the weights were read at the end of an epoch, and none has moved since the start."""
+        last = self.history[-1] if self.history else None
+        return last is not None and last.epoch >= 1 and last.finite and not any(last.distances)
+
+    @property
+    def loss_has_moved(self) -> bool:
+        """Whether losses differ by more than a hundredth; also where there are none to tell."""
+        found = [loss for pair in self.losses.values() for loss in pair if math.isfinite(loss)]
+        return not found or max(found) - min(found) > 0.01 * max(map(abs, found))
+
     def to_dict(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values; None for what is not finite in a curve."""
         return {"history": [snapshot.to_dict() for snapshot in self.history], **self.facts()}

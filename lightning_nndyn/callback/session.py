@@ -16,7 +16,14 @@ from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.loggers import RunSummary, log_summary
 from lightning_nndyn.callback.logging import ValueLogger, logging_step
 from lightning_nndyn.callback.losses import LossMeter, LossState
-from lightning_nndyn.callback.messages import Messages, unknown_beginning, unknown_length
+from lightning_nndyn.callback.messages import (
+    Messages,
+    frozen_layers,
+    layers_changed,
+    unknown_beginning,
+    unknown_length,
+    weights_stand_still,
+)
 from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.phases import EpochPhase, Phase, ReaderPhase
 from lightning_nndyn.callback.record import Record
@@ -227,23 +234,29 @@ class RunSession:
             self._end_epoch(self.trainer.current_epoch, in_batch=False)
         elif self._epoch_phase is EpochPhase.METRICS:
             self._record_metrics(self.epochs.num_ended)
+        if batch_idx == 0:
+            self._try(self.reader.look_again)
         if self.reader.phase is ReaderPhase.WAITING:
-            self._try(self.reader.start_tracing, model_to_trace(self.trainer))
+            model, optimizers = model_to_trace(self.trainer), self.trainer.optimizers
+            self._try(self.reader.start_tracing, model, optimizers)
 
-    def end_forward(self) -> None:
-        """Builds the graph from the forward pass that has just been made."""
+    def end_forward(self, loss: Tensor) -> None:
+        """Builds the graph from the forward pass that has just been made, and led to a loss."""
         if self.reader.phase is ReaderPhase.TRACING:
-            self._end_forward()
+            self._end_forward(loss)
 
     def start_step(self) -> None:
         """Reads snapshot 0; with accumulated gradients the first step comes batches after the trace."""
         if self.start_due or self.reader.phase is ReaderPhase.TRACING:
-            self._end_forward()
+            if self.reader.has_gradients:  # not after a training step that has returned no loss
+                self._end_forward()
             self._read_start()
 
-    def _end_forward(self) -> None:
+    def _end_forward(self, loss: Tensor | None = None) -> None:
         manual = not self.trainer.lightning_module.automatic_optimization
-        self._try(self.reader.end_forward, manual)
+        self._try(self.reader.end_forward, manual, loss)
+        self.messages.info("frozen", frozen_layers(self.reader.frozen))
+        self._check_layers()
         if manual:  # the next step may be one that Lightning does not see
             self._read_start()
 
@@ -291,7 +304,8 @@ class RunSession:
 
     def _read_snapshots(self, due: Sequence[float], losses: Tensor | Any, defer_verdict: bool) -> None:
         self._read_snapshot_0()  # may be due where gradients are accumulated: no weight has changed then
-        snapshots = self.reader.read(self.trainer.lightning_module, due, after=self.record.time)
+        snapshots = self.reader.read(due, after=self.record.time)
+        self._check_layers()
         if not snapshots:
             return
         self.writer.layer_sizes = self.reader.layer_sizes
@@ -301,6 +315,17 @@ class RunSession:
             self.record.losses[snapshot.epoch] = (so_far, lately)
             if not defer_verdict:
                 self.decisions.predict(self.record)
+        if self.record.has_not_moved and self.record.loss_has_moved:
+            self._judge_no_more(weights_stand_still(self.reader.layer_names))
+
+    def _check_layers(self) -> None:
+        if self.reader.lost:
+            self._judge_no_more(layers_changed(self.reader.lost))
+
+    def _judge_no_more(self, why: str) -> None:
+        """From now on nothing is predicted and decided."""
+        self.decisions.withdraw(self.record, why)
+        self.messages.warn("withdrawn", why)
 
     def _conclude(self, epochs: int, in_batch: bool) -> None:
         """Decides upon what was read, and logs it.

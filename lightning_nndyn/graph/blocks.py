@@ -79,6 +79,8 @@ class LayerWeight:
         wiring: which source channels meet which input positions; None if position ``j`` belongs to source
             node ``j // (in / sources)``, as after a flatten.
         kind: the layer's kind, see `lightning_nndyn.graph.tracing.layer_kinds`; empty if unknown.
+        parameter: the name of the weight's parameter; of one that is computed, the name that it has in its
+            module.
     """
 
     name: str
@@ -87,6 +89,7 @@ class LayerWeight:
     transposed: bool = False
     wiring: Wiring | None = None
     kind: str = ""
+    parameter: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lightning_nndyn.errors import TracingError
-from lightning_nndyn.graph.tracing.compiled_modules import named_modules
 from lightning_nndyn.graph.weights import current_weight, on_float64_device
 
 # Within `shapes_only` the sharded weights that were read, otherwise None.
@@ -58,7 +57,7 @@ class WeightReader:
     """Returns a module's whole current weight when called; a collective operation if the weight is sharded.
 
     Attributes:
-        modules: the model's modules by their plain names, see `WeightReaders.follow`.
+        modules: the model's modules by their plain names, kept up to date by whoever made the reader.
         owner: the name of the module.
         attribute: the weight's name in it.
         flat: this process's shard, where FSDP keeps the weight in a flat parameter.
@@ -98,14 +97,11 @@ class WeightReaders:
 
     Args:
         model: the model; where FSDP has wrapped it, the wrapper.
-
-    Attributes:
-        modules: the model's modules by their plain names.
+        modules: its modules by their plain names; readers look them up at each reading.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self.modules = dict(named_modules(model))
+    def __init__(self, model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+        self._modules = modules
         # FSDP2 leaves the outermost weights gathered after a pass without backward pass, such as validation.
         for module in model.modules():
             if hasattr(module, "set_reshard_after_forward"):
@@ -119,16 +115,10 @@ class WeightReaders:
             if is_distributed(parameter)
         }
 
-    def follow(self) -> None:
-        """From now on all readers read the modules that have their names now."""
-        modules = dict(named_modules(self._model))
-        self.modules.clear()
-        self.modules.update(modules)
-
     def reader(self, owner: str, attribute: str) -> WeightReader:
         """A reader of the attribute of the module of this name."""
-        key = id(self.modules[owner]), attribute
-        return WeightReader(self.modules, owner, attribute, self._flat.get(key), self._distributed.get(key))
+        key = id(self._modules[owner]), attribute
+        return WeightReader(self._modules, owner, attribute, self._flat.get(key), self._distributed.get(key))
 
     def on_unflatten(
         self, callback: Callable[[nn.Module, str, Tensor], None]

@@ -100,9 +100,9 @@ def test_times_wait_for_the_first_movement_and_then_share_its_snapshot() -> None
     net = network()
     reader = traced(net)
     start = reader.read_start()
-    assert reader.read(net, (0.0625,), after=0.0) == [] == reader.read(net, (0.125,), after=0.0)
+    assert reader.read((0.0625,), after=0.0) == [] == reader.read((0.125,), after=0.0)
     step(net)
-    found = reader.read(net, (0.25,), after=0.0)
+    found = reader.read((0.25,), after=0.0)
     assert [snapshot.epoch for snapshot in found] == [0.0625, 0.125, 0.25]
     assert len({snapshot.statistics for snapshot in found}) == 1
     assert start is not None and found[0].statistics != start.statistics
@@ -112,15 +112,15 @@ def test_the_end_of_an_epoch_is_read_whether_weights_have_moved_or_not() -> None
     net = network()
     reader = traced(net)
     reader.read_start()
-    assert [snapshot.epoch for snapshot in reader.read(net, (0.5, 1.0), after=0.0)] == [0.5, 1.0]
+    assert [snapshot.epoch for snapshot in reader.read((0.5, 1.0), after=0.0)] == [0.5, 1.0]
 
 
 def test_what_was_read_before_an_interruption_is_not_read_again() -> None:
     net = network()
     reader = traced(net)
     step(net)
-    assert reader.read(net, (0.25, 0.5), after=0.5) == []
-    assert [snapshot.epoch for snapshot in reader.read(net, (0.5, 1.0), after=0.5)] == [1.0]
+    assert reader.read((0.25, 0.5), after=0.5) == []
+    assert [snapshot.epoch for snapshot in reader.read((0.5, 1.0), after=0.5)] == [1.0]
 
 
 def test_distances_of_a_resumed_run_are_measured_from_its_first_weights() -> None:
@@ -130,5 +130,5 @@ def test_distances_of_a_resumed_run_are_measured_from_its_first_weights() -> Non
     saved = [weight.clone() for weight in first.first_weights]
     step(net)
     resumed = traced(net, first_weights=saved)
-    (found,), (wanted,) = (reader.read(net, (1.0,), after=0.5) for reader in (resumed, first))
+    (found,), (wanted,) = (reader.read((1.0,), after=0.5) for reader in (resumed, first))
     assert found.distances == wanted.distances and all(distance > 0 for distance in found.distances)

@@ -21,13 +21,17 @@ from lightning_nndyn.graph.tracing.compiled_modules import plain_name
 from lightning_nndyn.graph.tracing.forward import plain_layers
 from lightning_nndyn.graph.tracing.layer_calls import LayerCall, LayerInput
 from lightning_nndyn.graph.tracing.layer_kinds import module_kind
+from lightning_nndyn.graph.tracing.training_part import sources
 
 BESIDE = "beside the main path"
 INPUT_EMBEDDING = "an embedding: its outputs are the graph's inputs"
 
 
 def chain_graph(
-    calls: Mapping[int, LayerCall], left_out: Mapping[str, str], kinds: Collection[str]
+    calls: Mapping[int, LayerCall],
+    left_out: Mapping[str, str],
+    kinds: Collection[str],
+    held: Collection[int] | None = None,
 ) -> RolledGraph:
     """The chain along the longest path.
 
@@ -35,8 +39,9 @@ def chain_graph(
         calls: the layer calls by number, in the order in which they were made.
         left_out: layers that were not called or refused, with the reason; those beside the path are added.
         kinds: of what is no layer call, such as attention between the layers.
+        held: see `longest_path`.
     """
-    path = longest_path(calls)
+    path = longest_path(calls, held)
     chain = [calls[number] for number in path]
     weights, edges = [chain[0].weight(chain[0].inputs[0])], [([0], 1)]
     for target, (source, number) in enumerate(pairwise(path), start=2):
@@ -57,17 +62,22 @@ def chain_graph(
     )
 
 
-def longest_path(calls: Mapping[int, LayerCall]) -> list[int]:
-    """The calls of the longest path; on a tie the earliest source and the latest end."""
-    depth: dict[int, int] = {}
+def longest_path(calls: Mapping[int, LayerCall], held: Collection[int] | None = None) -> list[int]:
+    """The calls of the longest path; on a tie the earliest source and the latest end.
+
+    Args:
+        calls: the layer calls by number.
+        held: those whose weights an optimizer holds: paths with more of them come first. None for all.
+    """
+    depth: dict[int, tuple[int, int]] = {}  # calls up to here that are held, and all
     before: dict[int, int | None] = {}
     for number, call in calls.items():
         if not call.inputs:  # an embedding
             continue
-        sources = frozenset[int]().union(*(one.origins.sources for one in call.inputs)) & depth.keys()
-        source = max(sorted(sources), key=depth.__getitem__, default=None)
+        source = max(sorted(sources(call) & depth.keys()), key=depth.__getitem__, default=None)
         before[number] = source
-        depth[number] = 1 if source is None else depth[source] + 1
+        trained, length = (0, 0) if source is None else depth[source]
+        depth[number] = trained + (held is None or number in held), length + 1
     last: int | None = max(reversed(depth), key=depth.__getitem__)
     path = []
     while last is not None:
@@ -124,7 +134,8 @@ def chain_by_name(model: nn.Module, layers: Sequence[str], readers: WeightReader
         module = modules[name]
         transposed, groups = isinstance(module, _ConvTransposeNd), getattr(module, "groups", 1)
         read = readers.reader(name, "weight")
-        weights.append(LayerWeight(name, read, groups, transposed, kind=module_kind(module)))
+        kind, parameter = module_kind(module), f"{name}.weight"
+        weights.append(LayerWeight(name, read, groups, transposed, kind=kind, parameter=parameter))
     chain = [modules[name] for name in layers]
     sizes = [_channels(chain[0])[0], *(_channels(module)[1] for module in chain)]
     left_out = {name: "not named in layers=" for name in modules if name not in layers}

@@ -40,12 +40,12 @@ def attention(recorder: CallRecorder, operation: Operation) -> list[ChannelOrigi
     made = []
     for part, weight in zip(("query", "key", "value"), projections, strict=True):
         x = given[part]
-        layer_input = LayerInput(weight.read, recorder.origins[x], -1, x.shape[-1])
+        layer_input = LayerInput(weight, recorder.origins[x], -1, x.shape[-1])
         name = f"{owner}.{part[0]}" if owner else part[0]
         made.append(recorder.add_call(name, weight.module, width, [layer_input], -1, x, ATTENTION))
     query, key, value = made
     mixed = (*_by_head(query, heads), *_by_head(key, heads), value.label_maps[0].reshape(-1))
-    layer_input = LayerInput(last.read, ChannelOrigins(mixed), 0, width)
+    layer_input = LayerInput(last, ChannelOrigins(mixed), 0, width)
     first, *rest = operation.outputs
     out = recorder.add_call(last.layer, last.module, width, [layer_input], -1, first, ATTENTION)
     weights = ChannelOrigins((), query.sources | key.sources)
@@ -125,7 +125,8 @@ def cell(kind: str, gates: int, recorder: CallRecorder, operation: Operation) ->
 
 def _gate_input(weight: Weight, gates: int, origins: ChannelOrigins, size: int) -> LayerInput:
     """The product with the weights of all gates."""
-    return LayerInput(partial(_by_unit, weight.read, gates), origins, -1, size)
+    by_unit = Weight(weight.parameter, partial(_by_unit, weight.read, gates))
+    return LayerInput(by_unit, origins, -1, size)
 
 
 def _state_input(

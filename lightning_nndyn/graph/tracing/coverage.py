@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from lightning_nndyn.graph.tracing.compiled_modules import named_modules
 from lightning_nndyn.graph.tracing.custom_layers import custom_layer
 from lightning_nndyn.graph.tracing.layer_kinds import is_plain_layer
+from lightning_nndyn.graph.tracing.parameters import own_parameters
 
 NEVER_CALLED = "never called in the traced forward pass"
 PER_CHANNEL = "one factor or summand for each channel: it joins none"
@@ -65,20 +65,13 @@ def reasons_left_out(
         if name not in node_layers and not name.startswith(inner)
     }
     named = {refusal.rpartition(".")[0] for refusal in found} | set(found)
-    used = {id(p) for name in kept for p in _own_parameters(model.get_submodule(name))}
+    used = {id(p) for name in kept for p in own_parameters(model.get_submodule(name))}
     for name, module in named_modules(model):
         own = list(module.parameters(recurse=False))
         is_used = name in kept or (own and all(id(p) in used for p in own))  # the latter: tied, parametrised
         if not is_used and name not in named:
             found.update(_of_module(name, module, name in entered))
     return found
-
-
-def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """A module's own parameters and those of its parametrisations; none of its submodules."""
-    yield from module.parameters(recurse=False)
-    if is_parametrized(module):
-        yield from module.parametrizations.parameters()  # type: ignore[union-attr]
 
 
 def _of_module(name: str, module: nn.Module, entered: bool) -> Iterator[tuple[str, str]]:

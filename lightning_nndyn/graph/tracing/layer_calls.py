@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.tracing.channel_map import ChannelMap, channel_maps
 from lightning_nndyn.graph.tracing.origins import ChannelOrigins, channel_labels
+from lightning_nndyn.graph.tracing.parameters import Weight
 
 
 class ExternalAxis(NamedTuple):
@@ -33,7 +33,7 @@ class LayerInput:
     """One product of a layer call: the weight, and where what it multiplies comes from.
 
     Attributes:
-        read: returns the weight.
+        weight: the weight.
         origins: of the tensor that the weight multiplies.
         axis: of that tensor, the one that holds the input positions.
         size: number of input positions.
@@ -41,7 +41,7 @@ class LayerInput:
         transposed: whether the weight's input axis comes first.
     """
 
-    read: Callable[[], Tensor]
+    weight: Weight
     origins: ChannelOrigins
     axis: int
     size: int
@@ -93,6 +93,7 @@ class LayerCall:
 
     def weight(self, layer_input: LayerInput) -> LayerWeight:
         """How the edges of one of its products are read."""
+        weight, groups, transposed = layer_input.weight, layer_input.groups, layer_input.transposed
         return LayerWeight(
-            self.name, layer_input.read, layer_input.groups, layer_input.transposed, kind=self.kind
+            self.name, weight.read, groups, transposed, kind=self.kind, parameter=weight.parameter
         )

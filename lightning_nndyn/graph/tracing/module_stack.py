@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 OnLeave: TypeAlias = Callable[[str, nn.Module, list[Tensor], list[Tensor]], None]
 
 
+class _Hook:
+    """A hook of which copies do nothing: a step may copy its model, for a teacher or another learner."""
+
+    def __init__(self, call: Callable[..., None] | None = None) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> None:
+        if self._call is not None:
+            self._call(*args)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
+
+
 class ModuleStack:
     """Follows the modules of a model while their forward runs.
 
@@ -48,8 +62,8 @@ class ModuleStack:
         """Installs the hooks."""
         for name, module in named_modules(self._model):
             self._handles += (
-                module.register_forward_pre_hook(partial(self._enter, name)),
-                module.register_forward_hook(self._leave, always_call=True, with_kwargs=True),
+                module.register_forward_pre_hook(_Hook(partial(self._enter, name))),
+                module.register_forward_hook(_Hook(self._leave), always_call=True, with_kwargs=True),
             )
 
     def detach(self) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch as functorch
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_nndyn.graph.sharding import WeightReaders, is_flat_parameter
-from lightning_nndyn.graph.tracing.compiled_modules import plain_name
+from lightning_nndyn.graph.sharding import WeightReaders, is_distributed, is_flat_parameter
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules, plain_name
 from lightning_nndyn.graph.tracing.movements import MOVEMENTS
 from lightning_nndyn.graph.tracing.operation import Operation, tensors_in
 from lightning_nndyn.graph.weights import weight_of
@@ -29,10 +31,12 @@ class Weight(NamedTuple):
     Attributes:
         parameter: the name of its parameter.
         read: returns its value now.
+        computed: whether its module computes it, of any of its parameters.
     """
 
     parameter: str
     read: Callable[[], Tensor]
+    computed: bool = False
 
     @property
     def module(self) -> str:
@@ -61,10 +65,12 @@ class ParameterTable:
 
     def __init__(self, model: nn.Module, running: Sequence[tuple[str, nn.Module]]) -> None:
         self._model, self._running = model, running
-        self.readers = WeightReaders(model)
-        self._module_names = {id(module): name for name, module in self.readers.modules.items()}
+        self._modules = dict(named_modules(model))
+        self._module_names = {id(module): name for name, module in self._modules.items()}
+        self.readers = WeightReaders(model, self._modules)
         self._names = self._current_names()
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._is_sharded = any(map(is_distributed, model.parameters()))
 
     def _current_names(self) -> dict[int, str]:
         named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
@@ -74,10 +80,27 @@ class ParameterTable:
         """Adds a tensor that FSDP puts in the place of a flat weight; the caller must keep it alive."""
         self._names[id(tensor)] = parameter_name(self._module_names[id(module)], attribute)
 
+    @property
+    def owners(self) -> frozenset[str]:
+        """The names of the modules that have parameters of their own."""
+        named = self._modules.items()
+        return frozenset(name for name, one in named if one._parameters and ".parametrizations" not in name)
+
+    def find_modules_again(self) -> None:
+        """Modules may have been replaced: from now on the weights are read of those that have their names."""
+        modules = dict(named_modules(self._model))
+        self._modules.clear()
+        self._modules.update(modules)
+
     def find(self, tensor: Any) -> Weight | None:
-        """The weight that a tensor is or shows part of; None for any other tensor."""
+        """The weight that a tensor is or shows part of; None for any other tensor.
+
+        Where `torch.vmap` runs several models at once, with their weights stacked, it is that of the first.
+        """
         if not isinstance(tensor, Tensor):
             return None
+        if functorch.is_functorch_wrapped_tensor(tensor) and tensor not in self._views:
+            return _first_of(self.find(functorch.get_unwrapped(tensor)), functorch.maybe_get_bdim(tensor))
         name = self._name_of(tensor)
         if name is None:
             return self._views.get(tensor)
@@ -86,7 +109,8 @@ class ParameterTable:
 
     def _name_of(self, tensor: Tensor) -> str | None:
         name = self._names.get(id(tensor))
-        if name is None and isinstance(tensor, nn.Parameter):  # FSDP2 has put whole weights in their places
+        if name is None and self._is_sharded and isinstance(tensor, nn.Parameter):
+            # FSDP2 has put whole weights in their places.
             self._names |= self._current_names()
             name = self._names.get(id(tensor))
         return None if name is None else self._name_in_running_module(tensor) or name
@@ -105,13 +129,31 @@ class ParameterTable:
         Args:
             tensor: what was used as a weight; its shape must be the same.
         """
-        if not self._running:
+        name, module = self.running
+        if module is None:
             return None
-        name, module = self._running[-1]
-        now = weight_of(module)
+        now = None if self.runs_with_others(module) else weight_of(module)
         if now is None or now.shape != tensor.shape:
             return None
-        return Weight(parameter_name(name, "weight"), self.readers.reader(name, "weight"))
+        return Weight(parameter_name(name, "weight"), self.readers.reader(name, "weight"), computed=True)
+
+    def custom(self, module: str, read: Callable[[nn.Module], Tensor]) -> Weight:
+        """The weight of a module of the user's own, which a function of the module reads."""
+        return Weight(parameter_name(module, "weight"), lambda: read(self._modules[module]), computed=True)
+
+    @property
+    def running(self) -> tuple[str, nn.Module | None]:
+        """Name and module whose forward is running, the innermost; None if there is none."""
+        return self._running[-1] if self._running else ("", None)
+
+    def runs_with_others(self, module: nn.Module) -> bool:
+        """Whether a module that runs has other parameters than those of the model.
+
+        `functional_call` gives it other tensors for one call; a hypernetwork may set its ``weight``.
+        """
+        own: list[Any] = [one for one in own_parameters(module) if one is not None]
+        set_by_hand = [] if own else [vars(module).get("weight")]
+        return any(isinstance(one, Tensor) and self.find(one) is None for one in own + set_by_hand)
 
     def follow(self, operation: Operation) -> None:
         """Remembers the views of a weight that an operation has made."""
@@ -125,6 +167,21 @@ class ParameterTable:
                 call = operation.func, operation.args[1:], operation.kwargs
                 read = partial(_read_view, weight.read, *call, index)
                 self._views[tensor] = Weight(weight.parameter, read)
+
+
+def own_parameters(module: nn.Module) -> Iterator[Tensor | None]:
+    """A module's own parameters and those of its parametrisations; none of its submodules."""
+    yield from module._parameters.values()
+    if is_parametrized(module):
+        for part in cast(nn.Module, module.parametrizations).modules():
+            yield from part._parameters.values()
+
+
+def _first_of(weight: Weight | None, axis: int) -> Weight | None:
+    """The first entry of a weight along an axis; all of it where the axis is -1."""
+    if weight is None or axis < 0:
+        return weight
+    return weight._replace(read=partial(_read_view, weight.read, torch.select, (axis, 0), {}, 0))
 
 
 def parameter_name(module: str, attribute: str) -> str:

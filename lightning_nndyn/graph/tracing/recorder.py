@@ -7,7 +7,6 @@ outputs. A product that has no meaning in a rolled graph is left out by name, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from lightning_nndyn.graph.tracing.origins import (
     output_origins,
     unknown_layout,
 )
-from lightning_nndyn.graph.tracing.parameters import ParameterTable, Weight, parameter_name
+from lightning_nndyn.graph.tracing.parameters import ParameterTable, Weight
 from lightning_nndyn.graph.tracing.propagation import propagate
 from lightning_nndyn.graph.tracing.tensor_origins import OriginTable
 
@@ -37,6 +36,7 @@ _OTHER_PRODUCTS = frozenset(
     """bilinear bmm baddbmm einsum tensordot inner conv_tbc mv addmv chain_matmul __rmatmul__ _grouped_mm
     grouped_mm""".split()
 )
+OTHER_WEIGHTS = "called with weights that are not its own (functional_call, hypernetwork): passed through"
 PRODUCTS = _MATRIX_PRODUCTS.union(_OTHER_PRODUCTS, COMPOSITES)
 # Where two activations are multiplied by these, the network attends.
 _ATTENTION = frozenset("matmul mm __matmul__ bmm baddbmm addbmm einsum scaled_dot_product_attention".split())
@@ -100,10 +100,12 @@ class CallRecorder:
         self, name: str, module: nn.Module, layer: CustomLayer, x: Tensor, out: Tensor
     ) -> None:
         """Records a call of a module whose class `register_layer` has described."""
-        weight = Weight(parameter_name(name, "weight"), partial(layer.read, module))
+        if self.parameters.runs_with_others(module):
+            return self.refuse(name, OTHER_WEIGHTS)
+        weight = self.parameters.custom(name, layer.read)
         size = x.shape[layer.axis]
         groups = layer.groups_of(module)
-        layer_input = LayerInput(weight.read, self.origins[x], layer.axis, size, groups, layer.transposed)
+        layer_input = LayerInput(weight, self.origins[x], layer.axis, size, groups, layer.transposed)
         size, kind = out.shape[layer.axis], type(module).__name__
         made = self.add_call(weight.layer, name, size, [layer_input], layer.axis, out, kind)
         self.origins.record(out, made)
@@ -149,13 +151,19 @@ class CallRecorder:
         axis = 1 - tensor.dim() if name in CONVOLUTIONS else -1
         weight = self.parameters.find(tensor) or self.parameters.find_computed(tensor)
         if weight is None:  # a fixed filter, or one that another layer has made
+            self._refuse_other_weights()
             return unknown_layout([(one, self.origins[one]) for one in (x, tensor)])
         refuse_tensor_parallel(tensor, weight.layer)
         transposed = name.startswith("conv_transpose")
-        layer_input = LayerInput(weight.read, self.origins[x], axis, x.shape[axis], groups, transposed)
+        layer_input = LayerInput(weight, self.origins[x], axis, x.shape[axis], groups, transposed)
         kind = product_kind(name, groups, x.shape[axis])
         made = self.add_call(weight.layer, weight.module, out.shape[axis], [layer_input], axis, out, kind)
         return self._with_addend(made, operation.argument(2, "bias"), out)
+
+    def _refuse_other_weights(self) -> None:
+        name, module = self.parameters.running
+        if module is not None and self.parameters.runs_with_others(module):
+            self.refuse(name, OTHER_WEIGHTS)
 
     def _matrix_product(self, operation: Operation) -> list[ChannelOrigins] | None:
         """``x @ weight`` or ``weight @ x``; None if neither factor is a weight."""
@@ -165,9 +173,7 @@ class CallRecorder:
         for tensor, x, axis in ((right, left, -1), (left, right, -2)):
             weight = self.parameters.find(tensor)
             if weight is not None and tensor.dim() == 2 and x.dim() >= -axis:
-                layer_input = LayerInput(
-                    weight.read, self.origins[x], axis, x.shape[axis], transposed=axis == -1
-                )
+                layer_input = LayerInput(weight, self.origins[x], axis, x.shape[axis], transposed=axis == -1)
                 size = out.shape[axis]
                 made = self.add_call(weight.layer, weight.module, size, [layer_input], axis, out, LINEAR)
                 return [self._with_addend(made, addend, out)]

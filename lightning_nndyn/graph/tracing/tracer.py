@@ -18,6 +18,7 @@ from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.sharding import WeightReaders
 from lightning_nndyn.graph.tracing.chain import chain_by_name, chain_graph
+from lightning_nndyn.graph.tracing.compiled_modules import named_modules
 from lightning_nndyn.graph.tracing.coverage import reasons_left_out, reasons_without_call
 from lightning_nndyn.graph.tracing.custom_layers import custom_layer
 from lightning_nndyn.graph.tracing.dataflow import dataflow_graph
@@ -26,7 +27,9 @@ from lightning_nndyn.graph.tracing.layer_kinds import ATTENTION
 from lightning_nndyn.graph.tracing.operation import Operation
 from lightning_nndyn.graph.tracing.operation_observer import OperationObserver
 from lightning_nndyn.graph.tracing.origins import NO_ORIGINS, ChannelOrigins
+from lightning_nndyn.graph.tracing.parameters import ParameterTable
 from lightning_nndyn.graph.tracing.recorder import CallRecorder
+from lightning_nndyn.graph.tracing.training_part import ASIDE, TrainedWeights
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -89,11 +92,17 @@ class LayerTracer(OperationObserver):
         except Exception as error:  # it must not end the training step that is traced
             self._failure = error
 
-    def graph(self, topology: Topology | None = None) -> RolledGraph:
+    @property
+    def parameters(self) -> ParameterTable:
+        """The model's weights."""
+        return self._parameters
+
+    def graph(self, topology: Topology | None = None, trained: TrainedWeights | None = None) -> RolledGraph:
         """Builds the rolled graph of the pass that was traced.
 
         Args:
             topology: of the graph; None for the tracer's own. A tracer of the data flow has the chain too.
+            trained: the weights that train in this pass; networks without them are left out. None for all.
 
         Returns:
             The chain along the main path, or the whole data flow; ``left_out`` names the other layers with
@@ -110,14 +119,16 @@ class LayerTracer(OperationObserver):
         if self._layers is not None:
             return chain_by_name(self._model, self._layers, self._parameters.readers)
         self._check()
-        names = {call.name for call in recorder.calls.values()} | recorder.accepted
+        calls, held = (recorder.calls, None) if trained is None else trained.part(recorder.calls)
+        names = {call.name for call in calls.values()} | recorder.accepted
+        refused = {call.name: ASIDE for call in recorder.calls.values()} | recorder.refused
         kinds = [ATTENTION] if recorder.attends else []
         if topology == "chain":
-            reasons = reasons_without_call(self._model, names, recorder.refused)
-            return chain_graph(recorder.calls, reasons, kinds)
-        modules = {call.module for call in recorder.calls.values()}
-        reasons = reasons_left_out(self._model, modules, names, recorder.refused, self._stack.entered)
-        return dataflow_graph(recorder.calls, recorder.external_axes, reasons, kinds)
+            reasons = reasons_without_call(self._model, names, refused)
+            return chain_graph(calls, reasons, kinds, held)
+        modules = {call.module for call in calls.values()}
+        reasons = reasons_left_out(self._model, modules, names, refused, self._stack.entered)
+        return dataflow_graph(calls, recorder.external_axes, reasons, kinds)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -126,10 +137,11 @@ class LayerTracer(OperationObserver):
                 f"where it is of a registered class, compare it with what register_layer was told"
             ) from self._failure
         if not any(call.inputs for call in self._recorder.calls.values()):
+            refused = "".join(f"; {name}: {reason}" for name, reason in self._recorder.refused.items())
             raise TracingError(
                 f"no layer with a weight of {type(self._model).__name__} was called in the forward pass "
-                f"(compiled and scripted code hides its layers); register_layer(cls) describes your own, or "
-                f"{_WAY_OUT}"
+                f"(compiled and scripted code hides its layers{refused}); register_layer(cls) describes your "
+                f"own, or {_WAY_OUT}"
             )
 
 
@@ -164,7 +176,7 @@ def rolled_graph(
     """
     check_topology(topology, layers)
     if layers is not None:
-        return chain_by_name(model, layers, WeightReaders(model))
+        return chain_by_name(model, layers, WeightReaders(model, dict(named_modules(model))))
     candidates = [example_input] if example_input is not None else candidate_inputs(model)
     failure: Exception | None = None
     for candidate in candidates:

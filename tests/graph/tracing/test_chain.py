@@ -19,6 +19,7 @@ from lightning_nndyn.errors import TracingError
 from lightning_nndyn.graph.tracing.chain import BESIDE, INPUT_EMBEDDING, longest_path
 from lightning_nndyn.graph.tracing.layer_calls import LayerCall, LayerInput
 from lightning_nndyn.graph.tracing.origins import ChannelOrigins
+from lightning_nndyn.graph.tracing.parameters import Weight
 
 # -- the longest path ----------------------------------------------------------------------------------------
 
@@ -27,7 +28,9 @@ def calls(**sources: tuple[int, ...]) -> dict[int, LayerCall]:
     """Calls with the numbers 0, 1, ..., each fed by the given ones; an embedding if its name is one."""
 
     def inputs(feeding: tuple[int, ...]) -> list[LayerInput]:
-        return [LayerInput(lambda: torch.ones(1, 1), ChannelOrigins((), frozenset(feeding)), -1, 1)]
+        return [
+            LayerInput(Weight("w", lambda: torch.ones(1, 1)), ChannelOrigins((), frozenset(feeding)), -1, 1)
+        ]
 
     return {
         number: LayerCall(name, name, 1, [] if name.startswith("embedding") else inputs(feeding))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.signature.snapshot import Array
 
 N_NEIGHBOURS = 7
@@ -59,8 +60,21 @@ class ApplicabilityArea:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> ApplicabilityArea:
-        """The inverse of `to_arrays`."""
-        return cls(**arrays)
+        """The inverse of `to_arrays`.
+
+        Raises:
+            TypeError, ValueError: an array is missing or unfit.
+        """
+        found = cls(**arrays)
+        check_array(found.columns, "i", (None,), 0)
+        count = len(found.columns)
+        check_array(found.centre, "f", (count,))
+        check_array(found.weight, "f", (count,))
+        check_array(found.points, "f", (None, count))
+        check_array(found.held_out, "f", (None,), 0)
+        if (np.diff(found.held_out) < 0).any():
+            raise ValueError("its distances do not ascend")
+        return found
 
 
 def fit_applicability(x: Array, importances: Array, folds: NDArray[np.int64]) -> ApplicabilityArea:

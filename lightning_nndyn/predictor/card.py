@@ -5,16 +5,62 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from lightning_nndyn._files import Count, Finite, decode
 from lightning_nndyn.predictor import persistence
 from lightning_nndyn.predictor.cross_validation import CrossValidated
 from lightning_nndyn.predictor.domain import TrainingSetup, describe_domain
 from lightning_nndyn.predictor.risk import max_risk_per_run
 from lightning_nndyn.predictor.training_set import TrainingSet
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION, Snapshot
+
+_Range = tuple[Finite, Finite]
+
+
+class _Domain(msgspec.Struct):
+    """See `describe_domain`. The oldest domains lack what has a default."""
+
+    num_nodes: _Range
+    num_edges: _Range
+    steps_per_epoch: _Range | None
+    optimizers: list[str]
+    statistics: dict[str, _Range]
+    topology: str = "chain"
+    kinds: list[str] = msgspec.field(default_factory=list)
+    depth: _Range | None = None
+    most_epochs: Finite | None = None
+
+
+class _Calibration(msgspec.Struct):
+    good_maxima: list[list[Finite]]
+
+
+class _Card(msgspec.Struct):
+    """What is read of a card once its predictor has been loaded."""
+
+    low_threshold: Finite | None
+    low_share: Finite | None
+    seed: int
+    max_epoch: Finite
+    classifier: str
+    corpus: str
+    runs: Count
+    diverged_accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    domain: _Domain
+    calibration: dict[str, _Calibration]
+
+
+def check_card(card: Mapping[str, Any]) -> None:
+    """Checks a card from a file.
+
+    Raises:
+        ValueError: a fact is missing or unfit.
+    """
+    decode(card, _Card)
 
 
 def card_of(

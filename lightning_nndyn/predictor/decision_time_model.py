@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from lightning_nndyn._files import Finite, decode
 from lightning_nndyn.predictor.applicability import ApplicabilityArea
 from lightning_nndyn.predictor.history import HistoryByEpoch
 from lightning_nndyn.predictor.learning_curve import LearningCurve
@@ -94,17 +97,38 @@ class DecisionTimeModel:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], family: ModelFamily) -> DecisionTimeModel:
-        """The inverse of `to_plain`."""
-        area = plain["neighbours"]
+        """The inverse of `to_plain`.
+
+        Raises:
+            KeyError, TypeError, ValueError: `plain` is from a file, and a part of it is missing or unfit.
+        """
+        found, area = decode(plain, _Plain), plain["neighbours"]
+        if found.kind not in family.kinds or any(
+            late <= early for early, late in pairwise((0.0, *found.times))
+        ):
+            raise ValueError(f"its times are {found.times}, its kind is {found.kind!r}")
+        neighbours = None if area is None else ApplicabilityArea.from_arrays(area)
+        if neighbours is not None and neighbours.columns.max() >= family.width(found.times, found.kind):
+            raise ValueError("its distances read more columns than a row has")
         return cls(
-            times=tuple(plain["times"]),
-            kind=plain["kind"],
-            fitted=family.restore(plain["fitted"]),
-            blend=plain["blend"],
-            platt=Platt(**plain["platt"]),
-            risk=RiskScale(*plain["risk"]),
-            applicability=None if area is None else ApplicabilityArea.from_arrays(area),
+            times=found.times,
+            kind=found.kind,
+            fitted=family.restore(plain["fitted"], found.times, found.kind),
+            blend=found.blend,
+            platt=found.platt,
+            risk=found.risk,
+            applicability=neighbours,
         )
+
+
+class _Plain(msgspec.Struct):
+    """The numbers of a model in an archive; its arrays are checked where they are used."""
+
+    times: Annotated[tuple[Finite, ...], msgspec.Meta(min_length=1)]
+    kind: str
+    blend: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    platt: Platt
+    risk: RiskScale
 
 
 def blended(predictions: tuple[Array, Array | None], share: float) -> Array:

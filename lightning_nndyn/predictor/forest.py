@@ -15,16 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.predictor.history import HistoryByEpoch, epoch_ends
-from lightning_nndyn.predictor.learning_curve import LearningCurve, curve_row, linear_row, linear_width
+from lightning_nndyn.predictor.learning_curve import (
+    LearningCurve,
+    curve_row,
+    curve_width,
+    linear_row,
+    linear_width,
+)
 from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
+from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.predictor.training_set import Targets
 from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
-from lightning_nndyn.signature.relative import graph_movement
+from lightning_nndyn.signature.relative import graph_movement, movement_names
 from lightning_nndyn.signature.snapshot import STATISTICS, Array
 
 TREES = 60
 
+OUTPUTS = 3
+"""What is predicted: whether a run is low, its final accuracy, and that as a share of the best."""
+
 _LEAF = -1
+_MOST_NODES = 2**17  # of one tree: walking down takes so many steps at worst
 _RIDGE = 1.0
 
 
@@ -68,8 +79,28 @@ class Forest:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Forest:
-        """The inverse of `to_arrays`."""
-        return cls(**arrays)
+        """The inverse of `to_arrays`.
+
+        Raises:
+            ValueError: they are not those of trees, each of which ends in leaves after few steps.
+        """
+        found = cls(**arrays)
+        nodes = len(found.feature)
+        check_array(found.roots, "i", (None,), 0, nodes - 1)
+        check_array(found.importances, "f", (None,), 0)
+        check_array(found.feature, "i", (nodes,), _LEAF, len(found.importances) - 1)
+        check_array(found.threshold, "f", (nodes,))
+        check_array(found.children, "i", (nodes, 2), 0, nodes - 1)
+        check_array(found.values, "f", (nodes, None))
+        sizes = np.diff(found.roots, append=nodes)
+        if found.roots[0] != 0 or sizes.min() < 1 or sizes.max() > _MOST_NODES:
+            raise ValueError(f"trees do not follow each other, or have more than {_MOST_NODES:,} nodes")
+        # A child comes after its parent and belongs to the same tree: no way leads round in a circle.
+        node, end = np.arange(nodes), np.repeat(found.roots + sizes, sizes)
+        low, high = found.children.min(axis=1), found.children.max(axis=1)
+        if not ((found.feature == _LEAF) | ((low > node) & (high < end))).all():
+            raise ValueError("a node of a tree comes before its parent, or belongs to another tree")
+        return found
 
 
 def fit_forest(x: Array, y: Array, *, trees: int, seed: int) -> Forest:
@@ -165,9 +196,23 @@ class ForestFamily(ModelFamily):
         forest = fit_forest(x[:, width:], y, trees=TREES, seed=self.seed)
         return _FittedForest(forest, width, _fit_ridge(x[:, :width], y) if width else None)
 
-    def restore(self, plain: Mapping[str, Any]) -> FittedModel:
+    def width(self, times: Sequence[float], kind: str) -> int:
+        """The columns of `row`."""
+        curve = linear_width(times) + curve_width(times) if kind == WEIGHTS_AND_CURVE else 0
+        return len(movement_names()) + curve
+
+    def restore(self, plain: Mapping[str, Any], times: Sequence[float], kind: str) -> FittedModel:
         """The inverse of `FittedModel.to_plain`."""
-        return _FittedForest(Forest.from_arrays(plain["forest"]), plain["width"], plain["line"])
+        forest, width, line = Forest.from_arrays(plain["forest"]), plain["width"], plain["line"]
+        expected = linear_width(times) if kind == WEIGHTS_AND_CURVE else 0
+        if type(width) is not int or width != expected or (line is None) != (width == 0):
+            raise ValueError(f"its linear model reads {width!r} columns")
+        if width + len(forest.importances) != self.width(times, kind):
+            raise ValueError(f"its forest reads {len(forest.importances)} columns")
+        check_array(forest.values, "f", (None, OUTPUTS), 0, 1)
+        if line is not None:
+            check_array(line, "f", (width + 1, OUTPUTS))
+        return _FittedForest(forest, width, line)
 
 
 class _FittedForest(FittedModel):

@@ -89,6 +89,11 @@ def linear_row(curve: LearningCurve, times: Sequence[float]) -> Array:
     return np.array([last, best, late_loss, gains[-1] - gains[max(0, len(gains) - 2)]])
 
 
+def curve_width(times: Sequence[float]) -> int:
+    """How many numbers `curve_row` gives."""
+    return 6 if times[-1] < 1 else 10
+
+
 def linear_width(times: Sequence[float]) -> int:
     """How many numbers `linear_row` gives."""
     return 0 if times[-1] < 1 else 4

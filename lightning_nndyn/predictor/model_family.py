@@ -70,5 +70,13 @@ class ModelFamily(ABC):
         """Fit a model to rows [n, columns] of the series `times`."""
 
     @abstractmethod
-    def restore(self, plain: Mapping[str, Any]) -> FittedModel:
-        """The inverse of `FittedModel.to_plain`."""
+    def restore(self, plain: Mapping[str, Any], times: Sequence[float], kind: str) -> FittedModel:
+        """The inverse of `FittedModel.to_plain`, for a model of the series `times`.
+
+        Raises:
+            KeyError, TypeError, ValueError: `plain` is from a file, and a part of it is missing or unfit.
+        """
+
+    @abstractmethod
+    def width(self, times: Sequence[float], kind: str) -> int:
+        """How many columns a row has."""

@@ -15,6 +15,7 @@ import numpy as np
 from lightning_nndyn.predictor.history import HistoryByEpoch, epoch_ends
 from lightning_nndyn.predictor.learning_curve import LearningCurve
 from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
+from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.predictor.training_set import Targets
 from lightning_nndyn.predictor.verdict import WEIGHTS
 from lightning_nndyn.signature.relative import signed, size
@@ -180,9 +181,19 @@ class PaperFamily(ModelFamily):
             width,
         )
 
-    def restore(self, plain: Mapping[str, Any]) -> FittedModel:
+    def width(self, times: Sequence[float], kind: str) -> int:
+        """The columns of `row`."""
+        snapshots = len(times) + 1 if self.features.scale == "raw" else len(times)
+        return snapshots * self.features.width
+
+    def restore(self, plain: Mapping[str, Any], times: Sequence[float], kind: str) -> FittedModel:
         """The inverse of `FittedModel.to_plain`."""
-        return _FittedEstimators(**plain)
+        found, columns = _FittedEstimators(**plain), self.width(times, kind)
+        if type(found.width) is not int or not 0 < found.width <= columns:
+            raise ValueError(f"its regressor reads {found.width!r} columns")
+        _check_pipeline(found.classifier, columns)
+        _check_pipeline(found.regressor, found.width)
+        return found
 
 
 class _FittedEstimators(FittedModel):
@@ -198,3 +209,47 @@ class _FittedEstimators(FittedModel):
 
     def to_plain(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+def _check_pipeline(pipeline: Any, columns: int) -> None:
+    """Checks a pipeline from an archive: libsvm, which is written in C, believes the shapes of its arrays.
+
+    Raises:
+        AttributeError, TypeError, ValueError: a part of it is missing or unfit.
+    """
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC, SVR
+
+    if type(pipeline) is not Pipeline or len(pipeline.steps) != 2 or type(pipeline[0]) is not StandardScaler:
+        raise ValueError("it is no pipeline of a scaler and a model")
+    scaler, model = pipeline[0], pipeline[1]
+    check_array(scaler.mean_, "f", (columns,))
+    check_array(scaler.scale_, "f", (columns,), np.finfo(np.float64).tiny)
+    if isinstance(model, SVC | SVR):
+        vectors = len(model.support_)
+        check_array(model.support_, "i", (None,), 0)
+        check_array(model.support_vectors_, "f", (vectors, columns))
+        check_array(model.dual_coef_, "f", (1, vectors))
+        check_array(model._dual_coef_, "f", (1, vectors))
+        check_array(model.intercept_, "f", (1,))
+        check_array(model._intercept_, "f", (1,))
+        check_array(model._n_support, "i", (2,), 0, vectors)
+        counted = model._n_support.sum() if isinstance(model, SVC) else model._n_support[0]
+        if counted != vectors or model.kernel != "rbf" or model._sparse is not False:
+            raise ValueError("its support vectors are not those of a fit")
+        if not 0 < float(model._gamma) < np.inf:
+            raise ValueError(f"its gamma is {model._gamma}")
+        return
+    layers = zip(model.coefs_, model.intercepts_, strict=True) if isinstance(model, MLPClassifier) else ()
+    for weight, bias in layers:
+        check_array(weight, "f", (columns, len(bias)))
+        check_array(bias, "f", (None,))
+        columns = len(bias)
+    if columns != 1 and isinstance(model, MLPClassifier):
+        raise ValueError(f"its last layer has {columns} outputs")
+    if not isinstance(model, MLPClassifier):
+        check_array(model.coef_, "f", (columns,))
+        if not np.isfinite(float(model.intercept_)):
+            raise ValueError(f"its intercept is {model.intercept_}")

@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn._files import write_atomically
+from lightning_nndyn._files import parse_json, read_bytes, read_json, write_atomically
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
-from lightning_nndyn.predictor.skops_archive import disallowed_types, dumps
+from lightning_nndyn.predictor.skops_archive import LARGEST_ARCHIVE, disallowed_types, dumps
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 FORMAT = 2
@@ -76,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, A
 
 def _read_card(card_file: Path) -> dict[str, Any]:
     try:
-        card = json.loads(card_file.read_bytes())
+        card = read_json(card_file)
     except FileNotFoundError:
         raise ArtefactError(
             f"{card_file} is missing: a predictor is a .skops file and the .json card beside it. Copy both."
@@ -99,7 +99,7 @@ def _read_card(card_file: Path) -> dict[str, Any]:
 
 def _read_archive(archive: Path, card: dict[str, Any]) -> bytes:
     try:
-        content = archive.read_bytes()
+        content = read_bytes(archive, LARGEST_ARCHIVE)
     except OSError as error:
         raise ArtefactError(f"{archive} cannot be read ({error}). Copy it beside its card.") from error
     digest = hashlib.sha256(content).hexdigest()
@@ -131,7 +131,7 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn warns of its version once an estimator
             payload = skops.io.loads(content, trusted=[])
-            return {"card": json.loads(payload["card"]), "models": payload["models"]}
+            return {"card": parse_json(payload["card"]), "models": payload["models"]}
     except Exception as error:  # estimators of another scikit-learn can fail in any way
         raise ArtefactError(
             f"{archive} cannot be loaded with the installed libraries: {error!r}. "
@@ -142,7 +142,9 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
 def _warn_of_versions(archive: Path, card: dict[str, Any]) -> None:
     if card.get("classifier") == "forest":  # plain arrays, independent of scikit-learn
         return
-    theirs, ours = (card.get("versions") or {}).get("scikit-learn"), metadata.version("scikit-learn")
+    versions = card.get("versions")
+    theirs = versions.get("scikit-learn") if isinstance(versions, dict) else None
+    ours = metadata.version("scikit-learn")
     if theirs != ours:
         warnings.warn(
             f"{archive.name} was made with scikit-learn {theirs}, installed is {ours}: its predictions may "
@@ -153,7 +155,8 @@ def _warn_of_versions(archive: Path, card: dict[str, Any]) -> None:
 
 
 def _show(versions: Any) -> str:
-    return ", ".join(f"{name} {version}" for name, version in (versions or {}).items()) or "unknown versions"
+    known = versions.items() if isinstance(versions, dict) else ()
+    return ", ".join(f"{name} {version}" for name, version in known) or "unknown versions"
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_nndyn._files import Finite
 from lightning_nndyn.signature.snapshot import Array, Mask
 
 
@@ -14,8 +15,8 @@ from lightning_nndyn.signature.snapshot import Array, Mask
 class Platt:
     """A sigmoid from decision values to probabilities: 1 / (1 + exp(-(slope * value + intercept)))."""
 
-    slope: float
-    intercept: float
+    slope: Finite
+    intercept: Finite
 
     def __call__(self, values: Array) -> Array:
         """Map decision values, shape [n], to probabilities, shape [n]."""

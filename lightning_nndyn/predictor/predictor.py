@@ -11,7 +11,7 @@ from typing import Any
 from lightning_nndyn.errors import ArtefactError, PredictorError
 from lightning_nndyn.graph.tracing.tracer import Topology
 from lightning_nndyn.predictor import persistence
-from lightning_nndyn.predictor.card import card_of
+from lightning_nndyn.predictor.card import card_of, check_card
 from lightning_nndyn.predictor.cross_validation import fit_models
 from lightning_nndyn.predictor.decision_time_model import DecisionTimeModel
 from lightning_nndyn.predictor.domain import TrainingSetup, topology_of, why_out_of_domain
@@ -261,14 +261,21 @@ class Predictor:
             A `PaperPredictor` if the models are the paper's.
 
         Raises:
-            ArtefactError: a file is missing, damaged, of another version or holds an unknown type.
+            ArtefactError: a file is missing, damaged, of another version or too large, or holds an unknown
+                type or numbers that no fit gives.
         """
         card, models = persistence.read(path)
         try:
+            check_card(card)
             predictor = _from_card(card)
             predictor._models = [DecisionTimeModel.from_plain(plain, predictor._family) for plain in models]
-        except (KeyError, TypeError) as error:
-            raise ArtefactError(f"{path} lacks a part of a predictor ({error!r}); fit it anew") from error
+            if not models:
+                raise ValueError("it has no models")
+        except (KeyError, TypeError, ValueError, AttributeError, PredictorError) as error:
+            raise ArtefactError(
+                f"{path} lacks a part of a predictor, or has one that no fit gives ({error!r}): get it "
+                "from its source, or fit it anew"
+            ) from error
         predictor.card = card
         return predictor
 

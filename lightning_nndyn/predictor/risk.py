@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from lightning_nndyn._files import Finite
 from lightning_nndyn.signature.snapshot import Array, Mask
 
 _LARGEST = 1e6  # the risk of a run whose weights are not finite
@@ -20,8 +22,8 @@ class RiskScale(NamedTuple):
     The spread of the values differs between times. On this scale a threshold is as strict at every time.
     """
 
-    mean: float
-    std: float
+    mean: Finite
+    std: Annotated[float, Meta(ge=1e-12, le=1e300)]
 
     @classmethod
     def from_good_runs(cls, values: Array) -> RiskScale:

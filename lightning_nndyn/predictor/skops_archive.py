@@ -5,8 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+
+from lightning_nndyn._files import parse_json
 
 ALLOWED_TYPES = frozenset(
     """
@@ -25,6 +30,11 @@ ALLOWED_TYPES = frozenset(
 ALLOWED_LOADERS = frozenset("DictNode JsonNode ListNode NdArrayNode ObjectNode TupleNode TypeNode".split())
 """The only skops loaders (ways to construct an object) that an archive may name."""
 
+LARGEST_ARCHIVE = 2**28
+"""Bytes of the largest archive, and of all that it holds once it is expanded: six times `universal`."""
+
+_SCHEMA = "schema.json"
+_LARGEST_SCHEMA = 2**23
 _EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
@@ -39,17 +49,51 @@ def disallowed_types(content: bytes) -> list[str]:
     """Names of all types and loaders in an archive that are not allowed. Constructs nothing.
 
     skops' own audit trusts all of scikit-learn. This one allows the few types that predictors consist of;
-    skops' audit comes second.
+    skops' audit comes second, when it loads. No more is read of a file than it declares.
 
     Raises:
+        ValueError: the archive would take too much memory, or has two files of one name.
         Exception: of any kind, if the archive is not one that skops can read.
     """
-    import skops.io
-
     with zipfile.ZipFile(io.BytesIO(content)) as file:
-        named = set(_names(json.loads(file.read("schema.json"))))
-    unknown = named - ALLOWED_TYPES - ALLOWED_LOADERS
-    return sorted(unknown or set(skops.io.get_untrusted_types(data=content)))
+        sizes = {one.filename: one.file_size for one in file.infolist()}
+        if len(sizes) < len(file.infolist()):
+            raise ValueError("it has two files of one name")
+        if sizes[_SCHEMA] > _LARGEST_SCHEMA:
+            raise ValueError(f"its schema takes {sizes[_SCHEMA]:,} bytes, more than {_LARGEST_SCHEMA:,}")
+        schema = parse_json(file.read(_SCHEMA))
+        total = _expanded(schema, sizes)
+        if total > LARGEST_ARCHIVE:
+            raise ValueError(f"it would take {total:,} bytes of memory, more than {LARGEST_ARCHIVE:,}")
+        for name in sizes.keys() - {_SCHEMA}:
+            _check_header(file, name, sizes[name])
+    return sorted(set(_names(schema)) - ALLOWED_TYPES - ALLOWED_LOADERS)
+
+
+def _expanded(schema: Any, sizes: dict[str, int]) -> int:
+    """Bytes of all files together; those that several arrays are made of count for each."""
+    uses = Counter(_files(schema))
+    return sum(size * max(1, uses[name]) for name, size in sizes.items())
+
+
+def _files(node: Any) -> Iterator[str]:
+    if isinstance(node, dict) and "__loader__" in node and "file" in node:
+        yield node["file"]
+    for child in _children(node):
+        yield from _files(child)
+
+
+def _check_header(file: zipfile.ZipFile, name: str, size: int) -> None:
+    """An array must be as large as its file: NumPy takes the memory for it before it reads it."""
+    with file.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(stream)
+        expected = stream.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if expected != size and not dtype.hasobject:  # NumPy itself refuses objects
+        raise ValueError(f"its array {name!r} says that it takes {expected:,} bytes, its file has {size:,}")
 
 
 def _names(node: Any) -> Iterator[str]:
@@ -68,14 +112,14 @@ def _canonical(content: bytes) -> bytes:
     """Number objects and files by their order instead of their address in memory, and drop the clock."""
     with zipfile.ZipFile(io.BytesIO(content)) as source:
         files = {name: source.read(name) for name in source.namelist()}
-    schema = json.loads(files.pop("schema.json"))
+    schema = json.loads(files.pop(_SCHEMA))
     renamed: dict[str, str] = {}
     _renumber(schema, {}, renamed)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as file:
         for old, new in renamed.items():
             _add(file, new, files[old])
-        _add(file, "schema.json", json.dumps(schema).encode())
+        _add(file, _SCHEMA, json.dumps(schema).encode())
     return target.getvalue()
 
 
@@ -91,3 +135,30 @@ def _renumber(node: Any, numbers: dict[int, int], renamed: dict[str, str]) -> No
 
 def _add(file: zipfile.ZipFile, name: str, content: bytes) -> None:
     file.writestr(zipfile.ZipInfo(name, _EPOCH_OF_ZIP), content, zipfile.ZIP_DEFLATED)
+
+
+def check_array(
+    array: Any, kind: str, shape: tuple[int | None, ...], low: float = -np.inf, high: float = np.inf
+) -> None:
+    """Checks an array from an archive.
+
+    Args:
+        array: what is to be one.
+        kind: NumPy's letter for its type: "i" for integers, "f" for numbers, which must be finite.
+        shape: that it must have; None for any length of at least 1.
+        low: the smallest number allowed.
+        high: the largest.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.ndim != len(shape):
+        raise ValueError(f"{array!r:.60} is no array of {len(shape)} dimensions of type {kind!r}")
+    if any(
+        size < 1 if wanted is None else size != wanted
+        for size, wanted in zip(array.shape, shape, strict=True)
+    ):
+        raise ValueError(f"an array has the shape {array.shape}, not {shape}")
+    smallest, largest = (array.min(), array.max()) if array.size else (low, high)
+    if not (low <= smallest and largest <= high and np.isfinite([smallest, largest]).all()):  # NaN is neither
+        raise ValueError(f"an array holds numbers from {smallest} to {largest}, not from {low} to {high}")

@@ -157,4 +157,7 @@ def decode(content: Any, kind: type[T]) -> T:
     Raises:
         ValueError: a value is missing or unfit; the message says where.
     """
-    return msgspec.convert(content, kind)
+    try:
+        return msgspec.convert(content, kind)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -151,7 +151,7 @@ def read_audited_runs(folder: Path) -> list[AuditedRun]:
         return []
     try:
         runs = _decoder.decode_lines(content)  # 20,000 in 30 ms
-    except ValueError:
+    except (ValueError, RecursionError):
         runs = _decode_each(path, content.split(b"\n"))
     return list({run.run or index: run for index, run in enumerate(runs)}.values())
 
@@ -161,7 +161,7 @@ def _decode_each(path: Path, lines: Sequence[bytes]) -> list[AuditedRun]:
     for number, line in enumerate(map(bytes.strip, lines), start=1):
         try:
             runs += [_decoder.decode(line)] if line else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             strange += [f"line {number}: {error}"] if line.endswith(b"}") else []
     if strange:
         message = f"{path} has {len(strange)} lines that are no outcomes of runs and do not count"

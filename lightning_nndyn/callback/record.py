@@ -43,6 +43,8 @@ class StoredRecord(msgspec.Struct, kw_only=True):
     def __post_init__(self) -> None:
         if any(late.epoch <= early.epoch for early, late in pairwise(self.history)):
             raise ValueError("its snapshots do not ascend")
+        if len({(len(one.layers), len(one.distances)) for one in self.history if one.layers}) > 1:
+            raise ValueError("its snapshots are of different graphs")
 
 
 @dataclass

@@ -34,9 +34,13 @@ def predict(
     table = Table(title=f"{predictor}: low is {loaded.low_rule}")
     for column in ("checkpoint", "after", "accuracy", "of the best", "p_low", "known", "note"):
         table.add_column(column, overflow="fold")
+    readable: list[Path] = []
     for scored in predict_checkpoints(checkpoints, loaded, model=model, shape=sizes):
         table.add_row(*_cells(scored.file, scored.verdict, scored.why))
+        readable += [scored.file, *scored.file.parents] if scored.readable else []
     new_console().print(table)
+    if not set(checkpoints) <= set(readable):
+        raise typer.Exit(1)
 
 
 def _cells(file: Path, verdict: Any, why: str) -> list[str]:

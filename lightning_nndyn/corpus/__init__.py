@@ -44,44 +44,30 @@ _HOMES = {
     "verify_corpus": "verify",
 }
 
-__all__ = [
-    "PRESETS",
-    "Comparison",
-    "GridPreset",
-    "ImageData",
-    "Preset",
-    "RunConfig",
-    "RunOptions",
-    "RunRecord",
-    "SweepPreset",
-    "ZooPreset",
-    "corpus_status",
-    "export_parquet",
-    "export_parts",
-    "get_preset",
-    "import_parquet",
-    "load_corpus",
-    "load_data",
-    "load_digits_data",
-    "run_corpus",
-    "train_run",
-    "verify_corpus",
-]
+__all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from lightning_nndyn.corpus.presets import PRESETS, get_preset
-    from lightning_nndyn.corpus.presets.base import Preset
-    from lightning_nndyn.corpus.presets.paper import GridPreset
-    from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset
-    from lightning_nndyn.corpus.presets.zoo import ZooPreset
-    from lightning_nndyn.corpus.run_config import RunConfig
-    from lightning_nndyn.corpus.runner import RunOptions, run_corpus
-    from lightning_nndyn.corpus.status import corpus_status
-    from lightning_nndyn.corpus.storage import export_parquet, export_parts, import_parquet, load_corpus
-    from lightning_nndyn.corpus.storage.record import RunRecord
-    from lightning_nndyn.corpus.training.data import ImageData, load_data, load_digits_data
-    from lightning_nndyn.corpus.training.train import train_run
-    from lightning_nndyn.corpus.verify import Comparison, verify_corpus
+    from lightning_nndyn.corpus.presets import PRESETS as PRESETS
+    from lightning_nndyn.corpus.presets import get_preset as get_preset
+    from lightning_nndyn.corpus.presets.base import Preset as Preset
+    from lightning_nndyn.corpus.presets.paper import GridPreset as GridPreset
+    from lightning_nndyn.corpus.presets.sweeps.preset import SweepPreset as SweepPreset
+    from lightning_nndyn.corpus.presets.zoo import ZooPreset as ZooPreset
+    from lightning_nndyn.corpus.run_config import RunConfig as RunConfig
+    from lightning_nndyn.corpus.runner import RunOptions as RunOptions
+    from lightning_nndyn.corpus.runner import run_corpus as run_corpus
+    from lightning_nndyn.corpus.status import corpus_status as corpus_status
+    from lightning_nndyn.corpus.storage import export_parquet as export_parquet
+    from lightning_nndyn.corpus.storage import export_parts as export_parts
+    from lightning_nndyn.corpus.storage import import_parquet as import_parquet
+    from lightning_nndyn.corpus.storage import load_corpus as load_corpus
+    from lightning_nndyn.corpus.storage.record import RunRecord as RunRecord
+    from lightning_nndyn.corpus.training.data import ImageData as ImageData
+    from lightning_nndyn.corpus.training.data import load_data as load_data
+    from lightning_nndyn.corpus.training.data import load_digits_data as load_digits_data
+    from lightning_nndyn.corpus.training.train import train_run as train_run
+    from lightning_nndyn.corpus.verify import Comparison as Comparison
+    from lightning_nndyn.corpus.verify import verify_corpus as verify_corpus
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ _LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Shows how many of the `wanted` runs are `recorded`, by this process or another.
+    """Shows how many of the `wanted` runs are `recorded`, by this process or another; a context manager.
 
     A record of a run in `redo` does not count until that run has been trained again.
     """
@@ -51,28 +50,25 @@ class Progress:
             self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop the bar and print how it ended."""
         if self.bar is not None:
             self.bar.stop()
-        rest = [f"{count} {outcome}" for outcome, count in self.outcomes.items()]
-        ended = ", ".join(rest) or "nothing to do"
-        self.log(f"{self.name}: {self.count()} of {self.total} runs are recorded ({ended})")
+        ended = [f"{count} {outcome}" for outcome, count in self.outcomes.items()] or ["nothing to do"]
+        self.log(f"{self.name}: {self.count()} of {self.total} runs are recorded ({', '.join(ended)})")
 
     def advance(self, run: int, outcome: str, recorded: bool) -> None:
         """Count the outcome of one more run, and show it."""
         self.outcomes[outcome] += 1
         if recorded:
             self.redo.discard(run)
+        now = time.monotonic()
         if self.bar is not None:
             done = self.count()
             self.bar.update(self.row, completed=done, left=self.remaining(done))
-        elif time.monotonic() - self.last_line >= _LINE_SECONDS:
-            self.last_line = time.monotonic()
-            gone = timedelta(seconds=round(time.monotonic() - self.started))
-            done = self.count()
+        elif now - self.last_line >= _LINE_SECONDS:
+            self.last_line, done = now, self.count()
+            gone = timedelta(seconds=round(now - self.started))
             self.log(f"{self.name}: {done}/{self.total} runs, {gone} gone, {self.remaining(done)}")
 
     def remaining(self, done: int) -> str:

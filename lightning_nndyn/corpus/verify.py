@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,30 +66,17 @@ def verify_corpus(
     chosen = np.random.default_rng(seed).permutation(len(records))[:runs]
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) if path.is_file() else CorpusFolder(path).cache
-        images = _Images(path, manifest, data, cache, download)
+        folders = data_folders(tuple(manifest["settings"]["datasets"]), data)
         for index in sorted(map(int, chosen)):
-            yield _compare(records[index], images)
+            config = RunConfig.from_record(records[index].config)
+            folder = folders.get(config.dataset)
+            source = load_source(config.dataset, folder, cache, config.size, download)
+            check_same(path, manifest["data"][config.dataset], describe(source))
+            yield _compare(records[index], config, source)
 
 
-class _Images:
-    """The data sets of a corpus, checked to be those that it was trained on."""
-
-    def __init__(
-        self, path: Path, manifest: dict[str, Any], data: DataFolders, cache: Path, download: bool
-    ) -> None:
-        self.path, self.manifest, self.cache, self.download = path, manifest, cache, download
-        self.folders = data_folders(tuple(manifest["settings"]["datasets"]), data)
-
-    def load(self, config: RunConfig) -> RunData:
-        folder = self.folders.get(config.dataset)
-        images = load_source(config.dataset, folder, self.cache, config.size, self.download)
-        check_same(self.path, self.manifest["data"][config.dataset], describe(images))
-        return images
-
-
-def _compare(record: RunRecord, images: _Images) -> Comparison:
-    config = RunConfig.from_record(record.config)
-    again = thinned(train_run(config, images.load(config), record.departures), horizon_of(record))
+def _compare(record: RunRecord, config: RunConfig, data: RunData) -> Comparison:
+    again = thinned(train_run(config, data, record.departures), horizon_of(record))
     error = _first_statistics_error(record, again)
     accuracy_moved = abs(again.best_accuracy - record.best_accuracy)
     same_end = (again.failed, again.diverged_epoch is None) == (False, record.diverged_epoch is None)

@@ -1,9 +1,12 @@
 """The base class of presets: settings, an order of runs, departures from the paper's protocol (App. A.1)."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from typing import Any, TypeVar
+
+import numpy as np
 
 from lightning_nndyn.corpus.run_config import RunConfig, check_precision, check_scale
 from lightning_nndyn.errors import CorpusError
@@ -116,6 +119,16 @@ def check_share(band_share: float) -> None:
     """Raise CorpusError unless it is within [0, 1]."""
     if not 0 <= band_share <= 1:
         raise CorpusError(f"band_share={band_share} is no share: pass one within [0, 1], such as 0.7")
+
+
+def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    """A log-uniform number, rounded to three significant digits."""
+    return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")
+
+
+def choice(random: np.random.Generator, choices: Sequence[Any]) -> Any:
+    """One of the choices."""
+    return choices[int(random.integers(len(choices)))]
 
 
 _DATASET_DEPARTURES = {

@@ -1,13 +1,12 @@
 """The preset `zoo`: random small networks, each with an optimizer, a schedule and data drawn at random."""
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_nndyn.corpus.presets.base import Preset, check_share
+from lightning_nndyn.corpus.presets.base import Preset, check_share, choice, log_uniform
 from lightning_nndyn.corpus.presets.zoo_networks import (
     ACTIVATIONS,
     HEADS,
@@ -118,7 +117,7 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
     """
     if sampling not in SAMPLINGS:
         raise CorpusError(f"sampling={sampling!r} is unknown: choose from {', '.join(SAMPLINGS)}")
-    dataset = _choice(random, ("digits", "cifar10", "cifar10", "imagenet100"))
+    dataset = choice(random, ("digits", "cifar10", "cifar10", "imagenet100"))
     offered = DATASETS[dataset]
     # A multiple of four, as batches are: a last batch of a single image would have no variance.
     images = 4 * int(random.integers(offered.fewest // 4, offered.most // 4, endpoint=True))
@@ -128,9 +127,9 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
         "network": "zoo_network",
         "network_options": _draw_affordable(random, dataset),
         **_draw_optimizer(random, sampling),
-        "batch_size": _choice(random, batch_sizes),
+        "batch_size": choice(random, batch_sizes),
         "dropout": _draw_dropout(random),
-        "schedule": _choice(random, SCHEDULES),
+        "schedule": choice(random, SCHEDULES),
         "images": images,
         "crop_padding": int(random.integers(2)) * offered.shift,
         "flip": bool(random.random() < 0.5) and dataset != "digits",  # a mirrored digit is another digit
@@ -138,26 +137,26 @@ def draw_run(random: np.random.Generator, sampling: str) -> dict[str, Any]:
 
 
 def _draw_optimizer(random: np.random.Generator, sampling: str) -> dict[str, Any]:
-    optimizer = _choice(random, ("sgd", "sgd", "adam", "adamw"))
+    optimizer = choice(random, ("sgd", "sgd", "adam", "adamw"))
     if optimizer == "sgd":
-        momentum = _choice(random, (0.0, 0.9, 0.9, 0.95))
+        momentum = choice(random, (0.0, 0.9, 0.9, 0.95))
         low, high = (rate * (1 - momentum) for rate in _SGD_BAND)
     else:
-        momentum = _choice(random, (0.0, 0.9, 0.9, 0.9))  # beta1
+        momentum = choice(random, (0.0, 0.9, 0.9, 0.9))  # beta1
         low, high = _ADAM_BAND
     if sampling == "grid":
         low, high = GRID
     return {
         "optimizer": optimizer,
         "momentum": momentum,
-        "learning_rate": _log_uniform(random, low, high),
+        "learning_rate": log_uniform(random, low, high),
         "weight_decay": _draw_weight_decay(random, optimizer),
     }
 
 
 def _draw_weight_decay(random: np.random.Generator, optimizer: str) -> float:
     """0 in two of five runs; larger for AdamW, which multiplies it by the learning rate."""
-    decay = _log_uniform(random, 1e-3, 0.3) if optimizer == "adamw" else _log_uniform(random, 1e-5, 5e-3)
+    decay = log_uniform(random, 1e-3, 0.3) if optimizer == "adamw" else log_uniform(random, 1e-5, 5e-3)
     return 0.0 if random.random() < 0.4 else decay
 
 
@@ -177,13 +176,13 @@ def _draw_affordable(random: np.random.Generator, dataset: str) -> dict[str, Any
 
 def _draw_cnn(random: np.random.Generator) -> dict[str, Any]:
     depth = int(random.integers(1, 8, endpoint=True))
-    head = _choice(random, HEADS)
-    hidden = [_width(random, 32, 128) for _ in range(_choice(random, (0, 0, 1, 2)))]
+    head = choice(random, HEADS)
+    hidden = [_width(random, 32, 128) for _ in range(choice(random, (0, 0, 1, 2)))]
     return {
         "kind": "cnn",
         "widths": _draw_widths(random, depth, 8, 96),
-        "kernel": _choice(random, (3, 3, 5)),
-        "pooling": _choice(random, POOLINGS),
+        "kernel": choice(random, (3, 3, 5)),
+        "pooling": choice(random, POOLINGS),
         "head": head,
         "hidden": hidden,
         **_draw_layers(random, depth, len(hidden)),
@@ -201,14 +200,14 @@ def _draw_mlp(random: np.random.Generator) -> dict[str, Any]:
 
 def _draw_layers(random: np.random.Generator, depth: int, hidden: int) -> dict[str, Any]:
     """Options that all layers share, those of the classifier included."""
-    normalisation = _choice(random, NORMALISATIONS)
+    normalisation = choice(random, NORMALISATIONS)
     residual = bool(random.random() < 0.4) and depth > 1
     scales = _init_scales(depth + hidden, normalisation != "none", residual)
     return {
-        "activation": _choice(random, tuple(ACTIVATIONS)),
+        "activation": choice(random, tuple(ACTIVATIONS)),
         "normalisation": normalisation,
         "residual": residual,
-        "init_scale": _log_uniform(random, *scales),
+        "init_scale": log_uniform(random, *scales),
     }
 
 
@@ -222,7 +221,7 @@ def _init_scales(depth: int, normalised: bool, residual: bool) -> tuple[float, f
 def _draw_widths(random: np.random.Generator, depth: int, low: int, high: int) -> list[int]:
     """Widths in rising order (half of the time), all equal, or in any order."""
     widths = [_width(random, low, high) for _ in range(depth)]
-    order = _choice(random, ("rising", "rising", "same", "any"))
+    order = choice(random, ("rising", "rising", "same", "any"))
     if order == "same":
         return [widths[0]] * depth
     return sorted(widths) if order == "rising" else widths
@@ -230,7 +229,7 @@ def _draw_widths(random: np.random.Generator, depth: int, low: int, high: int) -
 
 def _width(random: np.random.Generator, low: int, high: int) -> int:
     """A multiple of four, log-uniform."""
-    return 4 * round(_log_uniform(random, low, high) / 4)
+    return 4 * round(log_uniform(random, low, high) / 4)
 
 
 def _work(options: dict[str, Any], dataset: str) -> float:
@@ -247,12 +246,3 @@ def _work(options: dict[str, Any], dataset: str) -> float:
         total += width * computed**2 * (before * options["kernel"] ** 2 + per_entry)
         side = after
     return total
-
-
-def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
-    """A log-uniform number, rounded to three significant digits."""
-    return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")
-
-
-def _choice(random: np.random.Generator, choices: Any) -> Any:
-    return choices[int(random.integers(len(choices)))]

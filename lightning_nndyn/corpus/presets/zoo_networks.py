@@ -1,6 +1,6 @@
 """The networks of the `zoo` preset: small CNNs and MLPs, built from JSON-able options."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd
@@ -72,15 +72,13 @@ def zoo_network(
     Raises:
         CorpusError: An option is none of its choices.
     """
-    for name, value, choices in (
-        ("kind", kind, KINDS),
-        ("activation", activation, tuple(ACTIVATIONS)),
-        ("normalisation", normalisation, NORMALISATIONS),
-        ("pooling", pooling, POOLINGS),
-        ("head", head, HEADS),
-    ):
-        if value not in choices:
-            raise CorpusError(f"{name}={value!r} is unknown: choose from {', '.join(choices)}")
+    check_choices(
+        kind=(kind, KINDS),
+        activation=(activation, ACTIVATIONS),
+        normalisation=(normalisation, NORMALISATIONS),
+        pooling=(pooling, POOLINGS),
+        head=(head, HEADS),
+    )
     if not widths or kernel % 2 == 0:
         raise CorpusError(f"widths={widths}, kernel={kernel}: pass at least one width and an odd kernel")
     style = _Style(activation, normalisation, residual)
@@ -103,6 +101,17 @@ def halving_layers(depth: int, image_size: int) -> list[int]:
         halvings += 1
     halvings = min(halvings, depth)
     return [index * depth // halvings for index in range(halvings)]
+
+
+def check_choices(**options: tuple[str, Collection[str]]) -> None:
+    """Refuse an option that is none of its choices.
+
+    Raises:
+        CorpusError: names the first such option.
+    """
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise CorpusError(f"{name}={value!r} is unknown: choose from {', '.join(choices)}")
 
 
 class _Layer(nn.Module):
@@ -149,8 +158,9 @@ class _Style:
         return ACTIVATIONS[self.activation]()
 
     def layer(self, product: nn.Conv2d | nn.Linear, first: bool) -> _Layer:
-        normalisation = _normalisation(self.normalisation, product)
-        return _Layer(product, normalisation, self.activate(), self.residual and not first)
+        maps = isinstance(product, nn.Conv2d)
+        norm = normalisation(self.normalisation, product.weight.shape[0], maps)
+        return _Layer(product, norm, self.activate(), self.residual and not first)
 
 
 def _convolutions(
@@ -180,8 +190,8 @@ def _head(style: _Style, sizes: Sequence[int], dropout: float) -> Iterator[nn.Mo
     yield nn.Linear(sizes[-2], sizes[-1])
 
 
-def _normalisation(name: str, product: nn.Conv2d | nn.Linear) -> nn.Module:
-    width, maps = product.weight.shape[0], isinstance(product, nn.Conv2d)
+def normalisation(name: str, width: int, maps: bool) -> nn.Module:
+    """The normalisation of that name for maps [N, width, ...] or for rows [N, width]."""
     if name == "none":
         return nn.Identity()
     if name == "batch":
@@ -193,7 +203,7 @@ def _normalisation(name: str, product: nn.Conv2d | nn.Linear) -> nn.Module:
 
 @torch.no_grad()
 def scale_weights(model: nn.Module, scale: float) -> None:
-    """Multiply the weights of all convolutions and linear layers, in index."""
+    """Multiply the weights of all convolutions and linear layers, in place."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.mul_(scale)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import metadata
 
 import numpy as np
@@ -29,18 +29,6 @@ from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, batch_of
 
 _RECENT = 1 / 16  # of an epoch: the window of the recent training loss
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """What one epoch adds to the curves, in the order of `CURVES`."""
-
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    learning_rate: float
-    seconds: float
 
 
 class RunRecorder:
@@ -106,10 +94,10 @@ class RunRecorder:
         progress = batches / (self.batches * self.config.epochs)
         return learning_rate_factor(self.config, progress), progress
 
-    def end_epoch(self, row: EpochRow) -> None:
-        """Add an epoch to the learning curves."""
+    def end_epoch(self, **values: float) -> None:
+        """Add an epoch to the learning curves, a value for each of `CURVES`."""
         for name in CURVES:
-            self.curve[name].append(getattr(row, name))
+            self.curve[name].append(values[name])
 
     def record(self, departures: Sequence[str], failure: str | None = None) -> RunRecord:
         """The record of the run; `failure` is the error that ended it, if any."""

@@ -15,7 +15,7 @@ from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.environment import checked_device, full_precision, one_thread, seeded
 from lightning_nndyn.corpus.training.network import layout
 from lightning_nndyn.corpus.training.optimizers import make_optimizer
-from lightning_nndyn.corpus.training.recorder import EpochRow, RunRecorder, empty_record
+from lightning_nndyn.corpus.training.recorder import RunRecorder, empty_record
 from lightning_nndyn.corpus.training.run_data import data_of_run
 from lightning_nndyn.corpus.training.schedules import learning_rate_factor
 from lightning_nndyn.errors import CorpusError
@@ -109,14 +109,12 @@ class _Trainer:
         seen = min(batch * self.config.batch_size, len(self.data.train_labels))
         test_loss, test_accuracy = self._test()
         self.recorder.end_epoch(
-            EpochRow(
-                train_loss=float(losses[:batch].mean()),
-                train_accuracy=int(hits.sum()) / seen,
-                test_loss=test_loss,
-                test_accuracy=test_accuracy,
-                learning_rate=self._learning_rate(),
-                seconds=time.perf_counter() - started,
-            )
+            train_loss=float(losses[:batch].mean()),
+            train_accuracy=int(hits.sum()) / seen,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            learning_rate=self.optimizer.param_groups[0]["lr"],  # of the last step
+            seconds=time.perf_counter() - started,
         )
 
     def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,11 +135,6 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor
         self.steps += 1
-
-    def _learning_rate(self) -> float:
-        """The learning rate of the last step."""
-        rate: float = self.optimizer.param_groups[0]["lr"]
-        return rate
 
     @torch.no_grad()
     def _test(self) -> tuple[float, float]:

@@ -33,7 +33,6 @@ class Family:
     """The choices of sweeps of one family.
 
     Attributes:
-        kind: See `sweep_network`.
         sweeps: How many of 120 sweeps are of this family.
         datasets: Used in turn; a name that is listed twice is used twice as often.
         normalisations: Choices; a sweep fixes one of them or searches several.
@@ -42,7 +41,6 @@ class Family:
         rate: A good learning rate of Adam; those of other optimizers are multiples of it.
     """
 
-    kind: str
     sweeps: int
     datasets: tuple[str, ...]
     normalisations: tuple[str, ...]
@@ -66,32 +64,27 @@ _TOKENS = (
 )  # fmt: skip
 
 FAMILIES: dict[str, Family] = {
-    "plain_cnn": Family("plain_cnn", 12, _PICTURES, ("batch", "none", "group", "none", "layer")),
-    "vgg": Family("vgg", 8, _PICTURES[1:] + _PICTURES[:1], ("batch", "none", "group")),
-    "resnet": Family("resnet", 18, _PICTURES, ("batch", "group", "none")),
-    "preactivation_resnet": Family(
-        "preactivation_resnet", 7, _PICTURES[3:] + _PICTURES[:3], ("batch", "group", "layer")
-    ),
-    "inverted_bottleneck": Family(
-        "inverted_bottleneck", 7, _PICTURES, ("batch", "batch", "group"), ("relu", "silu", "gelu")
-    ),
+    "plain_cnn": Family(12, _PICTURES, ("batch", "none", "group", "none", "layer")),
+    "vgg": Family(8, _PICTURES[1:] + _PICTURES[:1], ("batch", "none", "group")),
+    "resnet": Family(18, _PICTURES, ("batch", "group", "none")),
+    "preactivation_resnet": Family(7, _PICTURES[3:] + _PICTURES[:3], ("batch", "group", "layer")),
+    "inverted_bottleneck": Family(7, _PICTURES, ("batch", "batch", "group"), ("relu", "silu", "gelu")),
     "convnext": Family(
-        "convnext",
         7,
         _PICTURES[1:] + _PICTURES[:1],
         ("layer", "layer", "batch"),
         ("gelu", "silu", "relu"),
         True,
     ),
-    "unet": Family("unet", 6, _PICTURES[4:] + _PICTURES[:4], ("batch", "group", "none")),
-    "mlp": Family("mlp", 16, _TABLES, ("none", "batch", "layer"), rate=3e-3),
-    "mixer": Family("mixer", 6, _PICTURES, ("layer",), ("gelu", "relu", "silu"), True, 1.5e-3),
-    "vit": Family("vit", 10, _PICTURES, ("layer",), ("gelu", "relu", "silu"), True, 1e-3),
-    "lstm": Family("lstm", 7, _READ_IN_ORDER, ("none",), ("tanh",), True, 5e-3),
-    "gru": Family("gru", 6, _READ_IN_ORDER[5:] + _READ_IN_ORDER[:5], ("none",), ("tanh",), True, 5e-3),
-    "transformer": Family("transformer", 10, _TOKENS, ("layer", "none"), ("gelu", "relu"), True, 1.5e-3),
+    "unet": Family(6, _PICTURES[4:] + _PICTURES[:4], ("batch", "group", "none")),
+    "mlp": Family(16, _TABLES, ("none", "batch", "layer"), rate=3e-3),
+    "mixer": Family(6, _PICTURES, ("layer",), ("gelu", "relu", "silu"), True, 1.5e-3),
+    "vit": Family(10, _PICTURES, ("layer",), ("gelu", "relu", "silu"), True, 1e-3),
+    "lstm": Family(7, _READ_IN_ORDER, ("none",), ("tanh",), True, 5e-3),
+    "gru": Family(6, _READ_IN_ORDER[5:] + _READ_IN_ORDER[:5], ("none",), ("tanh",), True, 5e-3),
+    "transformer": Family(10, _TOKENS, ("layer", "none"), ("gelu", "relu"), True, 1.5e-3),
 }
-"""All families by name."""
+"""All families by name, the `kind` of `sweep_network`."""
 
 # Costs were measured on one core of a server with AVX2; they only decide how much data a run has.
 _IMAGE_SIZES: dict[str, tuple[Size, ...]] = {

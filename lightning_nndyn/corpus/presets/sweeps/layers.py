@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import gcd
 
 import torch
 from torch import Tensor, nn
 
-from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS
+from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS, normalisation
 from lightning_nndyn.errors import CorpusError
 
-NORMALISATIONS = ("none", "batch", "group", "layer")
 INITIALISATIONS = ("default", "he", "xavier", "orthogonal", "truncated_normal")
-_GROUPS = 4
 _TRUNCATED_STD = 0.02  # usual for transformers
 
 
@@ -23,7 +20,7 @@ class Shape:
     Attributes:
         width: Channels or neurons of the first layers; deeper stages of a CNN are wider.
         depth: Layers, or blocks of a stage.
-        normalisation: One of `NORMALISATIONS`.
+        normalisation: One of `NORMALISATIONS` of the zoo's networks.
         activation: One of `ACTIVATIONS`.
         dropout: Probability of the dropout layers.
     """
@@ -40,7 +37,7 @@ class Shape:
 
     def norm(self, channels: int) -> nn.Module:
         """A normalisation of maps [N, channels, height, width]."""
-        return map_norm(self.normalisation, channels)
+        return normalisation(self.normalisation, channels, maps=True)
 
     def conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
         """A convolution that keeps the maps' size except for its stride; no bias before a normalisation."""
@@ -56,24 +53,6 @@ class Shape:
         return nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(channels, num_classes)
         )
-
-
-def map_norm(name: str, channels: int) -> nn.Module:
-    """The normalisation of that name for maps [N, channels, height, width]."""
-    if name == "batch":
-        return nn.BatchNorm2d(channels)
-    if name == "none":
-        return nn.Identity()
-    return nn.GroupNorm(1 if name == "layer" else gcd(_GROUPS, channels), channels)
-
-
-def row_norm(name: str, features: int) -> nn.Module:
-    """The normalisation of that name for rows [N, features]."""
-    if name == "batch":
-        return nn.BatchNorm1d(features)
-    if name == "none":
-        return nn.Identity()
-    return nn.LayerNorm(features) if name == "layer" else nn.GroupNorm(gcd(_GROUPS, features), features)
 
 
 class Residual(nn.Module):

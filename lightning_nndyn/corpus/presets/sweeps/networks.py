@@ -1,28 +1,23 @@
 """The networks of the sweeps: one function of JSON-able options, for all families."""
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import nn
 
 from lightning_nndyn.corpus.presets.sweeps import convolutional, sequential
-from lightning_nndyn.corpus.presets.sweeps.layers import NORMALISATIONS, Shape, draw_weights, shrink_branches
-from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS
-from lightning_nndyn.errors import CorpusError
+from lightning_nndyn.corpus.presets.sweeps.layers import Shape, draw_weights, shrink_branches
+from lightning_nndyn.corpus.presets.zoo_networks import ACTIVATIONS, NORMALISATIONS, check_choices
 
 _ImageFamily = Callable[[int, int, int, Shape], nn.Module]
 
 IMAGE_FAMILIES: dict[str, _ImageFamily] = {
-    "plain_cnn": convolutional.plain_cnn,
-    "vgg": convolutional.vgg,
-    "resnet": convolutional.resnet,
-    "preactivation_resnet": convolutional.preactivation_resnet,
-    "inverted_bottleneck": convolutional.inverted_bottleneck,
-    "convnext": convolutional.convnext,
-    "unet": convolutional.unet,
-    "mixer": sequential.mixer,
-    "vit": sequential.vit,
-}
+    family.__name__: family
+    for family in (
+        convolutional.plain_cnn, convolutional.vgg, convolutional.resnet, convolutional.preactivation_resnet,
+        convolutional.inverted_bottleneck, convolutional.convnext, convolutional.unet, sequential.mixer,
+        sequential.vit,
+    )
+}  # fmt: skip
 """Families that read images alone."""
 
 NETWORKS = (*IMAGE_FAMILIES, "mlp", "lstm", "gru", "transformer")
@@ -67,13 +62,11 @@ def sweep_network(
     Raises:
         CorpusError: An option is none of its choices.
     """
-    for name, value, choices in (
-        ("kind", kind, NETWORKS),
-        ("normalisation", normalisation, NORMALISATIONS),
-        ("activation", activation, tuple(ACTIVATIONS)),
-    ):
-        if value not in choices:
-            raise CorpusError(f"{name}={value!r} is unknown: choose from {', '.join(choices)}")
+    check_choices(
+        kind=(kind, NETWORKS),
+        normalisation=(normalisation, NORMALISATIONS),
+        activation=(activation, ACTIVATIONS),
+    )
     shape = Shape(width, depth, normalisation, activation, dropout)
     if kind in IMAGE_FAMILIES:
         model = IMAGE_FAMILIES[kind](in_channels, image_size, num_classes, shape)
@@ -82,12 +75,12 @@ def sweep_network(
     elif kind == "transformer":
         model = sequential.transformer(vocabulary, length, num_classes, shape)
     else:
-        build = partial(sequential.recurrent, kind)
-        if vocabulary:
-            front, inputs = sequential.tokens_front(vocabulary, length, width), width
-        else:
-            front, inputs = sequential.rows_front(in_channels, image_size)
-        model = build(front, inputs, num_classes, shape)
+        front, inputs = (
+            (sequential.Tokens(vocabulary, length, width), width)
+            if vocabulary
+            else (sequential.Rows(), in_channels * image_size)
+        )
+        model = sequential.recurrent(kind, front, inputs, num_classes, shape)
     draw_weights(model, initialisation)
     if normalisation == "none" and kind in ("resnet", "preactivation_resnet", "inverted_bottleneck"):
         shrink_branches(model, 0.25)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_nndyn.corpus.presets.sweeps.layers import Residual, Shape, row_norm
+from lightning_nndyn.corpus.presets.sweeps.layers import Residual, Shape
+from lightning_nndyn.corpus.presets.zoo_networks import normalisation
 
 _HEADS = 4
 _MLP_RATIO = 2
@@ -17,7 +18,7 @@ def mlp(inputs: int, classes: int, shape: Shape, residual: bool) -> nn.Module:
         before = shape.width if index else inputs
         layer = nn.Sequential(
             nn.Linear(before, shape.width),
-            row_norm(shape.normalisation, shape.width),
+            normalisation(shape.normalisation, shape.width, maps=False),
             shape.activate(),
             nn.Dropout(shape.dropout),
         )
@@ -115,23 +116,25 @@ def _feed_forward(width: int, hidden: int, shape: Shape) -> nn.Sequential:
     )
 
 
-class _Tokens(nn.Module):
+class Tokens(nn.Module):
     """Tokens to vectors [N, length, width], plus learned position embeddings if wanted."""
 
-    def __init__(self, vocabulary: int, length: int, width: int, places: bool) -> None:
+    def __init__(self, vocabulary: int, length: int, width: int, places: bool = False) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(0.02 * torch.randn(1, length, width)) if places else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens [N, length] to vectors."""
         vectors: Tensor = self.embed(x)
         return vectors if self.places is None else vectors + self.places
 
 
-class _Rows(nn.Module):
+class Rows(nn.Module):
     """Images to sequences of their rows [N, height, channels * width]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images [N, channels, height, width] to rows."""
         return x.transpose(1, 2).flatten(2)
 
 
@@ -156,16 +159,6 @@ def recurrent(cell: str, front: nn.Module, inputs: int, classes: int, shape: Sha
     )
 
 
-def rows_front(channels: int, size: int) -> tuple[nn.Module, int]:
-    """A module that makes sequences of images, and the number of features of a step."""
-    return _Rows(), channels * size
-
-
-def tokens_front(vocabulary: int, length: int, width: int, places: bool = False) -> nn.Module:
-    """A module that makes vectors of tokens."""
-    return _Tokens(vocabulary, length, width, places)
-
-
 def transformer(vocabulary: int, length: int, classes: int, shape: Shape) -> nn.Module:
     """Torch's encoder layers on tokens; "layer" normalises before attention and MLP, otherwise after."""
     activation = "gelu" if shape.activation == "gelu" else "relu"
@@ -181,5 +174,5 @@ def transformer(vocabulary: int, length: int, classes: int, shape: Shape) -> nn.
         )
         for _ in range(shape.depth)
     ]
-    front = tokens_front(vocabulary, length, shape.width, places=True)
+    front = Tokens(vocabulary, length, shape.width, places=True)
     return nn.Sequential(front, *layers, _Mean(), nn.Linear(shape.width, classes))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn.corpus.presets.base import choice, log_uniform
 from lightning_nndyn.corpus.presets.sweeps.layers import INITIALISATIONS
-from lightning_nndyn.corpus.presets.sweeps.tasks import Task, log_uniform
+from lightning_nndyn.corpus.presets.sweeps.tasks import Task
 
 STYLES = ("narrow", "usual", "wide")
 _RATE_BOUNDS = {"narrow": (1 / 4, 3.0), "usual": (1 / 30, 10.0), "wide": (1e-3, 100.0)}
@@ -47,7 +48,7 @@ class Dimension:
     def draw(self, random: np.random.Generator) -> Any:
         """A random value."""
         if self.choices:
-            return self.choices[int(random.integers(len(self.choices)))]
+            return choice(random, self.choices)
         if self.logarithmic:
             return log_uniform(random, self.low, self.high)
         return round(float(random.uniform(self.low, self.high)), 3)
@@ -134,15 +135,15 @@ def _draw_fixed(random: np.random.Generator, task: Task, optimizers: list[str]) 
     return {
         "optimizer": optimizers[0],
         "momentum": 0.9,
-        "weight_decay": _pick(random, (0.0, 0.0, 1e-4, 5e-4)),
+        "weight_decay": choice(random, (0.0, 0.0, 1e-4, 5e-4)),
         "batch_size": batch_sizes[len(batch_sizes) // 2],
-        "dropout": _pick(random, (0.0, 0.0, 0.1, 0.2)),
-        "label_smoothing": _pick(random, (0.0, 0.0, 0.0, 0.1)),
-        "gradient_clip": _pick(random, (None, None, 1.0) if task.about.adaptive else (None, None, None, 1.0)),
-        "warmup": _pick(random, (0.0, 0.1) if task.about.adaptive else (0.0, 0.0, 0.05)),
-        "schedule": _pick(random, ("cosine", "cosine", "constant", "one_cycle", "step")),
-        "augmentation": _pick(random, _augmentations(task)),
-        "initialisation": _pick(random, ("he", "he", "default")) if unnormalised else "default",
+        "dropout": choice(random, (0.0, 0.0, 0.1, 0.2)),
+        "label_smoothing": choice(random, (0.0, 0.0, 0.0, 0.1)),
+        "gradient_clip": choice(random, (None,) * (2 if task.about.adaptive else 3) + (1.0,)),
+        "warmup": choice(random, (0.0, 0.1) if task.about.adaptive else (0.0, 0.0, 0.05)),
+        "schedule": choice(random, ("cosine", "cosine", "constant", "one_cycle", "step")),
+        "augmentation": choice(random, _augmentations(task)),
+        "initialisation": choice(random, ("he", "he", "default")) if unnormalised else "default",
         "init_scale": 1.0,
     }
 
@@ -190,7 +191,7 @@ def _others(random: np.random.Generator, task: Task, style: str, optimizers: lis
 def _draw_grid(random: np.random.Generator, dimensions: list[Dimension]) -> list[dict[str, Any]]:
     """All combinations of some values of the first two or three dimensions; empty if they are too few."""
     shapes = [shape for shape in _GRIDS if len(shape) <= len(dimensions)]
-    shape = shapes[int(random.integers(len(shapes)))]
+    shape = choice(random, shapes)
     axes = dimensions[: len(shape)]
     levels = [axis.levels(count) for axis, count in zip(axes, shape, strict=True)]
     if not _FEWEST_RUNS <= math.prod(map(len, levels)) <= _MOST_RUNS:
@@ -213,7 +214,3 @@ def _some(random: np.random.Generator, choices: tuple[Any, ...]) -> tuple[Any, .
         return choices
     count = int(random.integers(2, len(choices) + 1))
     return tuple(choices[index] for index in sorted(random.permutation(len(choices))[:count]))
-
-
-def _pick(random: np.random.Generator, choices: tuple[Any, ...]) -> Any:
-    return choices[int(random.integers(len(choices)))]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_nndyn.corpus.presets.base import choice, log_uniform
 from lightning_nndyn.corpus.presets.sweeps.families import FAMILIES, IMAGES, Family, Size, plan, sizes_for
 from lightning_nndyn.corpus.training.sequences import SEQUENCE_TASKS
 from lightning_nndyn.corpus.training.tables import CARRIED_TABLES
@@ -78,8 +79,8 @@ def draw_task(random: np.random.Generator, number: int) -> Task:
     """The task of sweep `number`; `plan` gives its family and data set."""
     name, dataset, normalisation = plan()[number % len(plan())]
     family = FAMILIES[name]
-    sizes = sizes_for(family.kind, dataset)
-    size = sizes[int(random.integers(len(sizes)))]
+    sizes = sizes_for(name, dataset)
+    size: Size = choice(random, sizes)
     seconds = log_uniform(random, *_SECONDS)
     epochs = round(log_uniform(random, *_EPOCHS))
     cost = _TESTING * (size.per_input + 1e3 * size.per_step / _USUAL_BATCH)  # microseconds for each input
@@ -89,13 +90,13 @@ def draw_task(random: np.random.Generator, number: int) -> Task:
     images = int(min(max(affordable / epochs, _FEWEST), _MOST))
     data_options, images, test_images = _draw_data(random, dataset, size, images)
     options = {
-        "kind": family.kind,
+        "kind": name,
         "width": size.width,
         "depth": size.depth,
         "normalisation": normalisation,
         "activation": family.activations[0],
     }
-    if family.kind == "mlp" and random.random() < 0.3:
+    if name == "mlp" and random.random() < 0.3:
         options["residual"] = True
     return Task(
         name, family, dataset, data_options, images, test_images, epochs, options,
@@ -144,7 +145,7 @@ def _draw_images(
     if dataset == "digits":  # with all images every network is nearly perfect
         images = min(images, int(log_uniform(random, 250, 1400)))
     choices = [one for one in _CLASSES[dataset] if one * _FEWEST_PER_CLASS <= images]
-    count = choices[int(random.integers(len(choices)))] if choices else _CLASSES[dataset][0]
+    count = choice(random, choices) if choices else _CLASSES[dataset][0]
     images = _in_fours(min(images, count * of_each))
     options: dict[str, Any] = {"pixels": size.side, "seed": int(random.integers(2**31))}
     if count < in_all:
@@ -155,8 +156,3 @@ def _draw_images(
 def _in_fours(count: int) -> int:
     """A multiple of four: a last batch of a single input would have no variance."""
     return count // 4 * 4
-
-
-def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
-    """A log-uniform number, rounded to three significant digits."""
-    return float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.3g}")

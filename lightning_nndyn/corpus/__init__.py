@@ -44,7 +44,7 @@ _HOMES = {
     "verify_corpus": "verify",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [*_HOMES]
 
 if TYPE_CHECKING:
     from lightning_nndyn.corpus.presets import PRESETS as PRESETS

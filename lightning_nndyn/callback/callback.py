@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.callback.epochs import check_num_steps, check_times
 from lightning_nndyn.callback.lightning_compat import CallbackBase
+from lightning_nndyn.callback.monitors import prepare_monitors, release_monitors
+from lightning_nndyn.callback.participants import is_busy_elsewhere, refuse
+from lightning_nndyn.callback.record_file import write_waiting
 from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.callback.settings import Settings, resolve_audit_share
 from lightning_nndyn.callback.trial import TrialSession
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from torch import Tensor
     from torch.optim import Optimizer
+
+P = ParamSpec("P")
+
+_ONE_AT_A_TIME = threading.Lock()  # Trainers of two threads may meet in one callback
 
 
 class GraphDynamicsCallback(CallbackBase):
@@ -194,38 +202,60 @@ class GraphDynamicsCallback(CallbackBase):
     # -- begin and end of a fit ------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Opens a session."""
-        if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            previous, self.session = self.session, self._new_session()
-            self.session.open(trainer, previous)
+        """Opens a session, unless that of another Trainer is open."""
+        if stage != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        with _ONE_AT_A_TIME:
+            previous = self.session
+            if is_busy_elsewhere(previous, trainer):
+                refuse(self.strict)
+                return
+            self.session = self._new_session()
+            self.session.begin(trainer, previous)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        alike = [callback for callback in callbacks if isinstance(callback, GraphDynamicsCallback)]
+        self._run(trainer, self.session.open, alike.index(self))
 
     def _new_session(self) -> RunSession:
         return RunSession(self._settings(), self._trial)
 
+    def _run(self, trainer: Trainer, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Calls the session, if it takes part in this Trainer's fit. What fails in there ends there."""
+        session = self.session
+        if session.takes_part_in(trainer):
+            session.guard.contain(trainer, step, *args, **kwargs)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finds out whether all processes have the callback."""
+        self._run(trainer, self.session.check_processes)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins or resumes the run."""
-        if self.session.active:
-            self.session.start_training()
+        self._run(trainer, self.session.start_training)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            prepare_monitors(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records how the run has ended."""
-        if self.session.active:
-            self.session.end_training()
+        self._run(trainer, self.session.end_training)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the end of a run of which nothing was left to train."""
-        if self.session.active:
-            self.session.end_fit()
+        self._run(trainer, self.session.end_fit)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Records that the run was interrupted. Lightning calls no `teardown` after an exception."""
-        if self.session.active:
-            self.session.interrupt()
+        self._run(trainer, self.session.interrupt)
+        release_monitors(trainer)
         self._drop_log_methods()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lets go of the model; raises what tells the tuner of a stopped run."""
-        self.session.close()
+        release_monitors(trainer)
+        if is_busy_elsewhere(self.session, trainer):
+            return
+        self._run(trainer, self.session.close)
+        write_waiting()
         self._drop_log_methods()
         if self._trial is not None:
             self._trial.raise_if_stopped(trainer, pl_module, self)
@@ -241,46 +271,46 @@ class GraphDynamicsCallback(CallbackBase):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Starts to trace the first batch."""
-        if self.session.active:
-            self.session.start_batch(batch_idx)
+        self._run(trainer, self.session.start_batch, batch_idx)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Builds the graph from the traced forward pass."""
-        if self.session.active:
-            self.session.end_forward(loss)
+        self._run(trainer, self.session.end_forward, loss)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Reads snapshot 0."""
-        if self.session.active:
-            self.session.start_step()
+        self._run(trainer, self.session.start_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Reads the weights if that is due, and decides."""
-        if self.session.active:
-            self.session.end_batch(outputs, batch_idx)
+        self._run(trainer, self.session.end_batch, outputs, batch_idx)
 
     # -- epochs ----------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the last metrics of the epoch before."""
-        if self.session.active:
-            self.session.start_epoch()
+        self._run(trainer, self.session.start_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the validation accuracy; decides where an epoch's end has waited for it."""
-        if self.session.active:
-            self.session.end_validation()
+        self._run(trainer, self.session.end_validation)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides at the epoch's end."""
-        if self.session.active:
-            self.session.end_epoch()
+        self._run(trainer, self.session.end_epoch)
 
     # -- checkpoints -----------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps the record of one Trainer's run out of another's checkpoint."""
+        if is_busy_elsewhere(self.session, trainer):
+            checkpoint.get("callbacks", {}).pop(self.state_key, None)
 
     @property
     def state_key(self) -> str:

@@ -104,9 +104,9 @@ class EpochCounter:
         return trainer.current_epoch
 
     def misses_validation(self, trainer: Trainer) -> bool:
-        """Whether a validation should have come by the end of this epoch."""
+        """Whether a validation should have come in the epochs that have ended."""
         every = trainer.check_val_every_n_epoch
-        return not trainer.enable_validation or (every is not None and trainer.current_epoch + 1 >= every)
+        return not trainer.enable_validation or (every is not None and self.num_ended >= every)
 
     def time(self, trainer: Trainer) -> float:
         """Progress of the run in epochs."""

@@ -43,12 +43,38 @@ class Guard:
         try:
             step(*args, **kwargs)
         except Exception as error:  # whatever it is: training must not suffer from it
-            self.error = error
-            self._on_failure()
-            if not self._strict:
-                _warn(trainer, error)
-            elif trainer.world_size == 1:
+            self.fail(trainer, error)
+            if self._strict and trainer.world_size == 1:
                 raise
+
+    def contain(
+        self, trainer: Trainer | None, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Does what a hook is for, and lets no failure out that is not to be raised.
+
+        Raises:
+            Exception: the step's own, if strict.
+        """
+        try:
+            step(*args, **kwargs)
+        except Exception as error:
+            self.fail(trainer, error)
+            if self._strict:
+                raise
+
+    def fail(self, trainer: Trainer | None, error: Exception) -> None:
+        """Gives up for a reason; warns of the first one, unless strict.
+
+        Args:
+            trainer: of the fit; None where it is not known.
+            error: the reason.
+        """
+        if self.error is not None:
+            return
+        self.error = error
+        self._on_failure()
+        if not self._strict:
+            _warn(trainer, error)
 
     def all_work(self, trainer: Trainer) -> bool:
         """Whether no process has failed. All processes must call this."""
@@ -64,11 +90,11 @@ class Guard:
             raise self.error or NNDynError("GraphDynamicsCallback failed on another process, see its output")
 
 
-def _warn(trainer: Trainer, error: Exception) -> None:
-    where = f" on process {trainer.global_rank}" if trainer.world_size > 1 else ""
+def _warn(trainer: Trainer | None, error: Exception) -> None:
+    where = f" on process {trainer.global_rank}" if trainer is not None and trainer.world_size > 1 else ""
     warnings.warn(
         f"GraphDynamicsCallback gives up{where} and training goes on without it: "
         f"{type(error).__name__}: {error} (strict=True raises instead)",
         NNDynWarning,
-        stacklevel=2,
+        stacklevel=3,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightning_nndyn.callback.monitors import note_values
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.signature.snapshot import STATISTICS
 
@@ -25,8 +26,13 @@ class ValueLogger:
         self._statistics = statistics
         self._num_snapshots = self._num_verdicts = 0  # that were logged
 
-    def skip(self, record: Record) -> None:
-        """Takes what a record holds as logged before."""
+    def resume(self, trainer: Trainer, record: Record) -> None:
+        """Takes what a record holds as logged before, and shows the latest verdict to other callbacks."""
+        if record.verdicts:
+            _show(trainer, _verdict_values(record))
+        self._skip(record)
+
+    def _skip(self, record: Record) -> None:
         self._num_snapshots, self._num_verdicts = len(record.history), len(record.verdicts)
 
     def log(self, trainer: Trainer, record: Record, further: Mapping[str, float], in_batch: bool) -> None:
@@ -39,16 +45,11 @@ class ValueLogger:
             in_batch: whether the Trainer is still busy with the batch that they belong to.
         """
         values = {**self._new_values(record), **further}
-        self.skip(record)
+        self._skip(record)
         if not values or trainer.barebones:
             return
-        # `self.log` may not be called after validation, and what it was given before would hide what is put
-        # here. To loggers it would skip snapshots between two multiples of `log_every_n_steps`, and repeat
-        # old ones.
-        device = trainer.strategy.root_device
-        trainer.callback_metrics.update(
-            {name: torch.tensor(value, device=device) for name, value in values.items()}
-        )
+        _show(trainer, values)
+        note_values(trainer, values)
         step = logging_step(trainer, in_batch)
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=step)
@@ -60,6 +61,15 @@ class ValueLogger:
             found = zip(STATISTICS, record.history[-1].statistics, strict=True)
             values |= {f"nndyn/{name}": value for name, value in found}
         return values
+
+
+def _show(trainer: Trainer, values: Mapping[str, float]) -> None:
+    # `self.log` may not be called after validation, and what it was given before would hide what is put here.
+    # To loggers it would skip snapshots between two multiples of `log_every_n_steps`, and repeat old ones.
+    device = trainer.strategy.root_device
+    trainer.callback_metrics.update(
+        {name: torch.tensor(value, device=device) for name, value in values.items()}
+    )
 
 
 def _verdict_values(record: Record) -> dict[str, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_nndyn._files import Count
+from lightning_nndyn.graph.weights import precise_dtype
 
 _SHARE = 16  # "lately" is the last sixteenth of an epoch
 _BLOCK = 64  # losses that are put aside before they are summed up
@@ -87,7 +88,7 @@ class LossMeter:
         self.begin_epoch()
         if state["count"]:
             self._summed = state["count"]
-            self._sum = torch.tensor(state["sum"], dtype=_precise(device), device=device)
+            self._sum = torch.tensor(state["sum"], dtype=precise_dtype(device), device=device)
             self._recent.append(torch.tensor(state["recent"], device=device))
 
     def _fold(self) -> None:
@@ -98,7 +99,7 @@ class LossMeter:
         piece = torch.stack([loss.detach().reshape(()).to(device, torch.float32) for loss in self._aside])
         if self._parts != 1:
             piece *= self._parts
-        total = piece.sum(dtype=_precise(device))
+        total = piece.sum(dtype=precise_dtype(device))
         self._sum = total if self._sum is None else self._sum + total
         self._summed += len(self._aside)
         self._aside = []
@@ -109,8 +110,3 @@ class LossMeter:
 
     def _last(self) -> Tensor:
         return torch.cat(tuple(self._recent))[-self._lately :]
-
-
-def _precise(device: torch.device) -> torch.dtype:
-    """Double precision, which Apple's GPUs do not have."""
-    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,4 +1,8 @@
-"""The metrics that the model logs, by epochs; one of them may be the validation accuracy."""
+"""The metrics that the model logs, by epochs; one of them may be the validation accuracy.
+
+The Trainer shows a metric until there is another value of it, through epochs that have logged none. So a
+value counts for the epoch in which it is new, and for no other.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from lightning_nndyn.callback.epochs import EpochCounter
 from lightning_nndyn.callback.record import Record
@@ -28,67 +33,108 @@ class LoggedMetrics:
     def __init__(self, monitor: str | None = None) -> None:
         self.any_monitor = False
         self._monitor = monitor
-        self._shown: dict[str, tuple[Any, float | None]] = {}  # value and number as they were last
+        self._rows, self._accuracies = _News(), _News()
+        self._validated = self._comes_late = False
+        self._refused = math.nan  # the latest value that is no accuracy
 
-    def record_validation(self, trainer: Trainer, record: Record, epoch: int) -> str:
+    def record_validation(self, trainer: Trainer, record: Record, epoch: int) -> None:
         """Records the accuracy of a validation that has ended. All processes must call this.
 
         Args:
             trainer: whose validation it is; each process may have validated a share.
             record: the run's.
             epoch: the one it belongs to, counted from 0.
-
-        Returns:
-            A warning as long as there has been no accuracy; else empty.
         """
+        self._validated = True
+        self._record_accuracy(trainer, record, epoch + 1, trainer.callback_metrics)
+
+    def record(
+        self, trainer: Trainer, record: Record, epochs: int, metrics: Mapping[str, Any], late: bool = False
+    ) -> None:
+        """Records what is new as of the latest epoch. All processes must call this.
+
+        Args:
+            trainer: whose metrics they are.
+            record: the run's.
+            epochs: how many have ended, that one included.
+            metrics: as the Trainer shows them.
+            late: whether the epoch has been concluded before.
+        """
+        if trainer.is_global_zero:
+            self.record_epoch(record, epochs, metrics)
+        missing = self._is_missing(record, epochs)
+        self._record_accuracy(trainer, record, epochs, metrics)
+        self._comes_late |= late and missing and not self._is_missing(record, epochs)
+
+    def is_awaited(self, record: Record, epochs: int) -> bool:
+        """Whether the accuracy of the latest epoch is yet to come: one was logged late before."""
+        return self._comes_late and self._is_missing(record, epochs)
+
+    def _is_missing(self, record: Record, epochs: int) -> bool:
+        return not any(map(math.isfinite, record.accuracies[epochs - 1 : epochs]))
+
+    def _record_accuracy(
+        self, trainer: Trainer, record: Record, epochs: int, metrics: Mapping[str, Any]
+    ) -> None:
         if self._monitor is None:
-            return ""
-        return self._record_accuracy(trainer, record, trainer.callback_metrics.get(self._monitor), epoch)
-
-    def record_gap(self, trainer: Trainer, record: Record, epochs: EpochCounter) -> str:
-        """Records that the epoch which ends has had no validation, if so. All processes must call this.
-
-        Returns:
-            A warning if there should have been one, and never was; else empty.
-        """
-        if self._monitor is None or len(record.accuracies) >= epochs.num_ended:
-            return ""
-        warning = self._record_accuracy(trainer, record, None, epochs.num_ended - 1)
-        return warning + epochs.validation_hint if warning and epochs.misses_validation(trainer) else ""
-
-    def _record_accuracy(self, trainer: Trainer, record: Record, logged: Any, epoch: int) -> str:
-        value = mean_over_processes(trainer, math.nan if logged is None else float(logged))
+            return
+        shown = {name: value for name, value in metrics.items() if name == self._monitor}
+        number = self._accuracies.numbers(shown).get(self._monitor)
+        value = mean_over_processes(trainer, math.nan if number is None else number)
         accuracies = record.accuracies
-        accuracies[epoch:] = []  # of an epoch that is validated, or trained, again
-        accuracies += [math.nan] * (epoch - len(accuracies))
-        accuracies.append(value if 0 <= value <= 1 or self.any_monitor else math.nan)
-        if any(math.isfinite(accuracy) for accuracy in accuracies):
+        accuracies[epochs:] = []  # of an epoch that is trained again
+        accuracies += [math.nan] * (epochs - len(accuracies))
+        if 0 <= value <= 1 or (self.any_monitor and math.isfinite(value)):
+            accuracies[-1] = value
+        elif math.isfinite(value):
+            self._refused, accuracies[-1] = value, math.nan
+
+    def complaint(self, trainer: Trainer, record: Record, epochs: EpochCounter) -> str:
+        """What to warn of as long as there has been no accuracy that should have come; else empty."""
+        if self._monitor is None or any(map(math.isfinite, record.accuracies)):
             return ""
-        found = f"is {value:g}" if math.isfinite(value) else "was not logged by validation"
+        misses = epochs.misses_validation(trainer)
+        if not (misses or self._validated or math.isfinite(self._refused)):
+            return ""
+        found = f"is {self._refused:g}" if math.isfinite(self._refused) else "was not logged by validation"
         names = ", ".join(sorted(name for name in trainer.callback_metrics if not _is_ours(name)))
         return (
             f"monitor={self._monitor!r} {found}; give a metric that is an accuracy between 0 and 1 (logged: "
             f"{names or 'none'}). Until it is there, runs are judged in their first epoch only"
-        )
+        ) + (epochs.validation_hint if misses else "")
 
     def record_epoch(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:
-        """Records the metrics' new values as those after so many epochs.
-
-        The Trainer shows a metric's value until there is another: an epoch without validation has none.
-        """
-        theirs = {name: value for name, value in metrics.items() if not _is_ours(name)}
-        new = {name: json_number(value) for name, value in theirs.items() if self._is_new(name, value)}
+        """Records the metrics' new values as those after so many epochs."""
+        new = self._rows.numbers({name: value for name, value in metrics.items() if not _is_ours(name)})
         for name in {**record.metrics, **new}:
             row = record.metrics.setdefault(name, [])
             row[epochs:] = []  # of an epoch that was trained before
             row += [None] * (epochs - len(row))
             row[-1] = new.get(name, row[-1])
 
-    def _is_new(self, name: str, value: Any) -> bool:
-        before, number = self._shown.get(name), json_number(value)
-        self._shown[name] = value, number
-        # The same tensor with another number has been written to in place.
-        return before is None or before[0] is not value or before[1] != number
+
+class _News:
+    """Tells which metrics were logged since it was asked last. It keeps what it was shown, to compare."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[Any, float | None]] = {}
+
+    def numbers(self, metrics: Mapping[str, Any]) -> dict[str, float | None]:
+        """The new ones as JSON numbers."""
+        shown = {name: (value, json_number(value)) for name, value in metrics.items()}
+        new = {name: pair[1] for name, pair in shown.items() if not _same(self._seen.get(name), pair)}
+        self._seen |= shown
+        return new
+
+
+def _same(before: tuple[Any, float | None] | None, now: tuple[Any, float | None]) -> bool:
+    """Whether a metric was not logged in between: then its memory is the same, and so is its number."""
+    if before is None or before[1] != now[1]:
+        return False
+    old, new = before[0], now[0]
+    # Lightning shows a value of this epoch through a new view each time.
+    views = isinstance(old, Tensor) and isinstance(new, Tensor) and old.data_ptr() == new.data_ptr()
+    return old is new or views
 
 
 def _is_ours(name: str) -> bool:
@@ -106,6 +152,8 @@ def json_number(value: Any) -> float | None:
 
 def mean_over_processes(trainer: Trainer, value: float) -> float:
     """The mean over those processes that have a value; NaN where none has. All processes must call this."""
+    if trainer.world_size == 1:
+        return value
     known = math.isfinite(value)
     pair = torch.tensor([value if known else 0.0, float(known)], device=trainer.strategy.root_device)
     total, count = trainer.strategy.reduce(pair, reduce_op="mean").tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 import msgspec
 
 from lightning_nndyn._files import Count, decode, read_json, write_atomically
-from lightning_nndyn.callback.audit import SWITCHED_OFF, AuditedRun, append_audited_run
+from lightning_nndyn.callback.audit import AUDIT_FILE, SWITCHED_OFF, AuditedRun, append_audited_run
 from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.callback.record import Record, StoredRecord
 from lightning_nndyn.callback.settings import Settings
@@ -53,6 +54,29 @@ class RecordFile(StoredRecord, kw_only=True):
     every_n_steps: Count | None = None
     layer_sizes: list[Count] = msgspec.field(default_factory=list)
     policy: PolicyFacts = msgspec.field(default_factory=PolicyFacts)
+
+
+_waiting: dict[tuple[Path, str], Callable[[], None]] = {}
+"""What could not be written yet, by file and run."""
+
+
+@atexit.register
+def write_waiting() -> dict[tuple[Path, str], Exception]:
+    """Tries again to write what could not be written, as on a disk that was full.
+
+    Returns:
+        By file and run, why it still cannot be written.
+    """
+    errors: dict[tuple[Path, str], Exception] = {}
+    for key, write in list(_waiting.items()):
+        try:
+            write()
+        except Exception as error:  # whatever it is: training must not suffer from it
+            errors[key] = error
+        else:
+            if _waiting.get(key) is write:  # no other thread has newer content
+                del _waiting[key]
+    return errors
 
 
 def write_record(path: Path, content: Mapping[str, Any], history: str = "[]") -> None:
@@ -118,7 +142,9 @@ def find_records(folder: Path | str) -> Iterator[Path]:
 
 @dataclass
 class RecordWriter:
-    """Writes a run's record after each epoch and at the end. Where that fails, it warns once and stops.
+    """Writes a run's record after each epoch and at the end.
+
+    Where that fails, it warns once. Whatever this process writes next, and its end, are chances to try again.
 
     Attributes:
         folder: where the record goes; None for nowhere, as on all processes but the first.
@@ -136,6 +162,7 @@ class RecordWriter:
     monitor: str = ""
     layer_sizes: Sequence[int] = ()
     _encoded: list[str] = field(default_factory=list)  # snapshots as JSON, each encoded once
+    _warned: bool = False
 
     @classmethod
     def open(
@@ -180,9 +207,8 @@ class RecordWriter:
             "layer_sizes": list(self.layer_sizes),
             **self.facts,
         }
-        history, name = self._history_json(record.history), f"nndyn-{record.run}.json"
-        if not self._succeeds(lambda folder: write_record(folder / name, content, history), self.folder):
-            self.folder = None
+        history, path = self._history_json(record.history), self.folder / f"nndyn-{record.run}.json"
+        self._write(lambda: write_record(path, content, history), path, record.run)
 
     def end(self, record: Record, status: str, flagged_to_stop: bool = False) -> None:
         """Writes how the run has ended, and adds it to the audit file if it had verdicts and finished.
@@ -194,26 +220,26 @@ class RecordWriter:
         """
         self.write(record, status)
         values = [value for value in record.metrics.get(self.monitor, ()) if value is not None]
-        if self.audit_folder is None or status != FINISHED or not values or not record.verdicts:
+        folder = self.audit_folder
+        if folder is None or status != FINISHED or not values or not record.verdicts:
             return
         run = AuditedRun(max(values), record.classes, flagged_to_stop, self.share, record.run)
-        if not self._succeeds(lambda folder: append_audited_run(folder, run), self.audit_folder):
-            self.audit_folder = None
+        self._write(lambda: append_audited_run(folder, run), folder / AUDIT_FILE, record.run)
 
     def _history_json(self, history: Sequence[Snapshot]) -> str:
         new = history[len(self._encoded) :]
         self._encoded += [json.dumps(snapshot.to_dict()) for snapshot in new]
         return f"[{', '.join(self._encoded)}]"
 
-    def _succeeds(self, write: Callable[[Path], None], folder: Path) -> bool:
-        try:
-            write(folder)
-        except Exception as error:  # whatever it is: training must not suffer from it
+    def _write(self, write: Callable[[], None], path: Path, run: str) -> None:
+        _waiting[path, run] = write
+        error = write_waiting().get((path, run))
+        if error is not None and not self._warned:
+            self._warned = True
             warnings.warn(
-                f"GraphDynamicsCallback cannot write to {str(folder)!r} ({type(error).__name__}: {error}): "
-                "this run's record is not kept; training, predictions and decisions go on",
+                f"GraphDynamicsCallback cannot write to {str(path.parent)!r} ({type(error).__name__}: "
+                f"{error}): this run's record is not kept until a later try succeeds; training, predictions "
+                "and decisions go on",
                 NNDynWarning,
                 stacklevel=2,
             )
-            return False
-        return True

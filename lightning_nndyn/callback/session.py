@@ -2,119 +2,48 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+import math
+from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from lightning_nndyn._files import decode
-from lightning_nndyn.callback.decision import RunDecider
-from lightning_nndyn.callback.epochs import EpochCounter, make_counter
+from lightning_nndyn.callback.epochs import make_counter
 from lightning_nndyn.callback.graph_reader import GraphReader
-from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.loggers import RunSummary, log_summary
-from lightning_nndyn.callback.logging import ValueLogger, logging_step
-from lightning_nndyn.callback.losses import LossMeter, LossState
+from lightning_nndyn.callback.logging import logging_step
+from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.messages import (
-    Messages,
     frozen_layers,
     layers_changed,
     unknown_beginning,
     unknown_length,
     weights_stand_still,
 )
-from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.phases import EpochPhase, Phase, ReaderPhase
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import FINISHED, INTERRUPTED, RUNNING, STOPPED, RecordWriter
-from lightning_nndyn.callback.settings import Settings
+from lightning_nndyn.callback.session_parts import SessionParts
 from lightning_nndyn.callback.trainer_state import (
     is_complete,
     loss_divisor,
+    metrics_shown,
     model_to_trace,
     training_setup,
     validation_follows,
 )
-from lightning_nndyn.callback.trial import TrialSession
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
-P = ParamSpec("P")
-
-_ACTIVE = (Phase.TRAINING, Phase.OPEN, Phase.FAILED)
 
 
-class RunSession:
+class RunSession(SessionParts):
     """One run under one Trainer: its weights are read, a verdict predicted, a decision taken and logged.
 
     The callback owns it, and calls one public method from each hook while the session is active. Steps that
     may fail go through the guard. What all processes do together stands outside of these steps. When it comes
     depends on the schedule, not on what one process has found: otherwise one would wait for another for ever.
-
-    Args:
-        settings: the callback's arguments.
-        trial: the run's trial in a sweep; None without one.
-
-    Attributes:
-        phase: how far the session is.
-        record: what was read, predicted and decided.
-        reader: reads the graph of the weights.
-        losses: the training losses of the epoch.
-        epochs: counts epochs, and knows when weights are to be read.
-        metrics: those that the model logs.
-        decisions: predicts and decides.
-        logger: logs values to the Trainer's loggers.
-        writer: writes the record.
-        guard: where failures end.
-        trainer: of the fit; only while the session is active.
     """
 
-    trainer: Trainer
-
-    def __init__(self, settings: Settings, trial: TrialSession | None = None) -> None:
-        self.settings, self.trial = settings, trial
-        self.phase, self._epoch_phase = Phase.IDLE, EpochPhase.BATCHES
-        self.record, self.losses = Record(), LossMeter()
-        self.reader = GraphReader(settings.layers, settings.topology)
-        self.epochs, self.metrics = EpochCounter(), LoggedMetrics(settings.monitor)
-        self.guard, self.messages = Guard(settings.strict, self._fail), Messages(settings.verbose)
-        self.decisions = RunDecider(settings, trial, self.messages, self.guard)
-        self.logger, self.writer = ValueLogger(settings.log_signature), RecordWriter(None, {})
-        self._starts_here = False  # whether training begins with step 0, not from a checkpoint
-        self._owner: weakref.ref[Trainer] | None = None
-        self._saved_losses: LossState | None = None  # of the epoch that a checkpoint was saved in
-        self._load_error: Exception | None = None  # why a checkpoint's record cannot be read
-
-    @property
-    def active(self) -> bool:
-        """Whether a fit is open that the session takes part in."""
-        return self.phase in _ACTIVE
-
-    @property
-    def start_due(self) -> bool:
-        """Whether snapshot 0 is still to be read, which is before any weight changes."""
-        return self._starts_here and not self.record.history
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the Trainer: processes that are spawned get the callback pickled."""
-        return {name: value for name, value in self.__dict__.items() if name != "trainer"} | {"_owner": None}
-
     # -- begin and end ---------------------------------------------------------------------------------------
-
-    def open(self, trainer: Trainer, previous: RunSession) -> None:
-        """Takes part in a fit, and loads the predictor.
-
-        Args:
-            trainer: of the fit.
-            previous: the session before. Where its Trainer fits once more, the run may go on.
-        """
-        self.trainer, self._owner, self.phase = trainer, weakref.ref(trainer), Phase.OPEN
-        if previous._owner is not None and previous._owner() is trainer:
-            self.record, self.losses = previous.record, previous.losses
-            self._saved_losses, self._load_error = previous._saved_losses, previous._load_error
-        self._try(self.decisions.load_predictor)
 
     def start_training(self) -> None:
         """Fixes when snapshots are due; a resumed run that was to be stopped stays stopped."""
@@ -125,7 +54,7 @@ class RunSession:
         if self._starts_here:  # what an earlier fit has left is not this run's record
             self.record = Record()
         elif self._saved_losses is not None:
-            self.losses.restore(self._saved_losses, trainer.strategy.root_device)
+            self._try(self.losses.restore, self._saved_losses, trainer.strategy.root_device)
         self._saved_losses = None
         self._try(self._start_run)
         self._open_record()
@@ -138,7 +67,7 @@ class RunSession:
         record, trainer, of = self.record, self.trainer, self.settings
         record.training = training_setup(trainer, of.snapshot_every_n_steps)
         self.reader = GraphReader(of.layers, of.topology, record.first_weights)
-        self.logger.skip(record)
+        self.logger.resume(trainer, record)
         self.phase = Phase.TRAINING
         self.decisions.resume(record)
         if self.decisions.verdict_due(record) and self.epochs.by_steps and self.epochs.ending:
@@ -160,9 +89,17 @@ class RunSession:
 
     def end_training(self) -> None:
         """Records how the run has ended."""
-        if self._epoch_phase is EpochPhase.METRICS or self.epochs.num_started > self.epochs.num_ended:
-            self._record_metrics(self.epochs.num_started)
-        self._end_run()
+        try:
+            self._record_late()
+            if self.epochs.num_started > self.epochs.num_ended and self.trainer.is_global_zero:
+                metrics = self.trainer.callback_metrics
+                self.metrics.record_epoch(self.record, self.epochs.num_started, metrics)
+            if self._awaits_metric:
+                self._conclude_late(in_batch=False)
+            if self.active:
+                self._end_run()
+        finally:
+            self.close()
 
     def end_fit(self) -> None:
         """Records the end of a run that had nothing left to train when it was resumed."""
@@ -182,14 +119,15 @@ class RunSession:
         self.writer.end(self.record, status, flagged and not will_stop)
         self.decisions.finish_trial(trainer, self.record, stopped=status == STOPPED)
         self._log_summary()
-        self.close()
 
     def interrupt(self) -> None:
         """Records that an exception has ended the run."""
-        self.writer.end(self.record, INTERRUPTED)
-        if self.decisions.will_stop(self.record):
-            self._log_summary(in_batch=True)
-        self.close()
+        try:
+            self.writer.end(self.record, INTERRUPTED)
+            if self.decisions.will_stop(self.record):
+                self._log_summary(in_batch=True)
+        finally:
+            self.close()
 
     def _log_summary(self, in_batch: bool = False) -> None:
         """Shows in the loggers' dashboards how the run was judged."""
@@ -197,32 +135,6 @@ class RunSession:
             of, will_stop = self.settings, self.decisions.will_stop(self.record)
             summary = RunSummary.from_record(self.record, will_stop, of.monitor, of.snapshot_every_n_steps)
             log_summary(self.trainer.loggers, summary, logging_step(self.trainer, in_batch))
-
-    def close(self, phase: Phase = Phase.ENDED) -> None:
-        """Removes all hooks, and lets go of model and Trainer."""
-        if self.active:
-            self.phase = phase
-            self.reader.close()
-            del self.trainer
-
-    # -- failures --------------------------------------------------------------------------------------------
-
-    def _try(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Takes a step that may fail; see `Guard.attempt`."""
-        self.guard.attempt(self.trainer, step, *args, **kwargs)
-
-    def _fail(self) -> None:
-        self.phase = Phase.FAILED
-        self.reader.close()
-
-    def _all_work(self) -> bool:
-        """Whether no process has failed. Otherwise all give up: they must keep logging the same keys."""
-        works = self.guard.all_work(self.trainer)
-        if not works:
-            self.writer.end(self.record, INTERRUPTED)  # nobody reads the run to its end
-            self.close(Phase.DISABLED)
-            self.guard.raise_if_strict()
-        return works
 
     # -- batches ---------------------------------------------------------------------------------------------
 
@@ -232,8 +144,8 @@ class RunSession:
             self.losses.begin_epoch()
         if self._epoch_phase is EpochPhase.VALIDATION:  # none has come
             self._end_epoch(self.trainer.current_epoch, in_batch=False)
-        elif self._epoch_phase is EpochPhase.METRICS:
-            self._record_metrics(self.epochs.num_ended)
+        else:
+            self._record_late()
         if batch_idx == 0:
             self._try(self.reader.look_again)
         if self.reader.phase is ReaderPhase.WAITING:
@@ -276,7 +188,11 @@ class RunSession:
         trainer = self.trainer
         if self.reader.phase is ReaderPhase.TRACING:
             self._try(self.reader.end_batch, trainer.lightning_module, self.start_due)
-        self.losses.add(outputs, loss_divisor(trainer))
+        if self._awaits_metric:
+            self._conclude_late(in_batch=True)
+            if not self.active:
+                return
+        self._try(self.losses.add, outputs, loss_divisor(trainer))
         due = self.epochs.after_batch(trainer, batch_idx + 1)
         if due:
             self._read_in_batch(due)
@@ -298,9 +214,14 @@ class RunSession:
 
     def _read(self, due: Sequence[float], defer_verdict: bool) -> None:
         strategy = self.trainer.strategy
+        losses = torch.full((2,), math.nan, device=strategy.root_device)
+        self._try(self._read_losses, losses)
         # Processes see other batches: all judge by the mean of their losses.
-        losses = strategy.reduce(self.losses.read(strategy.root_device), reduce_op="mean")
+        losses = strategy.reduce(losses, reduce_op="mean")
         self._try(self._read_snapshots, due, losses, defer_verdict)
+
+    def _read_losses(self, out: Tensor) -> None:
+        out.copy_(self.losses.read(out.device))
 
     def _read_snapshots(self, due: Sequence[float], losses: Tensor | Any, defer_verdict: bool) -> None:
         self._read_snapshot_0()  # may be due where gradients are accumulated: no weight has changed then
@@ -347,16 +268,14 @@ class RunSession:
 
     def start_epoch(self) -> None:
         """Records what the model has logged at the end of the epoch before, after our hook."""
-        if self._epoch_phase is EpochPhase.METRICS:
-            self._record_metrics(self.epochs.num_ended)
+        self._record_late()
 
     def end_validation(self) -> None:
         """Records the new validation accuracy, in time for a checkpoint that is saved next."""
         trainer = self.trainer
         if trainer.sanity_checking:
             return
-        epoch = self.epochs.validated_epoch(trainer)
-        self.messages.warn("monitor", self.metrics.record_validation(trainer, self.record, epoch))
+        self.metrics.record_validation(trainer, self.record, self.epochs.validated_epoch(trainer))
         if self._epoch_phase is EpochPhase.VALIDATION:
             self._end_epoch(trainer.current_epoch + trainer.is_last_batch, in_batch=True)
 
@@ -366,9 +285,8 @@ class RunSession:
         if self.reader.phase is ReaderPhase.TRACING:  # the model skipped the rest in `on_train_batch_start`
             self._try(self.reader.end_batch, trainer.lightning_module, self.start_due)
         due, epochs = self.epochs.after_epoch(trainer), trainer.current_epoch + 1
-        if due:
-            self._record_gap()
-            self._read(due, defer_verdict=False)
+        if due:  # judged with the metrics of the epoch
+            self._read(due, defer_verdict=self.settings.monitor is not None)
         if self._epoch_phase is EpochPhase.VALIDATION or not self.epochs.by_steps:
             self._end_epoch(epochs, in_batch=False)
         else:
@@ -386,35 +304,30 @@ class RunSession:
 
     def _end_epoch(self, epochs: int, in_batch: bool) -> None:
         """Judges an epoch of ours that has ended, with its validation if one has come; see `_conclude`."""
-        self._epoch_phase, trainer = EpochPhase.BATCHES, self.trainer
-        self._record_gap()
-        self._conclude(epochs, in_batch)
-        if not (in_batch and trainer.is_last_batch):  # then the end of the loader's epoch follows
-            self._stop_if_decided(epochs)
+        trainer, ended = self.trainer, self.epochs.num_ended
+        # May be computed now, on all processes together.
+        self.metrics.record(trainer, self.record, ended, trainer.callback_metrics)
+        self._epoch_phase = EpochPhase.METRICS
+        self._awaits_metric = not self.epochs.by_steps and self.metrics.is_awaited(self.record, ended)
+        if not self._awaits_metric:
+            self._conclude(epochs, in_batch)
+            if not (in_batch and trainer.is_last_batch):  # then the end of the loader's epoch follows
+                self._stop_if_decided(epochs)
         if self.active:
-            self._record_metrics(self.epochs.num_ended)
-            self._epoch_phase = EpochPhase.METRICS
             self.writer.write(self.record, RUNNING)
 
-    def _record_gap(self) -> None:
-        self.messages.warn("monitor", self.metrics.record_gap(self.trainer, self.record, self.epochs))
+    def _record_late(self) -> None:
+        """Records what was logged for the epoch that has ended, after our hook."""
+        if self._epoch_phase is EpochPhase.METRICS:
+            self._epoch_phase, trainer = EpochPhase.BATCHES, self.trainer
+            self.metrics.record(
+                trainer, self.record, self.epochs.num_ended, metrics_shown(trainer), late=True
+            )
+            self.messages.warn("monitor", self.metrics.complaint(trainer, self.record, self.epochs))
 
-    def _record_metrics(self, epochs: int) -> None:
-        self._epoch_phase = EpochPhase.BATCHES
-        metrics = self.trainer.callback_metrics  # may be computed now, on all processes together
-        if self.trainer.is_global_zero:
-            self.metrics.record_epoch(self.record, epochs, metrics)
-
-    # -- checkpoints -----------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """The record of the run, so that a resumed one goes on with it."""
-        return {**self.record.state_dict(), "epoch_losses": self.losses.state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up the record of an interrupted run; what cannot be read is reported once training starts."""
-        try:
-            self.record, self._load_error = Record.from_state_dict(state), None
-            self._saved_losses = decode(state.get("epoch_losses"), LossState)
-        except Exception as error:
-            self._load_error = error
+    def _conclude_late(self, in_batch: bool) -> None:
+        """Judges an epoch whose metric has come after our hook; a stop takes effect after a batch."""
+        self._awaits_metric, epochs = False, self.trainer.current_epoch
+        self._conclude(epochs, in_batch)
+        if in_batch:
+            self._stop_if_decided(epochs)

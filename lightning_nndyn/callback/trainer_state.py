@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -114,6 +115,13 @@ def validation_follows(trainer: Trainer) -> bool:
         return fit._data_fetcher is not None and fit.epoch_loop._should_check_val_fx(fit._data_fetcher)
     except Exception:  # private, so another version of Lightning may have it otherwise
         return False
+
+
+def metrics_shown(trainer: Trainer) -> Mapping[str, Any]:
+    """The metrics as of the latest batch or epoch, without those that hooks have logged since."""
+    # Asked for its `callback_metrics`, the Trainer adds these.
+    known = getattr(trainer._logger_connector, "_callback_metrics", None)
+    return trainer.callback_metrics if known is None else known
 
 
 def record_folder(trainer: Trainer, record: bool | str | Path, log_folder: str | None) -> Path | None:

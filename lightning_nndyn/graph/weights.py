@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
@@ -40,9 +42,22 @@ def current_weight(module: nn.Module, attribute: str) -> Tensor:
     return cast(Tensor, getattr(module, attribute))
 
 
+def precise_dtype(device: torch.device) -> torch.dtype:
+    """float64; float32 on devices without it, such as GPUs of Apple's and some of Intel's."""
+    return torch.float64 if _has_float64(device.type) else torch.float32
+
+
+@cache
+def _has_float64(kind: str) -> bool:
+    try:
+        return bool(torch.ones(2, device=kind).sum(dtype=torch.float64) == 2)
+    except Exception:  # each kind of device refuses in its own words
+        return False
+
+
 def on_float64_device(weight: Tensor) -> Tensor:
-    """The weight, copied to the CPU from Apple's GPUs, which have no float64 to form sums in."""
-    return weight.cpu() if weight.device.type == "mps" else weight
+    """The weight, copied to the CPU from devices that have no float64 to form sums in."""
+    return weight if precise_dtype(weight.device) == torch.float64 else weight.cpu()
 
 
 def weight_of(module: nn.Module) -> Tensor | None:

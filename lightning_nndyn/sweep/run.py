@@ -119,6 +119,8 @@ def curve_numbers(curve: LearningCurve | None, time: float) -> Array:
         return np.empty(0)
     numbers = [float(signed(np.array(loss))) for loss in curve.losses.get(time, ())]
     values = list(curve.accuracies[: int(time)])
+    if len(values) < int(time):
+        return np.empty(0)
     if values:
         numbers += [values[-1], max(values), values[-1] - values[max(0, len(values) - 2)]]
     return np.array(numbers) if all(map(math.isfinite, numbers)) else np.empty(0)

@@ -137,30 +137,33 @@ def files_no_longer_than(limit: int) -> Iterator[None]:
 
 
 class Fills(L.Callback):
-    """The disk is full from the second epoch on."""
+    """The disk is full from the second epoch on, and has room again once we have written the last time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.record: dict[str, Any] = {}
+        self.records: list[dict[str, Any]] = []
         self.full = files_no_longer_than(100)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.current_epoch == 1:
-            self.record = read_record(next(find_records(self.folder)))
+            self.records.append(read_record(next(find_records(self.folder))))
             self.full.__enter__()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.full.__exit__(None, None, None)
+        self.records.append(read_record(next(find_records(self.folder))))
 
 
-def test_a_disk_that_becomes_full_leaves_the_last_whole_record(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_leaves_the_last_whole_record_until_there_is_room(tmp_path: Path) -> None:
     callback, fills, model = watcher(action="observe", record=tmp_path), Fills(tmp_path), Digits()
     with warnings_of_ours() as ours:
         trainer(callback, fills).fit(model)
     (message,) = ours
     assert "cannot write to" in message and "not kept" in message
     assert [path.name for path in tmp_path.iterdir()] == [next(find_records(tmp_path)).name]  # no half a file
-    assert read_record(next(find_records(tmp_path))) == fills.record and fills.record["status"] == "running"
+    assert fills.records[0] == fills.records[1] and fills.records[0]["status"] == "running"
+    found = read_record(next(find_records(tmp_path)))
+    assert found["status"] == "finished" and found["history"][-1]["epoch"] == 3.0
     assert model.losses == losses_without_us() and times(callback)[-1] == 3.0 and callback.verdicts
 
 

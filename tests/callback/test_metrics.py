@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
-from callback_runs import Digits, trainer, watcher
+from callback_runs import BATCHES, Digits, Scripted, curve_reader, trainer, watcher
+from digits_runs import digits, loader
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import read_record
+from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.evaluation import load_runs
+from lightning_nndyn.predictor import LearningCurve
+from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
+from lightning_nndyn.sweep.run import curve_numbers
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -44,6 +52,169 @@ def test_an_epoch_without_validation_has_no_metric_and_lies_on_the_line_between(
     assert [value is None for value in row] == [True, True, False] * 2
     assert untold.curve.accuracies == told.curve.accuracies
     assert untold.curve.accuracies[3] == pytest.approx((2 * row[2] + row[5]) / 3)
+
+
+class Logs(Digits):
+    """Logs in one hook what the test wants, by epochs counted from 0; None logs nothing."""
+
+    hook, values, name, many = "on_train_epoch_end", (), "score", {}
+
+    def say(self, hook: str) -> None:
+        value = self.values[self.current_epoch] if not self.trainer.sanity_checking else None
+        if hook == self.hook and value is not None:
+            self.log(self.name, value, **self.many)
+
+    def on_train_epoch_start(self) -> None:
+        self.say("on_train_epoch_start")
+
+    def on_train_epoch_end(self) -> None:
+        self.say("on_train_epoch_end")
+
+    def on_validation_epoch_end(self) -> None:
+        self.say("on_validation_epoch_end")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.say("training_step")
+        return super().training_step(batch, batch_idx)
+
+
+HOOKS: dict[str, dict[str, Any]] = {
+    "on_train_epoch_end": {},
+    "on_train_epoch_start": {},
+    "on_validation_epoch_end": {},
+    "training_step": {"on_epoch": True, "on_step": False},
+    "training_step, each": {"on_epoch": True, "on_step": True},
+    "training_step, the last": {"on_epoch": False, "on_step": True},
+}
+SCORES = (0.25, None, 0.5, 0.5, None, 0.125)  # twice the same, and logged both times
+
+
+def logging_in(hook: str, **settings: Any) -> Any:
+    model = Logs(validate=True)
+    model.hook, model.many, model.values = hook.partition(",")[0], HOOKS[hook], SCORES
+    callback = watcher(None, monitor="score", **settings)
+    return model, callback
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_metric_counts_for_the_epochs_that_log_it_and_for_no_other(tmp_path: Path, hook: str) -> None:
+    model, callback = logging_in(hook, record=tmp_path)
+    trainer(callback, max_epochs=6).fit(model)
+    (found,) = records(tmp_path)
+    assert found["accuracies"] == found["metrics"]["score"] == list(SCORES)
+    (run,) = load_runs(tmp_path)
+    assert run.curve.accuracies == [0.25, 0.375, 0.5, 0.5, 0.3125, 0.125] and run.accuracy == 0.5
+
+
+class Logging(L.Callback):
+    """Logs for the model, before our hooks or after them."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.log("early", float(trainer.current_epoch))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.log("late", float(trainer.current_epoch))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_other_callbacks_may_log_before_ours_and_after_it(tmp_path: Path, first: bool) -> None:
+    ours = watcher(None, record=tmp_path)
+    trainer(*([Logging(), ours] if first else [ours, Logging()])).fit(Digits())
+    (found,) = records(tmp_path)
+    assert found["metrics"] == {"early": [0.0, 1.0, 2.0], "late": [0.0, 1.0, 2.0]}
+
+
+def test_of_several_loaders_each_has_its_metric(tmp_path: Path) -> None:
+    class Two(Digits):
+        def val_dataloader(self) -> Any:
+            return [loader(train=False), loader(train=False)]
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            if dataloader_idx == 0 or self.current_epoch != 1:
+                self.log("score", 0.25 * dataloader_idx + 0.125 * self.current_epoch)
+
+    callback = watcher(None, monitor="score/dataloader_idx_1", record=tmp_path)
+    trainer(callback).fit(Two())
+    (found,) = records(tmp_path)
+    assert found["accuracies"] == [0.25, None, 0.5]
+    assert found["metrics"]["score/dataloader_idx_0"] == [0.0, 0.125, 0.25]
+
+
+@pytest.mark.parametrize("logged", [(1,), (4,), (1, 3)])
+def test_of_the_validations_in_an_epoch_the_last_that_logs_it_counts(logged: tuple[int, ...]) -> None:
+    class Sometimes(Digits):
+        count = 0
+
+        def on_validation_epoch_end(self) -> None:
+            self.count += not self.trainer.sanity_checking
+            if self.count in logged:  # in the first epoch alone
+                self.log("score", self.count / 8)
+
+    callback = watcher(None, monitor="score")
+    trainer(callback, max_epochs=2, val_check_interval=0.25).fit(Sometimes(validate=True))
+    first, second = callback.session.record.accuracies
+    assert first == logged[-1] / 8 and math.isnan(second)
+
+
+def test_a_stretch_of_steps_does_not_repeat_what_a_batch_has_logged_before_it(tmp_path: Path) -> None:
+    class Seldom(Digits):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx in (3, 25):
+                self.log("seldom", float(batch_idx))
+            return super().training_step(batch, batch_idx)
+
+    trainer(watcher(None, snapshot_every_n_steps=10, record=tmp_path), max_epochs=1).fit(Seldom())
+    (found,) = records(tmp_path)
+    assert found["metrics"] == {"seldom": [3.0, None, 25.0]}
+
+
+def late_curve_reader() -> Any:
+    class Late(Digits):
+        def validation_step(self, *_: Any) -> None: ...
+
+        def on_train_epoch_end(self) -> None:
+            x, y = digits()[1].tensors
+            with torch.no_grad():
+                self.log("late", (self.net(x).argmax(1) == y).float().mean())
+
+    return Late(validate=True), curve_reader(monitor="late")
+
+
+def test_an_epoch_is_judged_with_its_metric_where_that_comes_after_our_hook(tmp_path: Path) -> None:
+    model, callback = late_curve_reader()
+    usual = curve_reader()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NNDynWarning)
+        trainer(callback).fit(model)
+    trainer(usual).fit(Digits(validate=True))
+    assert callback.session.record.accuracies == pytest.approx(usual.session.record.accuracies, abs=1e-6)
+    assert [verdict.epoch for verdict in callback.verdicts] == [*DEFAULT_TIMES, 2.0, 3.0]
+    for late, timely in zip(callback.verdicts[-2:], usual.verdicts[-2:], strict=True):
+        assert late.p_low == timely.p_low and late.kind == "fused"
+
+
+def test_a_decision_upon_a_late_metric_takes_effect_after_the_next_batch() -> None:
+    model, _ = late_curve_reader()
+    callback = watcher(Scripted({2.0: 1.0}), monitor="late")
+    run = trainer(callback, max_epochs=5)
+    run.fit(model)
+    assert callback.decision.stop and run.global_step == 2 * BATCHES + 1
+
+
+def test_a_checkpoint_at_an_epochs_end_has_what_was_logged_after_our_hook(tmp_path: Path) -> None:
+    model, callback = late_curve_reader()
+    saver = ModelCheckpoint(tmp_path, monitor="late", mode="max", save_top_k=-1, filename="{epoch}")
+    trainer(callback, saver, enable_checkpointing=True).fit(model)
+    model, resumed = late_curve_reader()
+    trainer(resumed).fit(model, ckpt_path=tmp_path / "epoch=1.ckpt")
+    assert resumed.session.record.accuracies[:2] == callback.session.record.accuracies[:2]
+
+
+def test_a_reading_of_a_sweep_has_no_curve_where_the_metric_is_missing() -> None:
+    losses = {1.0: (0.5, 0.25), 2.0: (0.25, 0.125)}
+    whole, cut, gap = (LearningCurve(losses, values, 10) for values in ([0.5, 0.75], [0.5], [0.5, math.nan]))
+    assert len(curve_numbers(whole, 2.0)) == 5
+    assert len(curve_numbers(cut, 2.0)) == len(curve_numbers(gap, 2.0)) == 0
 
 
 def test_a_metric_that_is_written_to_in_place_is_noted_each_time() -> None:

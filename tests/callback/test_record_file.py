@@ -12,15 +12,17 @@ from typing import Any
 
 import lightning.pytorch as L
 import pytest
-from callback_runs import BATCHES, Digits, curve_reader, outcome, times, trainer, watcher
+from callback_runs import BATCHES, Digits, Interrupted, curve_reader, outcome, times, trainer, watcher
 from digits_runs import DOOMED, predictor
 from lightning.pytorch.loggers import CSVLogger
 from processes import environment
 from torch import Tensor
 
+from lightning_nndyn import Verdict
 from lightning_nndyn.callback import record_file
+from lightning_nndyn.callback.audit import AUDIT_FILE, read_audited_runs
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import read_record, write_record
+from lightning_nndyn.callback.record_file import RecordWriter, read_record, write_record
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.evaluation import load_runs
 
@@ -153,6 +155,57 @@ def test_where_the_record_cannot_be_written_it_is_said_once_and_training_goes_on
     assert len([w for w in found if w.category is NNDynWarning]) == 1
     trainer().fit(plain)
     assert plain.losses == watched.losses and times(callback)[-1] == 3.0 and callback.verdicts
+
+
+class FullOnce:
+    """The disk is full at one write of a record, counted from 0."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.count, self.write = at, 0, record_file.write_record
+
+    def __call__(self, *args: Any) -> None:
+        self.count += 1
+        if self.count == self.at + 1:
+            full()
+        self.write(*args)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3], ids=["first epoch", "second", "third", "the end"])
+def test_what_could_not_be_written_once_is_written_at_the_next_chance(
+    tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_file, "write_record", FullOnce(at))
+    with pytest.warns(NNDynWarning, match="cannot write to"):
+        trainer(watcher(None, record=tmp_path)).fit(Digits())
+    (found,) = records(tmp_path)
+    assert found["status"] == "finished" and found["history"][-1]["epoch"] == 3.0
+
+
+def test_a_record_whose_last_write_failed_is_written_by_the_next_run_or_the_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            raise Interrupted  # Lightning calls no teardown then
+
+    monkeypatch.setattr(record_file, "write_record", FullOnce(1))
+    with pytest.warns(NNDynWarning, match="cannot write to"), pytest.raises(Interrupted):
+        trainer(watcher(None, record=tmp_path), Stop()).fit(Digits())
+    assert [found["status"] for found in records(tmp_path)] == ["running"]
+    assert record_file.write_waiting() == {}
+    assert [found["status"] for found in records(tmp_path)] == ["interrupted"]
+
+
+def test_an_audited_run_is_added_once_there_is_room(tmp_path: Path) -> None:
+    writer, record = RecordWriter(None, {}, audit_folder=tmp_path, monitor="accuracy"), Record()
+    record.verdicts, record.metrics = [Verdict(0.5, 0.5, 1.0, True)], {"accuracy": [0.5]}
+    (tmp_path / AUDIT_FILE).mkdir()
+    with pytest.warns(NNDynWarning, match="cannot write to"):
+        writer.end(record, "finished")
+    (tmp_path / AUDIT_FILE).rmdir()
+    record_file.write_waiting()
+    record_file.write_waiting()
+    assert [run.run for run in read_audited_runs(tmp_path)] == [record.run]
 
 
 def test_a_write_that_fails_leaves_the_older_record(tmp_path: Path) -> None:

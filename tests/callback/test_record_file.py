@@ -27,6 +27,12 @@ from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.evaluation import load_runs
 
 
+@pytest.fixture(autouse=True)
+def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests could not write is not tried here."""
+    monkeypatch.setattr(record_file, "_waiting", {})
+
+
 def records(folder: Path) -> list[dict[str, Any]]:
     return [read_record(file) for file in sorted(folder.rglob("nndyn-*.json"))]
 

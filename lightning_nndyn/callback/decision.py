@@ -239,7 +239,10 @@ class RunDecider:
             self.maker.predict(record)
 
     def withdraw(self, record: Record, why: str) -> None:
-        """Judges the run no more; a decision to stop stays."""
+        """Judges the run no more, if there is a reason for it; a decision to stop stays."""
+        if not why:
+            return
+        self._messages.warn("withdrawn", why)
         self.maker, self.sweep_values, self.withdrawn = None, {}, True
         if not record.decision.stop:
             record.decision = Decision(False, why, max(0.0, record.time))

@@ -60,6 +60,7 @@ class GraphReader:
         self._owners: frozenset[str] = frozenset()  # modules with parameters when tracing began
         self._snapshots: SnapshotReader | None = None  # made once the layers are known
         self._shapes: list[Sequence[int] | None] = []  # of the weights then
+        self._graph_due = True  # whether the layers are not known, or other ones were seen
         self._versions, self._stepped = -1, False  # of the weights when tracing began; whether steps followed
         self._step_hook: RemovableHandle | None = None
         self._postponed: tuple[float, ...] = ()  # times that came before weights had moved
@@ -95,7 +96,7 @@ class GraphReader:
         parameters = set(map(id, model.parameters()))
         self._step_hook = register_optimizer_step_post_hook(partial(self._note_step, parameters))
         tracer.__enter__()
-        self._tracer, self._parameters, self.phase = tracer, None, ReaderPhase.TRACING
+        self._tracer, self._graph_due, self.phase = tracer, True, ReaderPhase.TRACING
         self._owners = tracer.parameters.owners
 
     def look_again(self) -> None:
@@ -128,7 +129,7 @@ class GraphReader:
         """
         if self._tracer is None:
             return
-        if self._parameters is None:
+        if self._graph_due:
             self._build_graph(self._tracer, loss)
         if not nested:
             self._stop_tracing()
@@ -149,7 +150,7 @@ class GraphReader:
         """
         tracer = self._tracer
         self._stop_tracing()
-        if self._parameters is None and (self._stepped or _versions(model) != self._versions):
+        if self._graph_due and (self._stepped or _versions(model) != self._versions):
             if start_due:
                 raise NNDynError(
                     "the weights were changed before they could be read; in manual optimization call "
@@ -163,7 +164,7 @@ class GraphReader:
     def _phase_of_graph(self) -> ReaderPhase:
         if self.lost:
             return ReaderPhase.CLOSED
-        return ReaderPhase.WAITING if self._parameters is None else ReaderPhase.READING
+        return ReaderPhase.WAITING if self._graph_due else ReaderPhase.READING
 
     def close(self) -> None:
         """Removes the hooks and lets go of the model."""
@@ -172,22 +173,36 @@ class GraphReader:
         self.phase = ReaderPhase.CLOSED
 
     def _build_graph(self, tracer: _FaultTolerantTracer, loss: Tensor | None) -> None:
-        if tracer.failure is not None:
-            raise tracer.failure
         assert self._trained is not None
         with _apart_from_training(torch.device("cpu")):
             if loss is not None:
                 self._trained.see_loss(loss)
-            graph, before = tracer.graph(trained=self._trained), self._snapshots
-        self._parameters = tracer.parameters
-        if before is not None and _sizes(graph) != _sizes(before.graph):
-            self.lost = _difference(before.graph, graph)
+            if self._snapshots is None:
+                self._read_from(tracer, tracer.graph(trained=self._trained), self._trained)
+            else:
+                self._compare(tracer, self._snapshots.graph, self._trained)
+        self._graph_due = False
+
+    def _compare(self, tracer: _FaultTolerantTracer, before: RolledGraph, trained: TrainedWeights) -> None:
+        """The graph that was traced anew is the one before, the same under other names, or another."""
+        try:
+            graph = tracer.graph(trained=trained)
+        except Exception as error:  # so the graph before is all that is known
+            self.lost = f"{type(error).__name__}: {error}"
             return
-        names = [weight.name for weight in _weights(graph) if not self._trained.holds(weight.parameter)]
+        if _parameters(graph) == _parameters(before) and not self._broken():
+            return
+        if (graph.layer_sizes, graph.num_edges) == (before.layer_sizes, before.num_edges):
+            self._read_from(tracer, graph, trained)
+        else:
+            self.lost = _difference(before, graph)
+
+    def _read_from(self, tracer: _FaultTolerantTracer, graph: RolledGraph, trained: TrainedWeights) -> None:
+        self._parameters = tracer.parameters
+        names = [weight.name for weight in _weights(graph) if not trained.holds(weight.parameter)]
         self.frozen = list(dict.fromkeys(names))
         self._shapes = [_shape_of(weight) for weight in _weights(graph)]
-        with _apart_from_training(torch.device("cpu")):
-            self._snapshots = SnapshotReader(graph, per_layer=True, first_weights=self.first_weights)
+        self._snapshots = SnapshotReader(graph, per_layer=True, first_weights=self.first_weights)
 
     def _stop_tracing(self) -> None:
         tracer, self._tracer = self._tracer, None
@@ -226,13 +241,12 @@ class GraphReader:
         """
         due, self._postponed = (*self._postponed, *times), ()
         due = tuple(time for time in due if time > after)
-        if not due or self._parameters is None or self.lost:
+        if not due:
             return []
-        self._parameters.find_modules_again()
-        self.lost = self._broken()
-        if self.lost:
-            self.phase = ReaderPhase.CLOSED
-            return []
+        if self._parameters is not None and not self.lost:
+            self._parameters.find_modules_again()
+            self.lost = self._broken()
+            self.phase = self._phase_of_graph if self._tracer is None else self.phase
         # Read in any case: other processes may be waiting in here.
         snapshot = self._read(due[0])
         if due[-1] < 1 and not _shows_movement(snapshot):
@@ -241,7 +255,7 @@ class GraphReader:
         return [] if snapshot is None else [replace(snapshot, epoch=time) for time in due]
 
     def _read(self, time: float) -> Snapshot | None:
-        if self._snapshots is None or self._parameters is None:
+        if self._snapshots is None or self.lost:
             return None
         with _apart_from_training(self._snapshots.graph.device):
             snapshot = self._snapshots.read(time)
@@ -253,6 +267,12 @@ class _FaultTolerantTracer(LayerTracer):
     """A tracer whose own errors do not reach the training step that it traces."""
 
     failure: Exception | None = None
+
+    def graph(self, topology: Topology | None = None, trained: TrainedWeights | None = None) -> RolledGraph:
+        """See `LayerTracer.graph`; raises what has gone wrong while tracing."""
+        if self.failure is not None:
+            raise self.failure
+        return super().graph(topology, trained)
 
     def __torch_function__(
         self,
@@ -305,8 +325,8 @@ def _shape_of(weight: LayerWeight) -> Sequence[int] | None:
         return None
 
 
-def _sizes(graph: RolledGraph) -> tuple[Any, ...]:
-    return graph.layer_sizes, graph.num_edges
+def _parameters(graph: RolledGraph) -> set[str]:
+    return {weight.parameter for weight in _weights(graph)}
 
 
 def _difference(before: RolledGraph, now: RolledGraph) -> str:

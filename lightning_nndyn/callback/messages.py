@@ -50,8 +50,8 @@ def frozen_layers(names: Sequence[str]) -> str:
 
 
 def layers_changed(how: str) -> str:
-    """Layers were replaced by others in training."""
-    return (
+    """Layers were replaced by others in training; empty where none were."""
+    return how and (
         f"layers were changed while training ({how}): they make another graph than the run began with, so "
         "the weights are no longer read, and nothing is predicted or stopped"
     )

@@ -146,7 +146,7 @@ class RunSession(SessionParts):
             self._end_epoch(self.trainer.current_epoch, in_batch=False)
         else:
             self._record_late()
-        if batch_idx == 0:
+        if batch_idx == 0 or self.epochs.ending:
             self._try(self.reader.look_again)
         if self.reader.phase is ReaderPhase.WAITING:
             model, optimizers = model_to_trace(self.trainer), self.trainer.optimizers
@@ -168,7 +168,7 @@ class RunSession(SessionParts):
         manual = not self.trainer.lightning_module.automatic_optimization
         self._try(self.reader.end_forward, manual, loss)
         self.messages.info("frozen", frozen_layers(self.reader.frozen))
-        self._check_layers()
+        self.decisions.withdraw(self.record, layers_changed(self.reader.lost))
         if manual:  # the next step may be one that Lightning does not see
             self._read_start()
 
@@ -226,7 +226,7 @@ class RunSession(SessionParts):
     def _read_snapshots(self, due: Sequence[float], losses: Tensor | Any, defer_verdict: bool) -> None:
         self._read_snapshot_0()  # may be due where gradients are accumulated: no weight has changed then
         snapshots = self.reader.read(due, after=self.record.time)
-        self._check_layers()
+        self.decisions.withdraw(self.record, layers_changed(self.reader.lost))
         if not snapshots:
             return
         self.writer.layer_sizes = self.reader.layer_sizes
@@ -237,16 +237,7 @@ class RunSession(SessionParts):
             if not defer_verdict:
                 self.decisions.predict(self.record)
         if self.record.has_not_moved and self.record.loss_has_moved:
-            self._judge_no_more(weights_stand_still(self.reader.layer_names))
-
-    def _check_layers(self) -> None:
-        if self.reader.lost:
-            self._judge_no_more(layers_changed(self.reader.lost))
-
-    def _judge_no_more(self, why: str) -> None:
-        """From now on nothing is predicted and decided."""
-        self.decisions.withdraw(self.record, why)
-        self.messages.warn("withdrawn", why)
+            self.decisions.withdraw(self.record, weights_stand_still(self.reader.layer_names))
 
     def _conclude(self, epochs: int, in_batch: bool) -> None:
         """Decides upon what was read, and logs it.

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from lightning_nndyn.errors import MissingExtraError, SweepError
+from lightning_nndyn._files import decode, parse_json
+from lightning_nndyn.errors import MissingExtraError, NNDynWarning, SweepError
 from lightning_nndyn.sweep import MAX_FITTED_RUNS, SweepReading, SweepRun
+from lightning_nndyn.sweep.run import Weight
 
 try:
     import optuna as optuna  # also for the files beside this one: here alone is asked whether it is installed
@@ -56,9 +60,16 @@ def encode_reading(reading: SweepReading) -> str:
 
 
 def decode_readings(attributes: Mapping[str, Any]) -> list[SweepReading]:
-    """The readings in a trial's user attributes, by rising time."""
-    found = [json.loads(text) for name, text in attributes.items() if name.startswith(READING)]
-    return sorted(map(SweepReading.from_dict, found), key=lambda reading: reading.time)
+    """The readings in a trial's user attributes, by rising time; what is damaged is left out."""
+    found = []
+    for name, text in attributes.items():
+        if name.startswith(READING):
+            try:
+                found.append(SweepReading.from_dict(parse_json(text)))
+            except (ValueError, TypeError) as error:
+                message = f"the user attribute {name!r} of a trial holds no reading ({error}): it is left out"
+                warnings.warn(message, NNDynWarning, stacklevel=2)
+    return sorted(found, key=lambda reading: reading.time)
 
 
 def step_of(time: float) -> int:
@@ -68,8 +79,10 @@ def step_of(time: float) -> int:
 
 def user_values(trial: optuna.trial.FrozenTrial) -> dict[int, float]:
     """The intermediate values that the user's own code has reported, by step."""
-    times = [name.removeprefix(READING) for name in trial.user_attrs if name.startswith(READING)]
-    own_steps = {step_of(float(time)) for time in times}
+    own_steps = set()
+    for name in trial.user_attrs:
+        with suppress(ValueError, OverflowError):  # no name of ours
+            own_steps |= {step_of(float(name.removeprefix(READING)))} if name.startswith(READING) else set()
     return {step: value for step, value in trial.intermediate_values.items() if step not in own_steps}
 
 
@@ -115,4 +128,8 @@ class EndedTrials:
 
     def _decode(self, trial: optuna.trial.FrozenTrial) -> SweepRun:
         weight = trial.user_attrs.get(WEIGHT, 1.0)
+        try:
+            weight = decode(weight, Weight)
+        except ValueError:
+            weight = 1.0
         return SweepRun(trial.params, self._readings(trial), trial.value, weight=weight)

@@ -59,8 +59,10 @@ class RayMember(SweepMember):
     that were read, and NaN if the run was stopped. A trial that is stopped here ends as any other, as
     TERMINATED. The others learn nothing from one that a scheduler ends, or that fails.
 
-    The ended runs are kept by an actor on the head node, one for each sweep. It outlives the driver, for
-    ``Tuner.restore``: see `end_sweep`. If it cannot be reached, training goes on with what is known.
+    The ended runs are kept by an actor on the head node, one for each sweep, and by a file in the storage of
+    the experiment (``nndyn-sweep-....jsonl``): ``Tuner.restore`` goes on with them after the driver, or the
+    whole cluster, was killed. See `end_sweep`. If the actor cannot be reached, training goes on with what is
+    known.
     Processes that ``trainer.fit`` spawns take no part in the sweep.
 
     Args:
@@ -175,12 +177,18 @@ class RayMember(SweepMember):
     def _ask(self, method: str, *arguments: Any) -> Any:
         """What the sweep's actor answers; None, and a warning, if it cannot be reached."""
         try:
-            self._actor = self._actor or actor_of(self.sweep)
+            self._actor = self._actor or actor_of(self.sweep, self._storage())
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=_TIMEOUT)
         except (ray.exceptions.RayError, ValueError) as error:
             first_line = str(error).partition("\n")[0]
             self._warn(f"what its trials share cannot be reached ({type(error).__name__}: {first_line})")
             return None
+
+    def _storage(self) -> Any:
+        """Where the experiment keeps its files; None outside of one."""
+        with suppress(AttributeError, RuntimeError):  # a developers' interface of Ray's
+            return _session.get_context().get_storage() if self._in_tune else None
+        return None
 
     def _warn(self, why: str) -> None:
         if not self._warned:

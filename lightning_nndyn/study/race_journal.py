@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lightning_nndyn._files import try_lock
+from lightning_nndyn._files import Count, Finite, decode, parse_json, try_lock
 from lightning_nndyn.errors import SweepError
 
 _KEYS = {"rung": "number", "best_accuracy": "seen", "failure": "out", "out_of_domain": "strange"}
@@ -33,14 +33,14 @@ class RungResult:
         seconds: of training.
     """
 
-    candidate: int
-    rung: int
-    predicted: float | None = None
-    best_accuracy: float | None = None
+    candidate: Count
+    rung: Count
+    predicted: Finite | None = None
+    best_accuracy: Finite | None = None
     value: float | None = None
     failure: str = ""
     out_of_domain: str = ""
-    seconds: float = 0.0
+    seconds: Finite = 0.0
 
 
 class RaceJournal:
@@ -102,16 +102,16 @@ def _read_lines(file: BinaryIO) -> list[Any]:
     if complete < len(content):
         file.truncate(complete)
     try:
-        return [json.loads(line) for line in content[:complete].splitlines()]
+        return [parse_json(line) for line in content[:complete].splitlines()]
     except ValueError as error:
         raise SweepError(f"{file.name} is no race's file ({error}): name another") from error
 
 
 def _parse(path: Path, line: Any) -> RungResult:
     try:
-        return RungResult(**{_NAMES.get(key, key): value for key, value in line.items()})
-    except (AttributeError, TypeError) as error:
-        message = f"{path} holds {_shortened(line)}, which is no result of a race: name another"
+        return decode({_NAMES.get(key, key): value for key, value in line.items()}, RungResult)
+    except (AttributeError, ValueError) as error:
+        message = f"{path} holds {_shortened(line)}, which is no result of a race ({error}): name another"
         raise SweepError(message) from error
 
 

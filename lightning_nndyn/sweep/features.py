@@ -17,6 +17,7 @@ GROUPS = ("hyperparameters", "weights", "curve", "predictor")
 _COMPONENTS = 4  # of the movement's hundred numbers, which are strongly correlated
 _CLIP = 3.0  # standard deviations: how far off an exploding run is carries no information
 _TINY = 1e-9
+_LARGEST = 10**300
 _LOG_RATIO = 20.0  # of largest to smallest value, from which on a hyperparameter is taken by its logarithm
 
 
@@ -137,7 +138,8 @@ def _column(name: str, values: Sequence[Any]) -> _NumericColumn | _CategoricalCo
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    too_large = isinstance(value, int) and abs(value) > _LARGEST  # for a float
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not too_large
 
 
 class _Ranks:

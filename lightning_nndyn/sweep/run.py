@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from lightning_nndyn._files import Finite, decode
 from lightning_nndyn.errors import renamed_arguments
 from lightning_nndyn.predictor import LearningCurve
 from lightning_nndyn.signature.relative import graph_movement, movement_names, signed
 from lightning_nndyn.signature.snapshot import Array, Snapshot
+
+Weight = Annotated[float, msgspec.Meta(ge=1, le=1e300)]
+"""How many runs a run stands for."""
 
 _DIGITS = 5  # significant ones of the numbers in a sweep's storage
 _SINCE_START = [i for i, name in enumerate(movement_names()) if name.endswith(":start")]
@@ -63,8 +68,22 @@ class SweepReading:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SweepReading:
-        """The inverse of `to_dict`."""
-        return cls(content["time"], tuple(content["weights"]), tuple(content["curve"]), content.get("known"))
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a value is missing or unfit.
+        """
+        found = decode(content, _Stored)
+        return cls(found.time, found.weights, found.curve, found.known)
+
+
+class _Stored(msgspec.Struct):
+    """What `SweepReading.to_dict` gives."""
+
+    time: Finite
+    weights: tuple[Finite, ...]
+    curve: tuple[Finite, ...]
+    known: Finite | None = None
 
 
 Reading = SweepReading

@@ -18,6 +18,7 @@ import torch
 from callback_runs import BATCHES, Digits, Scripted, trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
+from mutations import mutations
 from sweep_runs import Perceptron, joined, suggested, train
 
 from lightning_nndyn import GraphDynamicsCallback
@@ -33,7 +34,7 @@ from optuna.trial import TrialState  # noqa: E402
 from optuna_studies import states, study  # noqa: E402
 
 from lightning_nndyn.integrations.optuna import OptunaMember  # noqa: E402
-from lightning_nndyn.integrations.optuna_storage import EndedTrials, decode_readings  # noqa: E402
+from lightning_nndyn.integrations.optuna_storage import EndedTrials, decode_readings, user_values  # noqa: E402
 
 TIMES = [*DEFAULT_TIMES, 1.0, 2.0, 3.0]
 READINGS = {f"nndyn:reading:{time:g}" for time in TIMES}
@@ -428,3 +429,24 @@ def test_the_pruner_reads_what_the_callback_has_noted(swept: Any) -> None:
     assert found[2].curve == pytest.approx((0.6, 0.7, -0.1))
     late = swept.trials[23]
     assert late.intermediate_values and _readings(late, max) == []  # predictions are no values
+
+
+@pytest.mark.parametrize(
+    "name", ["nndyn:reading:1", "nndyn:reading:abc", "nndyn:reading:", "nndyn:reading:1e999"]
+)
+def test_a_damaged_attribute_ends_no_other_trial(name: str) -> None:
+    study = optuna.create_study()
+    good = Reading(0.5, (1.0,), (0.5,))
+    texts: list[Any] = ["{", "[]", "null", 1, None, [1], "[" * 10**5]
+    texts += [json.dumps(mutated) for _, mutated in mutations(good.to_dict())]
+    for text in texts:
+        attributes = {"nndyn:reading:0.5": json.dumps(good.to_dict()), name: text, "nndyn:weight": "much"}
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=0.5, user_attrs=attributes, intermediate_values={500: 0.1, 7: 0.2}
+            )
+        )
+    with pytest.warns(NNDynWarning, match=f"the user attribute {name!r} of a trial holds no reading"):
+        runs = EndedTrials(lambda one: decode_readings(one.user_attrs)).runs(study)
+    assert len(runs) == len(texts) and all(good in run.readings and run.weight == 1 for run in runs)
+    assert all(set(user_values(trial)) == {7} for trial in study.trials)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from paths import SUPPORT
+from processes import environment
 
 pytest.importorskip("ray.tune")
 
@@ -185,3 +189,15 @@ def test_members_are_made_in_trials() -> None:
         RayMember({"lr": 0.1})
     with pytest.raises(SweepError, match="mode='maximum': it is 'max' or 'min'"):
         RayMember({}, mode="maximum", sweep="any")  # type: ignore[arg-type]
+
+
+def test_a_restored_sweep_knows_what_had_ended_before_its_driver_was_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", str(SUPPORT / "ray_killed_script.py"), str(tmp_path)]
+    killed = subprocess.run([*command, "begin"], env=environment(), capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = subprocess.run([*command, "restore"], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    known = dict(line.split(": ") for line in (tmp_path / "known.txt").read_text().splitlines())
+    assert [known[number] for number in "012"] == ["[]", "[0]", "[0, 1]"]
+    assert all(known[number].startswith("[0, 1, 2") for number in "345")  # in any order
+    assert [file.name for file in (tmp_path / "experiment").glob("nndyn-sweep-*.jsonl")]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mutations import mutations
 
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study.race_journal import RungResult, open_journal
@@ -53,3 +54,26 @@ def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:
         pass
     with pytest.raises(SweepError, match="cannot be opened"), open_journal(tmp_path, {}):
         pass
+
+
+def test_a_line_of_something_else_is_named(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "r", SETTINGS) as journal:
+        journal.add(RungResult(0, 0, 0.5, 0.25, 0.5, "", "", 1.5))
+    first, line = (tmp_path / "r").read_text().splitlines()
+    refused = 0
+    for _, mutated in mutations(json.loads(line)):
+        (tmp_path / "r").write_text(f"{first}\n{json.dumps(mutated)}\n")
+        try:
+            with open_journal(tmp_path / "r", SETTINGS) as journal:
+                assert len(journal.results) == 1
+        except SweepError as error:
+            refused += 1
+            assert str(tmp_path / "r") in str(error)
+    assert refused > 80
+    for strange in ("[" * 10**5, "[]", "null", '"text"', "\\xff"):
+        (tmp_path / "r").write_text(f"{first}\n{strange}\n")
+        with (
+            pytest.raises(SweepError, match=r"is no race's file|is no result"),
+            open_journal(tmp_path / "r", SETTINGS),
+        ):
+            pass

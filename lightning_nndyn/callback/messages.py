@@ -44,6 +44,16 @@ def unknown_beginning(step: int) -> str:
     )
 
 
+def late_beginning(epochs: int) -> str:
+    """So many epochs have passed before the first loss; empty where none have."""
+    if not epochs:
+        return ""
+    return (
+        f"{epochs} epochs have passed before the first loss, which no predictor knows: the "
+        "weights are read, nothing is predicted or stopped"
+    )
+
+
 def frozen_layers(names: Sequence[str]) -> str:
     """Layers of the graph that no optimizer holds; empty where there are none."""
     return f"frozen, and read with the layers that train: {_listed(names)}" if names else ""

@@ -111,15 +111,17 @@ class Record:
 
     @property
     def has_not_moved(self) -> bool:
-        """Whether the weights were read at the end of an epoch, and none has moved since the start."""
+        """Whether weights have been read in training, and none has moved since the start."""
         last = self.history[-1] if self.history else None
-        return last is not None and last.epoch >= 1 and last.finite and not any(last.distances)
+        if last is None or last.epoch == 0 or not (last.finite and last.distances):
+            return False
+        return not any(last.distances)
 
     @property
     def loss_has_moved(self) -> bool:
-        """Whether losses differ by more than a hundredth; also where there are none to tell."""
+        """Whether losses differ by more than batches do; also where there are none to tell."""
         found = [loss for pair in self.losses.values() for loss in pair if math.isfinite(loss)]
-        return not found or max(found) - min(found) > 0.01 * max(map(abs, found))
+        return not found or max(found) - min(found) > 0.05 * max(map(abs, found))
 
     def to_dict(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values; None for what is not finite in a curve."""

@@ -16,6 +16,7 @@ from lightning_nndyn.callback.logging import logging_step
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.messages import (
     frozen_layers,
+    late_beginning,
     layers_changed,
     unknown_beginning,
     unknown_length,
@@ -182,6 +183,7 @@ class RunSession(SessionParts):
             self.record.history.append(snapshot)
             self.record.first_weights = self.reader.first_weights
             self.record.classes = max(2, self.reader.layer_sizes[-1])
+            self.decisions.withdraw(self.record, late_beginning(self.epochs.num_ended))
 
     def end_batch(self, outputs: Any, batch_idx: int) -> None:
         """Reads the weights if that is due; what is decided inside an epoch takes effect at once."""

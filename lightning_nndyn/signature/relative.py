@@ -90,7 +90,8 @@ def _movement(start: Snapshot, end: Snapshot, distances: Array) -> list[Array]:
         _over_depth(signed(nodes)),
         _over_depth(signed(weights)),
         _over_depth(size(nodes[_SIZED_ROWS])),
-        _over_depth(size(np.stack([weights[0], distances]))),
+        _over_depth(size(weights)),
+        _over_depth(size(distances[None])),  # of a data flow there may be more of them, or fewer
         np.array([signed(growth), size(growth)]),
     ]
 

@@ -20,14 +20,18 @@ OnLeave: TypeAlias = Callable[[str, nn.Module, list[Tensor], list[Tensor]], None
 
 
 class _Hook:
-    """A hook of which copies do nothing: a step may copy its model, for a teacher or another learner."""
+    """A hook whose copies remove themselves: a step may copy its model, for a teacher or another learner."""
 
     def __init__(self, call: Callable[..., None] | None = None) -> None:
         self._call = call
 
-    def __call__(self, *args: Any) -> None:
+    def __call__(self, module: nn.Module, *args: Any) -> None:
         if self._call is not None:
-            self._call(*args)
+            self._call(module, *args)
+            return
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook is self]:
+                del hooks[key]
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()

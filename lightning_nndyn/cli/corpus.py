@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from lightning_nndyn.cli.console import Corpora, new_console
+from lightning_nndyn.errors import CorpusError
 
 corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs.", no_args_is_help=True)
 
@@ -96,19 +97,29 @@ def corpus_state(
     """
     from lightning_nndyn.corpus import corpus_status
 
-    statuses = [corpus_status(corpus) for corpus in corpora]
+    statuses = []
+    for corpus in corpora:
+        try:
+            statuses.append(corpus_status(corpus))
+        except CorpusError as error:
+            typer.echo(f"left out: {error}", err=True)
     if as_json:
         typer.echo(json.dumps(statuses, indent=1))
-        return
-    if as_markdown:
+    elif as_markdown:
         typer.echo(status_markdown(statuses))
-        return
+    else:
+        new_console().print(_status_table(statuses))
+    if len(statuses) < len(corpora):
+        raise typer.Exit(1)
+
+
+def _status_table(statuses: list[dict[str, Any]]) -> Table:
     table = Table()
     for column in _STATUS_COLUMNS:
         table.add_column(column, justify="left" if column == "corpus" else "right")
     for row in statuses:
         table.add_row(*_status_cells(row))
-    new_console().print(table)
+    return table
 
 
 _STATUS_COLUMNS = (

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.corpus.storage.record import RunRecord
+from lightning_nndyn.errors import CorpusError
 
 
 def corpus_status(path: Path | str) -> dict[str, Any]:
@@ -24,7 +25,11 @@ def corpus_status(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     damaged = 0 if path.is_file() else len(CorpusFolder(path).complete()[1])
-    return _status(corpus_manifest(path), load_corpus(path, raw=False)) | {"damaged": damaged}
+    manifest, records = corpus_manifest(path), load_corpus(path, raw=False)
+    try:
+        return _status(manifest, records) | {"damaged": damaged}
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise CorpusError(f"{str(path)!r}: its runs do not fit its settings ({error!r})") from error
 
 
 def training_images(manifest: Mapping[str, Any]) -> int:

@@ -6,21 +6,37 @@ may leave a temporary file, which is never read.
 """
 
 import gzip
+import io
 import json
+import re
 import shutil
 import time
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from lightning_nndyn import _files
-from lightning_nndyn._files import TEMPORARY, try_lock
+from lightning_nndyn._files import (
+    LARGEST_FILE,
+    TEMPORARY,
+    Count,
+    Finite,
+    decode,
+    parse_json,
+    read_bytes,
+    read_json,
+    try_lock,
+)
 from lightning_nndyn.corpus.presets.paper import BAND
 from lightning_nndyn.corpus.storage.record import RECORD_VERSION, RunRecord
 from lightning_nndyn.errors import CorpusError, NNDynWarning
 
+_RECORD_NAME = re.compile(r"run-(\d{5,9})\.json\.gz", re.ASCII)
 _STALE_SECONDS = 24 * 3600
 # Settings that may differ when a corpus is continued: the threshold does not affect training, and the fast
 # precision differs between machines. Each record has its own precision.
@@ -48,7 +64,7 @@ class CorpusFolder:
             CorpusError: The folder is no corpus, or its manifest is damaged or of another version.
         """
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest_file.read_text())
+            manifest = decode(read_json(self.manifest_file), dict[str, Any])
         except FileNotFoundError:
             raise CorpusError(f"{str(self.folder)!r} is no corpus folder: it has no corpus.json") from None
         except (OSError, ValueError) as error:
@@ -58,7 +74,7 @@ class CorpusFolder:
                 f"{str(self.manifest_file)!r} has record version {manifest.get('record_version')!r}, this "
                 f"package reads {RECORD_VERSION}: use the version of lightning-nndyn that wrote it"
             )
-        return upgraded(manifest)
+        return upgraded(self.manifest_file, manifest)
 
     def open(self, settings: dict[str, Any], data: dict[str, Any]) -> None:
         """Start the corpus, or continue it if it was started with the same settings and the same data.
@@ -109,8 +125,8 @@ class CorpusFolder:
 
     def indices(self) -> list[int]:
         """Indices of the runs that have a record, damaged or not, in order."""
-        names = (file.name.removesuffix(".json.gz") for file in self.runs.glob("run-*.json.gz"))
-        return sorted(int(name.removeprefix("run-")) for name in names)
+        found = (_RECORD_NAME.fullmatch(file.name) for file in self.runs.glob("run-*.json.gz"))
+        return sorted(int(name[1]) for name in found if name)
 
     def complete(self) -> tuple[set[int], list[str]]:
         """Indices of the runs with a whole record, and messages about the damaged records."""
@@ -125,8 +141,14 @@ class CorpusFolder:
         return whole, damaged
 
     def failed(self, indices: Iterable[int]) -> set[int]:
-        """Those of the indices whose runs failed."""
-        return {index for index in indices if self.read(index).failed}
+        """Those of the indices whose runs failed, or have a record that cannot be read."""
+        failed = set()
+        for index in indices:
+            try:
+                failed |= {index} if self.read(index).failed else set()
+            except CorpusError:
+                failed.add(index)
+        return failed
 
     def records(self) -> list[RunRecord]:
         """All whole records in order; a damaged one is left out, with a warning that names it."""
@@ -151,8 +173,44 @@ class CorpusFolder:
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest in today's form; the first ones had a single data set, without its name."""
+def upgraded(file: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest in today's form; the first ones had a single data set, without its name.
+
+    Raises:
+        CorpusError: A part that is read is missing or unfit.
+    """
+    try:
+        manifest = _upgraded(manifest)
+        decode(manifest, _Manifest)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CorpusError(f"{str(file)!r} has a damaged manifest ({error}): restore the file") from error
+    return manifest
+
+
+class _Settings(msgspec.Struct):
+    """Those settings of a corpus that are read again."""
+
+    name: str
+    datasets: list[str]
+    planned_runs: Count
+    epochs: Count
+    images: Count | None
+    low_threshold: Finite | dict[str, Finite] | None = None
+    low_share: Finite | None = None
+    network: str = ""
+
+
+class _Data(msgspec.Struct):
+    train_images: Count = 0
+    classes: Annotated[int, msgspec.Meta(ge=2, le=2**31)] = 2
+
+
+class _Manifest(msgspec.Struct):
+    settings: _Settings
+    data: dict[str, _Data]
+
+
+def _upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
     settings = manifest["settings"]
     if "learning_rates" in settings:
         settings.setdefault("init_scale", 1.0)  # the first grids used torch's initial weights
@@ -171,9 +229,10 @@ def read_record(file: Path) -> RunRecord:
         CorpusError: It is missing, damaged or of another version; the message names the file.
     """
     try:
-        values = json.loads(gzip.decompress(file.read_bytes()))
-        record = RunRecord.from_dict(values)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = RunRecord.from_dict(parse_json(_expanded(file)))
+        if (name := _RECORD_NAME.fullmatch(file.name)) and int(name[1]) != record.index:
+            raise ValueError(f"it is of run {record.index}")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CorpusError(
             f"the record {file.name!r} is missing or damaged ({type(error).__name__}: {error}): "
             "start the corpus again to train this run once more"
@@ -184,6 +243,15 @@ def read_record(file: Path) -> RunRecord:
             f"this package reads {RECORD_VERSION}"
         )
     return record
+
+
+def _expanded(file: Path) -> bytes:
+    """The content of a compressed file, no more than `LARGEST_FILE` bytes of it."""
+    with gzip.GzipFile(fileobj=io.BytesIO(read_bytes(file))) as compressed:
+        content = compressed.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise OSError(f"it has more than {LARGEST_FILE:,} bytes")
+    return content
 
 
 def write_atomically(target: Path, content: bytes, *, keep_existing: bool = False) -> None:
@@ -203,8 +271,8 @@ def write_atomically(target: Path, content: bytes, *, keep_existing: bool = Fals
 def _check_whole(file: Path) -> None:
     """Raise CorpusError if a record file is cut or damaged, by gzip's checksum, without parsing it."""
     try:
-        text = gzip.decompress(file.read_bytes())
-    except (OSError, EOFError, ValueError) as error:
+        text = _expanded(file)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CorpusError(f"the record {file.name!r} is damaged ({type(error).__name__}: {error})") from error
     if not (text.startswith(b"{") and text.endswith(b"}")):
         raise CorpusError(f"the record {file.name!r} is damaged (no JSON object)")

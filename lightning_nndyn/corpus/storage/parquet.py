@@ -7,16 +7,19 @@ compress well.
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightning_nndyn._files import decode, parse_json
 from lightning_nndyn.corpus.storage.folder import upgraded
 from lightning_nndyn.corpus.storage.record import CURVES, RECORD_VERSION, LayerNumbers, RunRecord
-from lightning_nndyn.errors import CorpusError, MissingExtraError
+from lightning_nndyn.errors import CorpusError, MissingExtraError, NNDynWarning
 from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot, chain_depth
 
 PARQUET_VERSION = 2
@@ -67,18 +70,32 @@ def read_parquet(file: Path, *, raw: bool = True) -> list[RunRecord]:
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        CorpusError: The file is missing, damaged, no corpus or of another version.
+        CorpusError: The file is missing, damaged, no corpus or of another version, or no row holds a record.
+            Otherwise, a row that holds none is left out, with a warning.
     """
     pyarrow, parquet = _pyarrow()
-    try:
-        opened = parquet.ParquetFile(file)
-        _check_version(file, opened.schema_arrow.metadata or {})
+    with _errors_of(file, pyarrow):
+        opened = parquet.ParquetFile(_regular(file))
+        schema = opened.schema_arrow
+        _check_version(file, schema.metadata or {})
+        expected = _schema(pyarrow, {})
+        for name in set(expected.names) & set(schema.names):
+            if schema.field(name).type != expected.field(name).type:
+                raise ValueError(f"the column {name!r} has the type {schema.field(name).type}")
         unwanted = () if raw else tuple(f"{kind}_values" for kind in _RAW)
-        columns = [name for name in opened.schema_arrow.names if name not in unwanted]
+        columns = [name for name in schema.names if name in expected.names and name not in unwanted]
         rows = opened.read(columns=columns).to_pylist()
-        return [_record(row) for row in rows]
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
-        raise CorpusError(f"cannot read the corpus {str(file)!r}: {type(error).__name__}: {error}") from error
+    records, damaged = [], []
+    for number, row in enumerate(rows):
+        try:
+            records.append(_checked_record(row))
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            damaged.append(f"row {number} of {str(file)!r} holds no record ({type(error).__name__}: {error})")
+    if damaged and not records:
+        raise CorpusError(damaged[0])
+    if damaged:
+        warnings.warn(f"{len(damaged)} runs are left out: {damaged[0]}", NNDynWarning, stacklevel=3)
+    return records
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -89,13 +106,24 @@ def read_manifest(file: Path) -> dict[str, Any]:
         CorpusError: The file is missing, damaged, no corpus or of another version.
     """
     pyarrow, parquet = _pyarrow()
+    with _errors_of(file, pyarrow):
+        metadata = parquet.read_schema(_regular(file)).metadata or {}
+        _check_version(file, metadata)
+        return upgraded(file, decode(parse_json(metadata[_MANIFEST_KEY]), dict[str, Any]))
+
+
+@contextmanager
+def _errors_of(file: Path, pyarrow: Any) -> Iterator[None]:
     try:
-        metadata = parquet.read_schema(file).metadata or {}
-    except (OSError, pyarrow.ArrowException) as error:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, pyarrow.ArrowException) as error:
         raise CorpusError(f"cannot read the corpus {str(file)!r}: {type(error).__name__}: {error}") from error
-    _check_version(file, metadata)
-    manifest: dict[str, Any] = json.loads(metadata[_MANIFEST_KEY])
-    return upgraded(manifest)
+
+
+def _regular(file: Path) -> Path:
+    if not file.is_file():
+        raise OSError("it is no regular file")
+    return file
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -196,13 +224,26 @@ def _series(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     }
 
 
+def _checked_record(row: dict[str, Any]) -> RunRecord:
+    """The record of a row, whose columns have the right types; values may be missing."""
+    for name, value in row.items():
+        if isinstance(value, list) and None in value:
+            raise ValueError(f"a value of {name!r} is missing")
+    record = _record(row)
+    plain = (record.index, record.reason, record.seconds, record.failed, record.departures)
+    if None in plain or record.index < 0 or not all(isinstance(one.depth, int) for one in record.snapshots):
+        raise ValueError("a value is missing or negative")
+    record.check()
+    return record
+
+
 def _record(row: dict[str, Any]) -> RunRecord:
     count = len(row["epoch"])
     flow = {name.removeprefix(_FLOW): values for name, values in row.items() if name.startswith(_FLOW)}
     schedule = [row.get(f"schedule_{name}") or () for name in _SCHEDULE]
     return RunRecord(
         index=row["index"],
-        config=json.loads(row["config"]),
+        config=decode(parse_json(row["config"]), dict[str, Any]),
         snapshots=_snapshots(row, row.get("topology", "chain")),
         flow=_snapshots(flow | {"epoch": row["epoch"]}, "dataflow") if flow.get("iterations") else [],
         schedule=list(zip(*schedule, strict=True)),
@@ -215,7 +256,7 @@ def _record(row: dict[str, Any]) -> RunRecord:
         seconds=row["seconds"],
         failed=row.get("failed", False),  # files of the first records have no such column
         departures=row["departures"],
-        versions=json.loads(row["versions"]),
+        versions=decode(parse_json(row["versions"]), dict[str, str]),
     )
 
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
-from lightning_nndyn.signature.snapshot import Snapshot
+from lightning_nndyn._files import Count, Finite, decode
+from lightning_nndyn.signature.snapshot import Snapshot, chain_depth
 
 RECORD_VERSION = 1
 CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate", "seconds")
@@ -17,6 +19,25 @@ WEIGHT_STATISTICS = (
     "distance",
 )  # fmt: skip
 """What `RunRecord.weights` holds per layer; `distance` is the Frobenius distance from the first weights."""
+
+
+class _Config(msgspec.Struct):
+    """Those settings of a run that are read again."""
+
+    dataset: str
+    sampling: str
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    optimizer: str
+    epochs: Count
+    network_options: dict[str, Any]
+    images: Count | None = None
+    sweep: int | None = None
+    guess: Finite | None = None
+
+    def __post_init__(self) -> None:
+        if self.sweep is not None and self.guess is None:
+            raise ValueError("a run of a sweep lacks the accuracy of guessing")
+
 
 LayerNumbers = Mapping[str, tuple[float, ...]]
 
@@ -48,16 +69,16 @@ class RunRecord:
             steps that had been trained; empty in the first records.
     """
 
-    index: int
+    index: Count
     config: dict[str, Any]
     snapshots: list[Snapshot]
     losses: list[tuple[float, float]]
     weights: list[LayerNumbers]
     curve: dict[str, list[float]]
-    patience_epoch: int | None
-    diverged_epoch: float | None
+    patience_epoch: Count | None
+    diverged_epoch: Finite | None
     reason: str
-    seconds: float
+    seconds: Finite
     failed: bool = False
     departures: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -102,17 +123,27 @@ class RunRecord:
         """The record that `to_dict` wrote; unknown keys (of a later version) are left out.
 
         Raises:
-            KeyError: A key is missing.
+            ValueError: A value is missing or unfit.
         """
-        # The first records lack these keys: none of them failed, and one graph was read.
-        known: dict[str, Any] = {"failed": False, "flow": [], "schedule": []} | dict(values)
-        known = {name: known[name] for name in cls.__dataclass_fields__}
-        known["snapshots"] = [_single_layers(Snapshot.from_dict(one)) for one in values["snapshots"]]
-        known["flow"] = [_single_layers(Snapshot.from_dict(one)) for one in known["flow"]]
-        known["schedule"] = [(factor, progress) for factor, progress in known["schedule"]]
-        known["losses"] = [(so_far, recent) for so_far, recent in values["losses"]]
-        known["weights"] = [single_precision(layer) for layer in values["weights"]]
-        return cls(**known)
+        found = decode(values, cls)
+        found.snapshots = _in_single_precision(found.snapshots, values["snapshots"])
+        found.flow = _in_single_precision(found.flow, values.get("flow", ()))
+        found.weights = [single_precision(layer) for layer in found.weights]
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Check what is said in several places.
+
+        Raises:
+            ValueError: Series have different lengths, or settings are missing.
+        """
+        decode(self.config, _Config)
+        lengths = {len(self.snapshots), len(self.losses), len(self.weights)}
+        if len(lengths) > 1 or len(self.flow) not in (0, len(self.snapshots)):
+            raise ValueError("its series of snapshots have different lengths")
+        if not set(CURVES) <= set(self.curve):
+            raise ValueError(f"its curve lacks one of {', '.join(CURVES)}")
 
 
 def single_precision(layers: Mapping[str, Sequence[float]]) -> LayerNumbers:
@@ -125,8 +156,13 @@ def _last(values: Sequence[float]) -> float:
     return values[-1] if values else math.nan
 
 
-def _single_layers(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, layers=single_precision(snapshot.layers))
+def _in_single_precision(snapshots: Sequence[Snapshot], plain: Sequence[Mapping[str, Any]]) -> list[Snapshot]:
+    """Snapshots with layers as they are stored; the first records are of chains, and have no depth."""
+    rounded = []
+    for snapshot, own in zip(snapshots, plain, strict=True):
+        depth = own.get("depth", chain_depth(snapshot.layers))
+        rounded.append(replace(snapshot, layers=single_precision(snapshot.layers), depth=depth))
+    return rounded
 
 
 def patience_epoch(accuracies: Sequence[float | None], patience: int) -> int | None:

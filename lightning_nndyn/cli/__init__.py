@@ -6,6 +6,7 @@ package that does the work, and imports that package when it runs.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -52,6 +53,9 @@ def _options(
 
 def main() -> None:
     """Run the command. An error of this package becomes one line on stderr and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no Unicode, and consoles know few signs
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except NNDynError as error:

@@ -187,11 +187,15 @@ def upgraded(file: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
+# A part of the names of tables and figures: no path.
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A\w[\w .+-]{0,99}\Z")]
+
+
 class _Settings(msgspec.Struct):
     """Those settings of a corpus that are read again."""
 
-    name: str
-    datasets: list[str]
+    name: _Name
+    datasets: list[_Name]
     planned_runs: Count
     epochs: Count
     images: Count | None

@@ -16,7 +16,7 @@ from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.arrays import RunData, input_arguments
 from lightning_nndyn.corpus.training.data import ImageData
-from lightning_nndyn.errors import NNDynError
+from lightning_nndyn.errors import CorpusError, NNDynError
 from lightning_nndyn.graph.tracing.layer_kinds import module_kind
 
 
@@ -67,5 +67,7 @@ def _kinds(network: str, options: str, layers: tuple[str, ...]) -> tuple[str, ..
 
 def _constructor(name: str) -> Callable[..., nn.Module]:
     own: dict[str, Callable[..., nn.Module]] = {"zoo_network": zoo_network, "sweep_network": sweep_network}
-    found: Callable[..., nn.Module] = own[name] if name in own else getattr(models, name)
+    found: Callable[..., nn.Module] | None = own.get(name) or vars(models).get(name)
+    if found is None or not getattr(found, "__module__", "").startswith("lightning_nndyn."):
+        raise CorpusError(f"network={name!r} is no network of this version of lightning-nndyn")
     return found

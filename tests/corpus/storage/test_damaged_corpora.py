@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import corpus_status, export_parquet, import_parquet, load_corpus
 from lightning_nndyn.corpus.storage.folder import CorpusFolder, read_record
+from lightning_nndyn.corpus.training.network import _constructor
 from lightning_nndyn.errors import CorpusError, NNDynWarning
 
 
@@ -93,6 +94,24 @@ def test_no_field_of_a_manifest_ends_a_status_otherwise_than_in_words(own: Path)
             refused += 1
             assert str(own) in str(error)
     assert refused > 100
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "a\\b", "", ".", "a\0", "x" * 101])
+def test_a_corpus_has_a_name_that_is_no_path(own: Path, name: str) -> None:
+    """Tables and figures of an evaluation are named after it."""
+    content = json.loads((own / "corpus.json").read_text())
+    for settings in ({"name": name}, {"datasets": [name]}):
+        (own / "corpus.json").write_text(
+            json.dumps({**content, "settings": {**content["settings"], **settings}})
+        )
+        with pytest.raises(CorpusError, match="damaged manifest"):
+            corpus_status(own)
+
+
+@pytest.mark.parametrize("name", ["nn", "torch", "Callable", "__doc__", "nothing"])
+def test_a_network_is_one_of_ours(name: str) -> None:
+    with pytest.raises(CorpusError, match="is no network of this version"):
+        _constructor(name)
 
 
 # -- parquet

@@ -108,11 +108,12 @@ class LayerWeight:
         if rows is not None and not self.transposed:
             weight = local_rows(self.read, rows)
             if weight is not None:
-                return self._by_group(weight.detach())
-        slices = self._by_group(self.read().detach())
+                return self.by_group(weight.detach())
+        slices = self.by_group(self.read().detach())
         return slices if rows is None else slices[:, rows.start : rows.stop]
 
-    def _by_group(self, weight: Tensor) -> Tensor:
+    def by_group(self, weight: Tensor) -> Tensor:
+        """The whole weight, or whole rows of it, as `slices` returns them."""
         if weight.is_complex():
             weight = torch.view_as_real(weight.resolve_conj())
         by_group = weight.unflatten(0, (self.groups, len(weight) // self.groups))
@@ -142,9 +143,16 @@ class Block:
     rows: range | None = None
     _scratch: Scratch = field(default_factory=dict, repr=False)
 
-    def refresh(self) -> None:
-        """Reads the layer's current weight into the same memory."""
-        self.fill(self.weight.slices(self.rows))
+    def refresh(self, on_read: Callable[[Tensor], None] | None = None) -> None:
+        """Reads the layer's current weight into the same memory.
+
+        Args:
+            on_read: is given the weight; it may have been computed, or copied from another device, for us.
+        """
+        weight = self.weight.read().detach()
+        if on_read is not None:
+            on_read(weight)
+        self.fill(self.weight.by_group(weight))
 
     def fill(self, slices: Tensor) -> None:
         """Computes the values from the slices of the block's rows, [groups, rows, in / groups, positions]."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_nndyn.graph.matvec import AdjacencyOperator
-from lightning_nndyn.graph.statistics import segment_index, segment_sum
+from lightning_nndyn.graph.statistics import segment_sum
 
 _MAX_VECTORS = 12  # in the basis, before a restart from the best vector
 _MIN_VECTORS = 3
@@ -64,9 +64,7 @@ class RayleighRitzSolver:
         self.dtype = operator.dtype
         self._operator = operator
         self._chain = operator.is_chain
-        sizes = operator.layer_sizes if self._chain else (degree.numel(),)
-        self._sizes = torch.tensor(sizes, device=degree.device)
-        self._layer = segment_index(self._sizes, degree.numel())
+        self._sizes, self._layer = operator.pieces.sizes, operator.pieces.index
         affordable = _MAX_PROJECTED // ((len(self._sizes) + 1) // 2)
         self._banded = affordable < _MIN_VECTORS and is_synchronous(degree.device)
         self._capacity = _MAX_VECTORS if self._banded else max(_MIN_VECTORS, min(_MAX_VECTORS, affordable))

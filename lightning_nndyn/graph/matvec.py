@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_nndyn.graph.blocks import Block, add_to_nodes, take_nodes
 from lightning_nndyn.graph.rolled import RolledGraph, csr_order, csr_tensor
+from lightning_nndyn.graph.statistics import Segments
 
 Method = Literal["auto", "blocks", "csr"]
 
@@ -36,6 +37,7 @@ class AdjacencyOperator(ABC):
 
     Attributes:
         is_chain: whether the search may take the graph for a chain.
+        pieces: what the search cuts vectors into: the layers of a chain, or nothing.
     """
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
@@ -43,6 +45,7 @@ class AdjacencyOperator(ABC):
         self.layer_sizes = graph.layer_sizes
         in_line = all(block.target == block.source + 1 for block in graph.blocks)
         self.is_chain = graph.is_chain or (in_line and len(self.layer_sizes) > _MANY_LAYERS)
+        self.pieces = Segments(self.layer_sizes if self.is_chain else (graph.num_nodes,), graph.device)
 
     @abstractmethod
     def refresh(self) -> None:

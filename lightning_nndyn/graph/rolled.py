@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -182,23 +182,26 @@ class RolledGraph:
         """First node of each node layer, followed by the number of nodes."""
         return tuple(accumulate(self.layer_sizes, initial=0))
 
-    def refresh(self) -> RolledGraph:
+    def refresh(self, on_read: Callable[[Tensor], None] | None = None) -> RolledGraph:
         """Reads the current weights, in place and without tracing. Returns the graph itself.
 
         Layers are read one at a time and in pieces, with a few MiB of scratch memory for all of them.
+
+        Args:
+            on_read: is given the weight of each shared block, unless weights are sharded over processes.
         """
         if self.collective is not None:
             self.collective.check_same_graph(self.layer_names, self.layer_sizes, self.device)
         for shared in self.shared_blocks:
-            self._refresh(shared.block)
+            self._refresh(shared.block, on_read)
         if self._csr is not None:
             _, _, values, order = self._csr
             torch.index_select(self._buffer, 0, order, out=values)
         return self
 
-    def _refresh(self, block: Block) -> None:
+    def _refresh(self, block: Block, on_read: Callable[[Tensor], None] | None) -> None:
         if self.collective is None:
-            block.refresh()
+            block.refresh(on_read)
         else:  # reading is a collective operation, so it is not guarded: all processes take part or none
             slices = block.weight.slices(block.rows)
             self.collective.run_guarded(partial(block.fill, slices), block.values)

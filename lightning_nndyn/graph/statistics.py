@@ -51,36 +51,55 @@ def _standardized(mean: Tensor, moments: Tensor) -> Tensor:
     return torch.stack((second.sqrt(), skewness, kurtosis))
 
 
-def summarize_layers(values: Tensor, layer_sizes: Sequence[int]) -> Tensor:
+class Segments:
+    """Consecutive segments of a vector, such as the nodes of each layer.
+
+    To be kept from one reading to the next: the sizes come from the host, and a GPU waits for such a copy.
+
+    Args:
+        sizes: of the segments; they add up to the vector's length N.
+        device: of the vector.
+
+    Attributes:
+        sizes: LongTensor[S].
+        index: LongTensor[N], the segment of each entry.
+    """
+
+    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+        self.sizes = torch.tensor(sizes, device=device)
+        self.index = segment_index(self.sizes, sum(sizes))
+        self._first = self.sizes.cumsum(0) - self.sizes
+        fractions = torch.tensor(QUANTILES, dtype=torch.float64, device=device)
+        self._position = fractions * (self.sizes[:, None] - 1)
+
+    def quantiles(self, values: Tensor) -> Tensor:
+        """Linearly interpolated `QUANTILES` in each segment of a vector [N]: Tensor[S, len(QUANTILES)]."""
+        by_value = torch.argsort(values)
+        ordered = values[by_value[torch.argsort(self.index[by_value], stable=True)]]
+        below, above = self._position.floor().long(), self._position.ceil().long()
+        low, high = ordered[self._first[:, None] + below], ordered[self._first[:, None] + above]
+        return low + (high - low) * (self._position - below)
+
+
+def summarize_layers(values: Tensor, layers: Sequence[int] | Segments) -> Tensor:
     """Moments and quantiles of a node feature in each node layer.
 
     Args:
         values: Tensor[V], the nodes layer by layer.
-        layer_sizes: nodes of each layer; their sum is V.
+        layers: nodes of each layer, whose sum is V.
 
     Returns:
         Tensor[layers, 11], float64: the columns of `LAYER_STATISTICS`. Unlike in `summarize`, skewness and
         kurtosis of a constant are 0.
     """
     flat = values.detach().double()
-    sizes = torch.tensor(layer_sizes, device=flat.device)
-    layer = segment_index(sizes, flat.numel())
+    segments = layers if isinstance(layers, Segments) else Segments(layers, flat.device)
+    sizes = segments.sizes
     mean = segment_sum(flat, sizes) / sizes
-    centred = flat - mean[layer]
+    centred = flat - mean[segments.index]
     moments = torch.stack([segment_sum(centred**k, sizes) / sizes for k in (2, 3, 4)])
     higher = torch.nan_to_num(_standardized(mean, moments), nan=0.0)
-    return torch.cat((mean[:, None], higher.T, _layer_quantiles(flat, layer, sizes)), dim=1)
-
-
-def _layer_quantiles(values: Tensor, layer: Tensor, sizes: Tensor) -> Tensor:
-    """Linearly interpolated quantiles in each layer, Tensor[layers, len(QUANTILES)]."""
-    by_value = torch.argsort(values)
-    ordered = values[by_value[torch.argsort(layer[by_value], stable=True)]]
-    first = sizes.cumsum(0) - sizes
-    position = torch.tensor(QUANTILES, dtype=torch.float64, device=values.device) * (sizes[:, None] - 1)
-    below, above = position.floor().long(), position.ceil().long()
-    low, high = ordered[first[:, None] + below], ordered[first[:, None] + above]
-    return low + (high - low) * (position - below)
+    return torch.cat((mean[:, None], higher.T, segments.quantiles(flat)), dim=1)
 
 
 def segment_index(sizes: Tensor, total: int) -> Tensor:

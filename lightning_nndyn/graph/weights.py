@@ -50,7 +50,7 @@ def precise_dtype(device: torch.device) -> torch.dtype:
 @cache
 def _has_float64(kind: str) -> bool:
     try:
-        return bool(torch.ones(2, device=kind).sum(dtype=torch.float64) == 2)
+        return torch.ones(2, device=kind).sum(dtype=torch.float64).dtype == torch.float64  # no wait for it
     except Exception:  # each kind of device refuses in its own words
         return False
 

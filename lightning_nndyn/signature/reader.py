@@ -12,9 +12,9 @@ from lightning_nndyn.graph.centrality import unchecked_degree
 from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, is_synchronous, iterate
 from lightning_nndyn.graph.matvec import adjacency_operator
 from lightning_nndyn.graph.rolled import RolledGraph
-from lightning_nndyn.graph.statistics import LAYER_STATISTICS, summarize, summarize_layers
+from lightning_nndyn.graph.statistics import LAYER_STATISTICS, Segments, summarize, summarize_layers
 from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
-from lightning_nndyn.signature.weight_distance import WeightDistances
+from lightning_nndyn.signature.weight_distance import WeightDistances, sample
 
 # Eigensolver steps on a GPU before the residual is looked at: that copies to the host, which waits for all
 # queued work. A warm start, from the eigenvector of the snapshot before, needs fewer steps.
@@ -50,6 +50,7 @@ class SnapshotReader:
         self._tol = tol
         self._per_layer = per_layer
         self._operator = adjacency_operator(graph, tol)
+        self._layers_of_nodes = Segments(graph.layer_sizes, graph.device)
         self._vector: Tensor | None = None
         self._steps = _COLD_STEPS
         self._collective = graph.collective
@@ -77,7 +78,9 @@ class SnapshotReader:
         return self.read(epoch)
 
     def _read(self, epoch: float) -> Snapshot:
-        graph = self.graph.refresh()
+        samples: list[Tensor] = []  # copies: views would keep weights that were made for this reading
+        on_read = None if self._distances is None else lambda weight: samples.append(sample(weight).clone())
+        graph = self.graph.refresh(on_read)
         self._operator.refresh()
         degree = unchecked_degree(graph)
         finite = degree.isfinite().all()
@@ -86,7 +89,7 @@ class SnapshotReader:
         can_wait = is_synchronous(graph.device)
         if (can_wait or self._collective is not None) and not bool(finite):
             return self._snapshot(epoch, _NOT_FINITE, 0)
-        distances = degree.new_empty(0) if self._distances is None else self._distances.read()
+        distances = degree.new_empty(0) if self._distances is None else self._distances.read(samples)
         solver = RayleighRitzSolver(self._operator, degree, self._vector)
         if can_wait and self._collective is None:
             iterate(solver, self._tol, _MAX_ITERATIONS)
@@ -128,7 +131,7 @@ class SnapshotReader:
             *(torch.nan_to_num(summarize(feature), nan=0.0) for feature in features),
         ]
         if self._per_layer:
-            parts += [summarize_layers(feature, self.graph.layer_sizes).reshape(-1) for feature in features]
+            parts += [summarize_layers(feature, self._layers_of_nodes).reshape(-1) for feature in features]
             parts += [self._norms(), distances]
         numbers = torch.cat(parts)
         return vector, _to_host(numbers if self._collective is None else self._collective.broadcast(numbers))

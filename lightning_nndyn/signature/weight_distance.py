@@ -48,8 +48,11 @@ class WeightDistances:
         if first:
             self._resume(first)
 
-    def read(self) -> Tensor:
+    def read(self, samples: Sequence[Tensor] = ()) -> Tensor:
         """Frobenius distances from the weights of the first call, relative to the norm of those weights.
+
+        Args:
+            samples: `sample` of each weight, where it has been read already.
 
         Returns:
             float64, shape [layers], on the weights' device; 0 in the first call. Of a layer that begins at
@@ -57,7 +60,7 @@ class WeightDistances:
         """
         is_first = not self.first
         distances = []
-        for i, current in enumerate(self._samples()):
+        for i, current in enumerate(samples or self._samples()):
             if is_first:
                 self._append_first(current.clone())
             distance, unit = _norm(current - self.first[i]), self._norms[i]
@@ -68,7 +71,7 @@ class WeightDistances:
     def _samples(self) -> Iterator[Tensor]:
         """The current samples, one at a time: each may be a view of a weight that was computed for it."""
         if self._collective is None:
-            return (_sample(weight.read().detach()) for weight in self._weights)
+            return (sample(weight.read().detach()) for weight in self._weights)
         with shapes_only():
             numels = [weight.read().numel() for weight in self._weights]
             device = self._weights[0].read().device
@@ -110,7 +113,7 @@ def _fill(sample: Tensor, slices: Tensor, first_row: int, step: int) -> None:
     sample[start : start + len(entries)] = entries
 
 
-def _sample(weight: Tensor) -> Tensor:
+def sample(weight: Tensor) -> Tensor:
     """Every n-th entry of a weight in memory order, which is a view of almost every weight."""
     order = sorted(range(weight.dim()), key=weight.stride, reverse=True)
     return _every(weight.permute(order), 0, _step(weight.numel()))

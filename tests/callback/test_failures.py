@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from callback_runs import Digits, Scripted, hooks, trainer, watcher
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,10 @@ from torch.nn import functional as F
 from lightning_nndyn import (
     Verdict,
 )
+from lightning_nndyn.callback.losses import LossMeter
+from lightning_nndyn.callback.metrics import LoggedMetrics
+from lightning_nndyn.callback.record_file import RecordWriter
+from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.errors import NNDynError, NNDynWarning
 from lightning_nndyn.graph.tracing import recorder
 
@@ -130,3 +136,37 @@ def test_strict_raises_instead(case: str) -> None:
     with pytest.raises((NNDynError, OSError, ZeroDivisionError)):
         trainer(watcher(**{"action": "observe", **arguments}), **settings).fit(model)
     assert hooks(model) == 0
+
+
+HOOKS = [
+    "open", "check_processes", "start_training", "start_epoch", "start_batch", "end_forward", "start_step",
+    "end_batch", "end_validation", "end_epoch", "end_training",
+]  # fmt: skip
+PARTS = [
+    (RunSession, name) for name in (*HOOKS, "_add_state", "_open_record", "_record_late", "_end_run")
+] + [(LossMeter, "_fold"), (LossMeter, "add"), (LoggedMetrics, "record"), (RecordWriter, "write")]
+
+
+@pytest.mark.parametrize(("part", "name"), PARTS, ids=[f"{part.__name__}.{name}" for part, name in PARTS])
+def test_whatever_fails_in_a_hook_ends_there(
+    part: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("who would have thought")
+
+    plain, watched = Digits(validate=True), Digits(validate=True)
+    trainer(max_epochs=1).fit(plain)
+    monkeypatch.setattr(part, name, broken)
+    callback = watcher(strict=False, action="observe", record=tmp_path)
+    saver = ModelCheckpoint(tmp_path, save_top_k=-1)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        run = trainer(callback, saver, max_epochs=1, enable_checkpointing=True)
+        run.fit(watched)
+    (ours,) = [str(warning.message) for warning in found if warning.category is NNDynWarning]
+    assert "ZeroDivisionError" in ours and "training goes on without it" in ours
+    assert run.current_epoch == 1 and plain.losses == watched.losses and hooks(watched) == 0
+    with pytest.raises(ZeroDivisionError):
+        trainer(
+            watcher(action="observe", record=tmp_path), saver, max_epochs=1, enable_checkpointing=True
+        ).fit(Digits(validate=True))

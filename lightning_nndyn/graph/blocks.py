@@ -147,11 +147,13 @@ class Block:
         """Reads the layer's current weight into the same memory.
 
         Args:
-            on_read: is given the weight; it may have been computed, or copied from another device, for us.
+            on_read: is given the whole weight, which may have been computed or copied to the CPU for us.
         """
+        if on_read is None:
+            self.fill(self.weight.slices(self.rows))
+            return
         weight = self.weight.read().detach()
-        if on_read is not None:
-            on_read(weight)
+        on_read(weight)
         self.fill(self.weight.by_group(weight))
 
     def fill(self, slices: Tensor) -> None:

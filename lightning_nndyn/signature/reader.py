@@ -79,8 +79,10 @@ class SnapshotReader:
 
     def _read(self, epoch: float) -> Snapshot:
         samples: list[Tensor] = []  # copies: views would keep weights that were made for this reading
-        on_read = None if self._distances is None else lambda weight: samples.append(sample(weight).clone())
-        graph = self.graph.refresh(on_read)
+        if self._distances is None:
+            graph = self.graph.refresh()
+        else:
+            graph = self.graph.refresh(lambda weight: samples.append(sample(weight).clone()))
         self._operator.refresh()
         degree = unchecked_degree(graph)
         finite = degree.isfinite().all()

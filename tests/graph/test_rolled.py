@@ -1,5 +1,7 @@
 """Table 5 and the rules of section 3.1."""
 
+from typing import Any
+
 import networkx
 import numpy as np
 import pytest
@@ -164,3 +166,46 @@ def test_the_old_name_of_the_edges_argument() -> None:
     with pytest.warns(DeprecationWarning, match="'joints' is now called 'edges'"):
         former = RolledGraph([2, 2, 2], weights, joints=edges)  # type: ignore[call-arg]
     assert torch.equal(former.edge_index(), graph.edge_index())
+
+
+# -- complex weights -----------------------------------------------------------------------------------------
+
+
+class ComplexNet(nn.Module):
+    """A grouped and a transposed convolution, a flatten, a bare matrix."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.grouped = nn.Conv2d(2, 4, 3, groups=2, dtype=dtype)
+        self.transposed = nn.ConvTranspose2d(4, 3, 2, dtype=dtype)
+        self.fc = nn.Linear(27, 5, dtype=dtype)
+        self.last = nn.Parameter(torch.randn(5, 2, dtype=dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.transposed(self.grouped(x)).tanh().flatten(1)) @ self.last.conj()
+
+
+@pytest.mark.parametrize("topology", ["chain", "dataflow"])
+@pytest.mark.parametrize(("dtype", "real"), [(torch.cfloat, torch.float32), (torch.cdouble, torch.float64)])
+@pytest.mark.filterwarnings("error")
+def test_complex_weights_count_by_their_moduli(topology: Any, dtype: torch.dtype, real: torch.dtype) -> None:
+    model = ComplexNet(dtype)
+    graph = nd.rolled_graph(model, torch.zeros(2, 2, 4, 4, dtype=dtype), topology=topology)
+    parts = (model.grouped.weight, model.transposed.weight, model.fc.weight.view(5, 3, 9), model.last)
+    moduli = [part.detach().abs() for part in parts]
+    norms = [w.flatten(2).norm(dim=2) if w.dim() > 2 else w for w in moduli]
+    degree = nd.weighted_degree(graph)
+    assert graph.dtype == real
+    torch.testing.assert_close(degree.sum(), 2 * torch.stack([w.sum() for w in norms]).sum().to(degree.dtype))
+    assert nd.eigenvector_centrality(graph).converged
+    reader = nd.SnapshotTaker(graph, per_layer=True)
+    reader.take(0.0)
+    with torch.no_grad():
+        model.fc.weight.mul_(1j)  # the same moduli elsewhere
+    assert reader.take(1.0).distances == pytest.approx([0, 0, 2**0.5, 0])
+
+
+def test_an_unrolled_graph_refuses_complex_weights_by_name() -> None:
+    model = nn.Sequential(nn.Linear(3, 2, dtype=torch.cfloat))
+    with pytest.raises(TracingError, match="0 has complex weights"):
+        nd.unrolled_graph(model, torch.zeros(1, 3, dtype=torch.cfloat))

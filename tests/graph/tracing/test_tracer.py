@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 import weakref
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 import lightning_nndyn as nd
 from lightning_nndyn.errors import TracingError
@@ -205,6 +207,69 @@ def test_products_that_compute_a_weight_are_no_layers(how: Any, topology: Any) -
     model.eval()
     torch.testing.assert_close(graph.blocks[0].values[0], model[0].weight.detach().norm(dim=(2, 3)))
     assert all(map(torch.equal, before, model.buffers()))
+
+
+# -- weights that are exchanged for one call -----------------------------------------------------------------
+
+
+class Exchanging(nn.Module):
+    """Calls its template with weights that another part of it holds, or makes."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.stem, self.template = how, nn.Linear(3, 4), nn.Linear(4, 2)
+        self.weights = nn.Parameter(torch.randn(3, 2, 4))
+        self.maker = nn.Linear(1, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, weights = self.stem(x), {"weight": self.weights}
+        if self.how == "vmap":
+            return torch.vmap(lambda one: functional_call(self.template, one, (x,)))(weights)
+        if self.how == "detached":
+            return functional_call(self.template, {"weight": self.weights[1].detach()}, (x,))
+        if self.how == "gradient":
+            return torch.func.grad(lambda one: functional_call(self.template, {"weight": one}, (x,)).sum())(
+                self.weights[2]
+            )
+        made = self.maker(x.new_ones(1)).view(2, 4)
+        if self.how == "set":
+            del self.template.weight
+            self.template.weight = made
+            return self.template(x)
+        return functional_call(self.template, {"weight": made}, (x,))
+
+
+@pytest.mark.parametrize(("how", "member"), [("vmap", 0), ("detached", 1), ("gradient", 2)])
+def test_the_weights_that_a_template_is_called_with_are_read(how: str, member: int) -> None:
+    model = Exchanging(how)
+    graph = nd.rolled_graph(model, torch.zeros(2, 3))
+    assert graph.layer_names == ("input", "stem", "weights")
+    torch.testing.assert_close(graph.blocks[1].values[0], model.weights[member].detach().abs())
+    with torch.no_grad():
+        model.weights.mul_(2)
+    torch.testing.assert_close(graph.refresh().blocks[1].values[0], model.weights[member].detach().abs())
+
+
+def test_a_template_whose_weights_are_made_is_passed_through() -> None:
+    graph = nd.rolled_graph(Exchanging("made"), torch.zeros(2, 3), topology="dataflow")
+    assert set(graph.layer_names) == {"input", "constant", "stem", "maker"}
+    assert "not its own" in graph.left_out["template"]
+
+
+def test_a_weight_that_was_set_by_hand_is_read_as_it_was_last() -> None:
+    model = Exchanging("set")
+    graph = nd.rolled_graph(model, torch.zeros(2, 3))
+    torch.testing.assert_close(graph.blocks[1].values[0], model.template.weight.detach().abs())
+
+
+def test_copies_of_a_model_that_is_traced_lose_its_hooks() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    with nd.LayerTracer(model) as tracer:
+        twin, kept = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+        model(twin(kept(torch.zeros(2, 4))))
+    assert tracer.graph().layer_names == ("input", "0")
+    for one in (twin, kept):
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in one.modules())
 
 
 @pytest.mark.parametrize(

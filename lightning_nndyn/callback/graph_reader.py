@@ -35,6 +35,7 @@ class GraphReader:
         layers: names of the chain's layers, where the model cannot be traced.
         topology: of the graph.
         first_weights: of a resumed run, what distances are measured from; empty for one that begins.
+        last: the last snapshot of a resumed run.
 
     Attributes:
         phase: what it knows of the model.
@@ -48,12 +49,13 @@ class GraphReader:
         layers: Sequence[str] | None = None,
         topology: Topology = "chain",
         first_weights: Sequence[Tensor] = (),
+        last: Snapshot | None = None,
     ) -> None:
         self.phase = ReaderPhase.WAITING
         self.first_weights = list(first_weights)
         self.frozen: list[str] = []
         self.lost = ""
-        self._layers, self._topology = layers, topology
+        self._layers, self._topology, self._last = layers, topology, last
         self._tracer: _FaultTolerantTracer | None = None
         self._trained: TrainedWeights | None = None
         self._parameters: ParameterTable | None = None  # of the model, once the layers are known
@@ -78,7 +80,7 @@ class GraphReader:
 
     @property
     def has_gradients(self) -> bool:
-        """Whether any parameter of the model that was traced has a gradient."""
+        """Whether any parameter of the model has a gradient while it is traced and its graph is due."""
         return self._trained is not None and self._trained.has_gradients
 
     # -- tracing ---------------------------------------------------------------------------------------------
@@ -173,15 +175,15 @@ class GraphReader:
         self.phase = ReaderPhase.CLOSED
 
     def _build_graph(self, tracer: _FaultTolerantTracer, loss: Tensor | None) -> None:
-        assert self._trained is not None
+        trained, self._trained, self._graph_due = self._trained, None, False
+        assert trained is not None
         with _apart_from_training(torch.device("cpu")):
             if loss is not None:
-                self._trained.see_loss(loss)
+                trained.see_loss(loss)
             if self._snapshots is None:
-                self._read_from(tracer, tracer.graph(trained=self._trained), self._trained)
+                self._read_from(tracer, tracer.graph(trained=trained), trained)
             else:
-                self._compare(tracer, self._snapshots.graph, self._trained)
-        self._graph_due = False
+                self._compare(tracer, self._snapshots.graph, trained)
 
     def _compare(self, tracer: _FaultTolerantTracer, before: RolledGraph, trained: TrainedWeights) -> None:
         """The graph that was traced anew is the one before, the same under other names, or another."""
@@ -198,7 +200,13 @@ class GraphReader:
             self.lost = _difference(before, graph)
 
     def _read_from(self, tracer: _FaultTolerantTracer, graph: RolledGraph, trained: TrainedWeights) -> None:
-        self._parameters = tracer.parameters
+        last, self._parameters = self._last, tracer.parameters
+        if last is not None and (last.num_nodes, last.num_edges) != (graph.num_nodes, graph.num_edges):
+            self.lost = (
+                f"the graph had {last.num_nodes} nodes and {last.num_edges} edges before the run was "
+                f"resumed, and has {graph.num_nodes} and {graph.num_edges} now"
+            )
+            return
         names = [weight.name for weight in _weights(graph) if not trained.holds(weight.parameter)]
         self.frozen = list(dict.fromkeys(names))
         self._shapes = [_shape_of(weight) for weight in _weights(graph)]

@@ -67,7 +67,8 @@ class RunSession(SessionParts):
             raise self._load_error
         record, trainer, of = self.record, self.trainer, self.settings
         record.training = training_setup(trainer, of.snapshot_every_n_steps)
-        self.reader = GraphReader(of.layers, of.topology, record.first_weights)
+        last = record.history[-1] if record.history else None
+        self.reader = GraphReader(of.layers, of.topology, record.first_weights, last)
         self.logger.resume(trainer, record)
         self.phase = Phase.TRAINING
         self.decisions.resume(record)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from callback_runs import Scripted, hooks, listening, times
+from callback_runs import Scripted, hooks, listening, times, trainer, watcher
 from torch import Tensor, nn
 from trained_networks import (
     Adversaries,
@@ -32,6 +32,7 @@ from trained_networks import (
     watch,
 )
 
+from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
@@ -301,3 +302,14 @@ def test_a_decision_to_stop_stays_whatever_becomes_of_the_layers() -> None:
     with pytest.warns(NNDynWarning, match="layers were changed"):
         callback, _ = watch(Widened, **{"given": Scripted({0.5: 1.0}), "threshold": 0.5})
     assert callback.decision.stop and callback.decision.epoch == 0.5
+
+
+def test_a_run_that_is_resumed_with_other_layers_is_judged_no_more() -> None:
+    run, model = trainer(watcher("universal", threshold=None), max_epochs=1, limit_train_batches=8), Student()
+    run.fit(model)
+    model.net[-1] = nn.Linear(16, 12)
+    run.fit_loop.max_epochs = 2
+    with pytest.warns(NNDynWarning, match="106 nodes .* before the run was resumed, and has 108"):
+        run.fit(model)
+    (callback,) = (one for one in run.callbacks if isinstance(one, GraphDynamicsCallback))
+    assert times(callback) == USUAL[:-1] and "layers were changed" in callback.decision.reason

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_nndyn.graph.sharding import is_flat_parameter
 from lightning_nndyn.graph.tracing.compiled_modules import plain_name
 from lightning_nndyn.graph.tracing.layer_calls import LayerCall
 from lightning_nndyn.graph.tracing.parameters import Weight
@@ -58,7 +59,8 @@ class TrainedWeights:
         """The calls of the network that is trained, and which of them an optimizer holds the weights of.
 
         It ends where trained weights do. Frozen layers before and between them belong to it, so does a frozen
-        layer behind them, but no frozen network there. All calls, where no weight of theirs trains.
+        layer behind them, but no frozen network there. All calls, where no weight of theirs trains, or flat
+        parameters (FSDP) hide which do.
 
         Args:
             calls: all calls by number, in the order in which they were made.
@@ -76,7 +78,7 @@ class TrainedWeights:
                 behind.add(number)
                 if number in held or call.module not in apart:
                     ends.add(number)
-        if not ends:
+        if not ends or any(map(is_flat_parameter, self._identities)):
             return dict(calls), frozenset(calls)
         kept = _ancestors(calls, ends)
         return {number: call for number, call in calls.items() if number in kept}, held

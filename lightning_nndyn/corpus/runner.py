@@ -16,7 +16,7 @@ from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.corpus.training.arrays import RunData
 from lightning_nndyn.corpus.training.environment import SLOW_BF16, checked_device, slow_bf16
-from lightning_nndyn.corpus.training.sources import DataFolders, load_all, load_source
+from lightning_nndyn.corpus.training.run_data import DataFolders, load_all, load_source
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 

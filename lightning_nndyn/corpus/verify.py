@@ -14,7 +14,7 @@ from lightning_nndyn.corpus.storage.folder import CorpusFolder, check_same
 from lightning_nndyn.corpus.storage.parquet import horizon_of, thinned
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.corpus.training.arrays import RunData
-from lightning_nndyn.corpus.training.sources import DataFolders, data_folders, describe, load_source
+from lightning_nndyn.corpus.training.run_data import DataFolders, data_folders, describe, load_source
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightning_nndyn.corpus import GridPreset, RunRecord, load_digits_data, train_run
-from lightning_nndyn.corpus.training.sources import describe
+from lightning_nndyn.corpus.training.run_data import describe
 from lightning_nndyn.evaluation import RunDataset
 
 PRESET = GridPreset(

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_nndyn.corpus import GridPreset, load_digits_data, train_run
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
-from lightning_nndyn.corpus.training.sources import describe
+from lightning_nndyn.corpus.training.run_data import describe
 
 
 def write_corpus(folder: Path, *, width: int = 8, epochs: int = 1) -> Path:

@@ -1,5 +1,5 @@
 """Training of one run (App. A.1 of the paper): data and a `RunConfig` flow in, a `RunRecord` flows out.
 
-`train` has the training loop, `recorder` records it. `sources` loads whole data sets; `run_data`
-takes the part of a run.
+`train` has the training loop, `recorder` records it. `run_data` loads whole data sets and takes the part of a
+run.
 """

@@ -1,4 +1,4 @@
-"""Records a training run: builds its network, takes its snapshots, keeps its learning curves."""
+"""Records a training run: builds its network, takes its snapshots, keeps its curves and weight statistics."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,6 @@ from lightning_nndyn.corpus.storage.record import (
 from lightning_nndyn.corpus.training.arrays import RunData, test_inputs
 from lightning_nndyn.corpus.training.network import build_network, network_options
 from lightning_nndyn.corpus.training.schedules import learning_rate_factor
-from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.tracing.forward import call_model, side_effect_free
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
@@ -29,6 +28,7 @@ from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, batch_of
 
 _RECENT = 1 / 16  # of an epoch: the window of the recent training loss
+_QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)  # of the weights of a layer
 
 
 class RunRecorder:
@@ -190,3 +190,29 @@ def _versions(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         **card,
     }
+
+
+class WeightStatistics:
+    """Reads `WEIGHT_STATISTICS` of every weight with two dimensions or more, per layer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Keep the initial weights, for the distance from them."""
+        self.parameters = {
+            name.removesuffix(".weight"): parameter
+            for name, parameter in model.named_parameters()
+            if parameter.dim() > 1
+        }
+        self.first = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    def read(self) -> LayerNumbers:
+        """Thirteen numbers per layer; NaN where weights are not finite."""
+        return single_precision({name: self._layer(name) for name in self.parameters})
+
+    def _layer(self, name: str) -> list[float]:
+        weight = self.parameters[name].detach()
+        values = weight.flatten().double()
+        mean, std = values.mean(), values.std(correction=0)
+        scaled = (values - mean) / std
+        moments = [values.norm(), mean, std, scaled.pow(3).mean(), scaled.pow(4).mean() - 3]
+        quantiles = np.quantile(weight.flatten().cpu().numpy(), _QUANTILES).tolist()
+        return [float(moment) for moment in moments] + quantiles + [float((weight - self.first[name]).norm())]

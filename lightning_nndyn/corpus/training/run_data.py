@@ -1,8 +1,9 @@
-"""The data of a run: a part of an image data set, or a table or sequences generated to its options."""
+"""The data of a corpus and of its runs: parts of image data sets, tables and sequences made to order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_nndyn.corpus.presets.base import Preset
 from lightning_nndyn.corpus.run_config import RunConfig
 from lightning_nndyn.corpus.training.arrays import ArrayData, RunData
-from lightning_nndyn.corpus.training.data import ImageData
+from lightning_nndyn.corpus.training.data import ImageData, load_data
 from lightning_nndyn.corpus.training.sequences import SEQUENCE_TASKS, SequenceSizes, make_sequences
 from lightning_nndyn.corpus.training.tables import (
     CARRIED_TABLES,
@@ -21,9 +23,13 @@ from lightning_nndyn.corpus.training.tables import (
     carried_table,
     make_table,
 )
+from lightning_nndyn.errors import CorpusError
 
 ARRAYS = (*CARRIED_TABLES, *MADE_TABLES, *SEQUENCE_TASKS)
 """Data sets other than images; none of them needs a file."""
+
+DataFolders = Path | str | Mapping[str, Path | str] | None
+"""Folder of the images; by the names of several data sets. None: nothing is read from one."""
 
 _TEST = 1000  # inputs of made data
 _TEST_SHARE = 0.3  # of carried tables
@@ -139,3 +145,52 @@ def _table(features: np.ndarray, labels: np.ndarray, count: int) -> ArrayData:
     inputs, targets = torch.from_numpy(scaled).float(), torch.from_numpy(labels).long()
     names = tuple(map(str, range(int(labels.max()) + 1)))
     return ArrayData(inputs[:count], targets[:count], inputs[count:], targets[count:], names)
+
+
+def load_all(preset: Preset, data: DataFolders, cache: Path, download: bool) -> dict[str, Any]:
+    """Load all data sets of a preset, decoding images into the cache; returns `describe` of each, by name."""
+    roots = data_folders(preset.datasets, data)
+    about = {}
+    for dataset in preset.datasets:
+        size = None if dataset == "digits" and len(preset.datasets) > 1 else preset.size
+        about[dataset] = describe(load_source(dataset, roots.get(dataset), cache, size, download))
+    return about
+
+
+def load_source(
+    dataset: str, root: Path | None, cache: Path, size: int | None = None, download: bool = False
+) -> RunData:
+    """A whole data set: images, see `load_data`, or a table or sequences, see `array_data`."""
+    if dataset in ARRAYS:
+        return array_data(dataset)
+    return load_data(dataset, root, cache, size=size, download=download)
+
+
+def data_folders(datasets: tuple[str, ...], data: DataFolders) -> dict[str, Path]:
+    """The folders of the data sets, by name.
+
+    Raises:
+        CorpusError: A folder is given for a data set that is not trained on, or one for several data sets.
+    """
+    if data is None:
+        return {}
+    if isinstance(data, Mapping):
+        unknown = sorted(set(data) - set(datasets))
+        if unknown:
+            raise CorpusError(f"no data set {unknown[0]!r} is trained on here: {', '.join(datasets)}")
+        return {name: Path(folder) for name, folder in data.items()}
+    if len(datasets) > 1:
+        wanted = ", ".join(f"{name}=FOLDER" for name in datasets if name not in ("digits", *ARRAYS))
+        raise CorpusError(f"data={str(data)!r} is one folder, several are needed: {wanted}")
+    return {datasets[0]: Path(data)}
+
+
+def describe(data: RunData) -> dict[str, Any]:
+    """The facts about a data set that a manifest holds."""
+    return {
+        "fingerprint": data.fingerprint(),
+        "train_images": len(data.train_labels),
+        "test_images": len(data.test_labels),
+        "classes": len(data.classes),
+        "shape": list(data.shape),
+    }

@@ -37,7 +37,7 @@ def test_other_data_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     changed = load_digits_data()
     changed.train_images[0, 0, 4, 4] += 1
-    monkeypatch.setattr("lightning_nndyn.corpus.training.sources.load_data", lambda *_, **__: changed)
+    monkeypatch.setattr("lightning_nndyn.corpus.training.run_data.load_data", lambda *_, **__: changed)
     with pytest.raises(CorpusError, match="fingerprint"):
         run(corpus)
 

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lightning_nndyn.corpus import get_preset, load_digits_data
+from lightning_nndyn.corpus import get_preset, load_digits_data, run_corpus
 from lightning_nndyn.corpus.training.arrays import ArrayLoader
 from lightning_nndyn.corpus.training.run_data import ARRAYS, array_data, part_of_images
 from lightning_nndyn.corpus.training.sequences import SEQUENCE_TASKS, SequenceSizes, make_sequences
+from lightning_nndyn.errors import CorpusError
 
 # Data
 
@@ -83,3 +85,10 @@ def test_batches_of_arrays_cover_an_epoch_in_another_order_each_time() -> None:
     assert len(loader) == 3 and [len(labels) for _, labels in first] == [40, 40, 10]
     seen = [torch.cat([inputs for inputs, _ in epoch]) for epoch in (first, second)]
     assert not torch.equal(*seen) and torch.equal(*(torch.unique(one, dim=0) for one in seen))
+
+
+def test_several_data_sets_need_several_folders(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="cifar10=FOLDER, imagenet100=FOLDER"):
+        run_corpus("zoo", tmp_path, data="images", progress=False)
+    with pytest.raises(CorpusError, match=r"'mnist'.*digits, cifar10, imagenet100"):
+        run_corpus("zoo", tmp_path, data={"mnist": "images"}, progress=False)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from lightning_nndyn import models
-from lightning_nndyn.corpus.training.weight_statistics import WeightStatistics
+from lightning_nndyn.corpus.training.recorder import WeightStatistics
 
 
 def test_weight_statistics_equal_scipys() -> None:

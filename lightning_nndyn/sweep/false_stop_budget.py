@@ -8,13 +8,19 @@ from scipy.special import stdtrit
 from lightning_nndyn.signature.snapshot import Array, Mask
 
 _ROUNDING = 1e-9
+_FAR = 6.0  # standard deviations below the lowest good run at which the next one is 1 / e times as likely
 _PRIOR = 5  # good runs that the prior variance of their scores counts as
 
 
 def stop_threshold(
-    scores: Array, chances: Array, good: Mask, rate: float, weights: Array | None = None
+    scores: Array,
+    chances: Array,
+    good: Mask,
+    rate: float,
+    weights: Array | None = None,
+    num_stopped: int | None = None,
 ) -> float:
-    """The largest score threshold that satisfies three conditions; runs that score lower may be stopped.
+    """The largest score threshold that satisfies four conditions; runs that score lower may be stopped.
 
     All are measured on finished runs, each of them predicted from the others (leave-one-out).
 
@@ -24,6 +30,8 @@ def stop_threshold(
       first condition alone.
     - A run that is stopped with a probability p of being good costs p good runs. The costs of all stopped
       runs add up to at most `rate` times the number of good runs.
+    - The good ones among the runs that have been stopped and the next one are at most ``rate * (n + 1)``, if
+      they are as often good as the finished runs below the threshold (`_chance_below`).
 
     Args:
         scores: of each finished run at each time, by rising time; larger is better; NaN where the run was not
@@ -33,6 +41,8 @@ def stop_threshold(
         rate: share of good runs that may be stopped, in [0, 1).
         weights: how many runs each counts as, 1 or more (its inverse probability of finishing), shape [runs];
             None for 1 each.
+        num_stopped: runs that have been stopped so far, whose ends are unknown; None leaves the last
+            condition out.
 
     Returns:
         -inf where nothing may be stopped.
@@ -43,10 +53,33 @@ def stop_threshold(
         return -np.inf
     highest = min(_conformal(lowest, counts, rate), _prediction_bound(lowest, counts, rate))
     known = scores[np.isfinite(scores)]
-    for threshold in (highest, *np.unique(known[known < highest])[::-1]):
-        if _cost(scores, chances, weights, float(threshold)) <= rate * counts.sum() + _ROUNDING:
-            return float(threshold)
+    for threshold in map(float, (highest, *np.unique(known[known < highest])[::-1])):
+        if _cost(scores, chances, weights, threshold) > rate * counts.sum() + _ROUNDING:
+            continue
+        chance = _chance_below(threshold, np.nanmin(scores, axis=1), good)
+        if num_stopped is None or (num_stopped + 1) * chance <= rate * (len(lowest) + 1) + _ROUNDING:
+            return threshold
     return -np.inf
+
+
+def agreed_scores(scores: Array) -> Array:
+    """The larger of the scores of each reading and the one before: a run is stopped where both are low.
+
+    The models of two times err less often together than each by itself.
+
+    Args:
+        scores: of each run before training (first column) and at each time, NaN where it was not read.
+
+    Returns:
+        Shape of `scores`; the first column holds the scores of runs that were not read at all.
+    """
+    before = scores[:, 0]
+    agreed = []
+    for column in scores.T[1:]:
+        agreed.append(np.where(np.isnan(column), np.nan, np.fmax(column, before)))
+        before = np.where(np.isnan(column), before, column)
+    unread = np.isnan(scores[:, 1:]).all(axis=1)
+    return np.stack([np.where(unread, scores[:, 0], np.nan), *agreed], axis=1)
 
 
 def _conformal(lowest: Array, counts: Array, rate: float) -> float:
@@ -67,6 +100,23 @@ def _prediction_bound(lowest: Array, counts: Array, rate: float) -> float:
     freedom = _PRIOR + n - 1
     variance = (_PRIOR + n * np.average((lowest - mean) ** 2, weights=counts)) / freedom
     return float(mean) + float(stdtrit(freedom, rate)) * float(np.sqrt(variance * (1 + 1 / n)))
+
+
+def _chance_below(threshold: float, lowest: Array, good: Mask) -> float:
+    """The chance that a run below a threshold is good, by those that finished: the rule of succession.
+
+    If none of the finished ones is good, the next may still be. How likely that is falls with the distance of
+    the threshold from the lowest of the k good runs; at any distance good runs may be of a kind that has not
+    finished yet. A kind of unknown share, not seen in k runs, is the next one with a chance of 1 / (k + 2).
+
+    Args:
+        threshold: the threshold.
+        lowest: each finished run's lowest score, shape [n].
+        good: which of them are good, shape [n].
+    """
+    below, known = lowest < threshold, lowest[good]
+    unseen = max(1 / (len(known) + 2), float(np.exp(min(0.0, threshold - known.min()) / _FAR)))
+    return float((below[good].sum() + unseen) / (below.sum() + 1))
 
 
 def _cost(scores: Array, chances: Array, weights: Array, threshold: float) -> float:

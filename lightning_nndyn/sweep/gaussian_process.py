@@ -21,6 +21,7 @@ _SCALES = (0.0, 0.1, 0.3, 1.0, 3.0)  # inverse length scales of a group; 0 leave
 _FIRST_SCALE = 0.3
 _NOISES = (0.03, 0.1, 0.3, 1.0, 3.0)  # variances, in units of the signal's
 _ROUNDS = 2  # of coordinate descent over the groups
+_PENALTY = 2.0  # nats of all left-out targets together that a group must gain, as chance gains some
 _TINY = 1e-9
 
 NUM_HYPERPARAMETERS = 5
@@ -68,6 +69,8 @@ class GaussianProcess:
     ) -> GaussianProcess:
         """Choose length scales and noise by the log density of the left-out targets, one group at a time.
 
+        A group that gains little is left out: the best of many scales would fit chance.
+
         Args:
             groups: features in groups, each of shape [n, columns] and of unit scale.
             targets: shape [n].
@@ -78,7 +81,7 @@ class GaussianProcess:
         best = _fit_noise(squares, first, targets)
         for _ in range(_ROUNDS):
             before = best.scales
-            for index in range(len(groups)):
+            for index in np.flatnonzero([group.shape[1] for group in groups]):
                 tried = [(*best.scales[:index], scale, *best.scales[index + 1 :]) for scale in _SCALES]
                 found = [_fit_noise(squares, other, targets) for other in tried if other != best.scales]
                 best = max([best, *found], key=lambda candidate: candidate.score)
@@ -112,8 +115,8 @@ class GaussianProcess:
 class _Candidate(NamedTuple):
     """Length scales with the noise that is best for them.
 
-    `score` is the mean log density of the left-out targets, in nats and up to a constant; `shrunk` are the
-    inverse eigenvalues of the kernel matrix with noise, `vectors` its eigenvectors.
+    `score` is the mean log density of the left-out targets, in nats, up to a constant and less the penalty;
+    `shrunk` are the inverse eigenvalues of the kernel matrix with noise, `vectors` its eigenvectors.
     """
 
     score: float
@@ -137,6 +140,7 @@ def _fit_noise(squares: Sequence[Array], scales: tuple[float, ...], targets: Arr
     signal_stds = np.sqrt(variances) + _TINY
     # The log density, with the signal's variance at its optimum.
     scores = 0.5 * np.log(diagonals).mean(axis=1) - np.log(signal_stds)
+    scores -= _PENALTY * np.count_nonzero(scales) / len(targets)
     best = int(scores.argmax())
     score, std = float(scores[best]), float(signal_stds[best])
     return _Candidate(score, scales, _NOISES[best], std, weights[best], shrunk[best], vectors)

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.special import stdtr
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words
+from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words, good_runs_needed
 from lightning_nndyn.signature.snapshot import Array
-from lightning_nndyn.sweep.false_stop_budget import good_value, stop_threshold
+from lightning_nndyn.sweep.false_stop_budget import agreed_scores, good_value, stop_threshold
 from lightning_nndyn.sweep.features import GROUPS, RankTransform, RunFeatures
 from lightning_nndyn.sweep.gaussian_process import NUM_HYPERPARAMETERS, GaussianProcess, one_blas_thread
 from lightning_nndyn.sweep.run import SweepRun
@@ -34,7 +34,7 @@ class SweepForecast:
 
     Attributes:
         value: the metric's predicted final value.
-        p_good: probability that the run ends among the best.
+        p_good: probability that the run ends among the best; of the two latest readings' the larger one.
         time: of the reading that the prediction uses; 0 if it uses hyperparameters alone.
         threshold: runs with a lower `p_good` are stopped; 0 if no threshold keeps the budget.
         num_finished: runs that the predictor was fitted to.
@@ -73,6 +73,10 @@ class _TimeModel:
         scales = None if before is None else before.process.scales
         return cls(features, GaussianProcess.fit(features(runs), targets, scales))
 
+    def predict(self, runs: Sequence[SweepRun]) -> tuple[Array, Array]:
+        """Means and standard deviations of new runs' targets, shape [runs] each."""
+        return self.process.predict(self.features(runs))
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The groups of features that are informative."""
@@ -85,10 +89,11 @@ class SweepPredictor:
 
     A Gaussian process for each time at which runs are read, on hyperparameters, the weights' movement, the
     learning curve and the predictions of a predictor fitted elsewhere; leave-one-out decides which of these
-    are used. Any metric will do, as runs are compared by ranks. The false-stop budget is calibrated on the
-    sweep's own runs, each predicted from the others, over all times together. There is no guarantee for runs
-    unlike those that have finished, such as those of a sampler that moves on: let some runs finish that would
-    be stopped (``audit_share``).
+    are used. Any metric will do, as runs are compared by ranks. A run is stopped where two readings in turn
+    agree, of which the first may be the hyperparameters. The false-stop budget is calibrated on the sweep's
+    own runs, each predicted from the others, over all times together; the runs that have been stopped spend
+    it. There is no guarantee for runs unlike those that have finished, such as those of a sampler that moves
+    on: let some runs finish that would be stopped (``audit_share``).
 
     Args:
         direction: whether large or small values of the metric are good.
@@ -173,14 +178,17 @@ class SweepPredictor:
         """Predict from its latest reading how a run will end; None before enough runs have finished."""
         if not self.ready:
             return None
-        time = max((reading.time for reading in run.readings if reading.time in self._models), default=0.0)
-        model = self._models[time]
-        means, stds = model.process.predict(model.features([run]))
+        times = sorted({0.0, *(reading.time for reading in run.readings if reading.time in self._models)})
+        predictions = [self._models[time].predict([run]) for time in times[-2:]]
+        scores = [float((means[0] - self._boundary) / stds[0]) for means, stds in predictions]
+        # Hyperparameters alone stop a run only in a sweep in which nothing else is read.
+        alone = len(times) == 1 and len(self._models) > 1
+        time, model = times[-1], self._models[times[-1]]
         return SweepForecast(
-            value=self._sign * float(self._ranks.inverse(means)[0]),
-            p_good=float(self._chances((means - self._boundary) / stds)[0]),
+            value=self._sign * float(self._ranks.inverse(predictions[-1][0])[0]),
+            p_good=float(self._chances(np.array(max(scores)))),
             time=time,
-            threshold=self._threshold,
+            threshold=0.0 if alone else self._threshold,
             num_finished=len(self._good),
             num_good=int(self._good.sum()),
             good_value=self._sign * self._good_value,
@@ -226,11 +234,14 @@ class SweepPredictor:
             column[read] = (targets[read] - errors - self._boundary) / stds
             scores.append(column)
         self._models = models
-        self._threshold = self._calibrate(np.stack(scores, axis=1), np.array([run.weight for run in runs]))
+        weights = np.array([run.weight for run in runs])
+        self._threshold = self._calibrate(np.stack(scores, axis=1), weights, num_ended - len(runs))
 
-    def _calibrate(self, scores: Array, weights: Array) -> float:
+    def _calibrate(self, scores: Array, weights: Array, num_stopped: int) -> float:
         """The probability of being good below which runs are stopped."""
-        threshold = stop_threshold(scores, self._chances(scores), self._good, self._rate, weights)
+        scores = agreed_scores(scores)
+        chances = self._chances(scores)
+        threshold = stop_threshold(scores, chances, self._good, self._rate, weights, num_stopped)
         return float(self._chances(np.array(threshold)))
 
     def _times(self, runs: Sequence[SweepRun]) -> list[float]:
@@ -266,7 +277,9 @@ class SweepPredictor:
         learned = f"learned from {forecast.num_finished} finished runs by their {inputs}"
         if not forecast.threshold:
             return f"goes on {when}: {chance}; no limit keeps the budget of {self._rate:.0%} yet; {learned}"
-        limit = f"{forecast.threshold:.2%}, the limit that costs at most {self._rate:.0%} of them"
+        few = forecast.num_good < good_runs_needed(self._rate)
+        so_far = f", as far as {forecast.num_good} good runs tell" if few else ""
+        limit = f"{forecast.threshold:.2%}, the limit that costs at most {self._rate:.0%} of them{so_far}"
         if forecast.stop:
             return f"{chance} < {limit}, {when}; {learned}"
         return f"goes on {when}: {chance} >= {limit}; {learned}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sequential_sweeps
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
@@ -142,6 +143,47 @@ def test_where_nothing_can_be_known_hardly_anything_is_stopped() -> None:
                 prefixes = [replace(run, readings=run.readings[:n]) for n in (1, 2, 3, 4)]
                 lost += any(predictor.decide(prefix).stop for prefix in prefixes)
     assert good == 360 and lost <= 0.05 * good + 2 * (0.05 * 0.95 * good) ** 0.5
+
+
+@pytest.mark.parametrize("kind", sequential_sweeps.KINDS)
+def test_trial_after_trial_no_more_good_runs_are_lost_than_promised(kind: str) -> None:
+    """`benchmarks/sweep_promise.py` plays more of them, so that the standard error is small."""
+    sweeps = [sequential_sweeps.play(kind, 40, seed) for seed in range(12)]
+    lost = sum(int((sweep.stopped & sweep.good).sum()) for sweep in sweeps)
+    good = sum(int(sweep.good.sum()) for sweep in sweeps)
+    assert good == 120 and lost <= 0.05 * good + 2 * (0.05 * 0.95 * good) ** 0.5
+    if kind == "learning_rate_decides":
+        assert sequential_sweeps.Losses.of(sweeps).epochs < 0.85
+
+
+def test_a_run_is_stopped_where_two_readings_in_turn_agree() -> None:
+    runs = sweep(0)
+    predictor = fitted(runs[:40])
+    best, worst = (pick(runs[:40], key=lambda run: run.value) for pick in (max, min))
+    fluke = replace(worst, params=best.params, readings=[*best.readings[:3], worst.readings[3]])
+    forecast = predictor.forecast(fluke)
+    assert predictor.decide(worst).stop and not forecast.stop and forecast.time == 2.0
+    young = predictor.forecast(replace(runs[-1], readings=()))
+    assert young.time == young.threshold == 0 and not young.stop
+    bare = fitted([replace(run, readings=()) for run in runs[:40]])
+    assert bare.forecast(replace(runs[-1], readings=())).threshold > 0
+
+
+def test_stopped_runs_spend_the_budget_and_those_that_finish_earn_it() -> None:
+    runs = sweep(0, 100)
+    gone = [replace(run, value=None, stopped=True) for run in runs[40:100]]
+    limits = [
+        fitted([*runs[:40], *gone[:count]], good_share=0.25).forecast(runs[0]).threshold
+        for count in (0, 8, 60)
+    ]
+    assert limits[0] >= limits[1] > limits[2] == 0
+
+
+def test_what_few_good_runs_cannot_promise_is_not_promised() -> None:
+    runs = sweep(0, 130)
+    worst = min(runs, key=lambda run: run.value)
+    assert "of them, as far as 10 good runs tell" in fitted(runs[:40]).decide(worst).reason
+    assert "as far as" not in fitted(runs[:120]).decide(worst).reason
 
 
 def test_what_is_said_of_a_run_names_its_numbers() -> None:

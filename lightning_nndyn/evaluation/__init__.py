@@ -9,7 +9,7 @@ and the page on a folder of runs (`report`).
 
 from lightning_nndyn.evaluation.benchmark.compare import METHODS, TIMES, compare
 from lightning_nndyn.evaluation.benchmark.evaluate import evaluate
-from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.scores import Row
 from lightning_nndyn.evaluation.benchmark.transfer import transfer
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import fit_predictor

@@ -1,4 +1,4 @@
-"""Finished parts of an evaluation in a folder of files, so that an interrupted evaluation continues."""
+"""Tasks of an evaluation, whose results are kept in a folder: an interrupted evaluation continues."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from lightning_nndyn._files import decode, read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
 
 Part = dict[str, Any]
-"""JSON-able; `seconds` is the time that it took to compute."""
+"""The result of a task, JSON-able; `seconds` is the time that it took to compute."""
 
 
 @dataclass(frozen=True)
@@ -48,37 +50,71 @@ class PartCache:
                 if not (self.folder / key).exists():
                     write_atomically(self.folder / key, json.dumps(part).encode())
 
-    def get(self, name: str, settings: str, compute: Callable[[], Part]) -> Part | None:
-        """Read a part, or compute and write it.
 
-        Args:
-            name: for readers, in the file's name.
-            settings: all that the part depends on.
-            compute: gives a JSON-able part; `seconds` is added to it.
+@dataclass(frozen=True)
+class Task:
+    """A piece of an evaluation, which any process can compute.
 
-        Returns:
-            The part; None where it is not in the folder and the deadline has passed.
+    Attributes:
+        name: for readers. With the settings it makes the key, by which published results are recognised: a
+            changed name means that they are computed again.
+        settings: all that the part depends on, as text.
+        compute: gives a JSON-able part; `seconds` is added to it.
+    """
+
+    name: str
+    settings: str
+    compute: Callable[[], Part]
+
+    @property
+    def key(self) -> str:
+        """The name of the part's file, which identifies it; published results name it, too."""
+        digest = hashlib.sha256(self.settings.encode()).hexdigest()[:16]
+        return f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower())}-{digest}.json"
+
+    def run(self, cache: PartCache) -> Part | None:
+        """The part, read or computed; None where it is not in the cache and the deadline has passed.
 
         Raises:
-            CorpusError: the folder cannot be written.
+            CorpusError: the cache's folder cannot be written.
         """
-        file = None if self.folder is None else self.folder / part_key(name, settings)
+        file = None if cache.folder is None else cache.folder / self.key
         if file is not None:
             with suppress(OSError, ValueError):  # it is not there, or damaged: computed again
                 return decode(read_json(file), Part)
-        if time.time() > self.deadline:
+        if time.time() > cache.deadline:
             return None
         begin = time.perf_counter()
-        part = compute() | {"seconds": round(time.perf_counter() - begin, 2)}
+        part = self.compute() | {"seconds": round(time.perf_counter() - begin, 2)}
         if file is not None:
             write_atomically(file, json.dumps(part).encode())
         return part
 
 
-def part_key(name: str, settings: str) -> str:
-    """The name of a part's file, which identifies it; published results name it, too."""
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{digest}.json"
+def run_tasks(tasks: Sequence[Task], cache: PartCache, jobs: int) -> Iterator[Part | None]:
+    """The parts of tasks in their order, computed in so many processes; None for those that are too late."""
+    yield from in_processes(Task.run, [(task, cache) for task in tasks], jobs)
+
+
+def in_processes(
+    function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[Any]:
+    """What a function returns for each tuple of arguments, in their order."""
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    yield from parallel(joblib.delayed(function)(*own) for own in arguments)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus by its path and its content."""
+
+    path: str
+    fingerprint: str
+
+    @classmethod
+    def at(cls, path: Path | str) -> Source:
+        """The corpus as it is now."""
+        return cls(str(path), fingerprint(path))
 
 
 def fingerprint(corpus: Path | str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.cache import PartCache, fingerprint
+from lightning_nndyn.evaluation.cache import PartCache, Task, fingerprint
 
 
 def test_a_finished_part_is_not_computed_again_unless_what_it_depends_on_changed(tmp_path: Path) -> None:
@@ -16,11 +16,11 @@ def test_a_finished_part_is_not_computed_again_unless_what_it_depends_on_changed
         return {"value": len(made)}
 
     parts = PartCache(tmp_path / "cache")
-    assert [(parts.get("A part: 5 %", "this", make) or {})["value"] for _ in range(3)] == [1, 1, 1]
-    assert (parts.get("A part: 5 %", "that", make) or {})["value"] == 2
+    assert [(Task("A part: 5 %", "this", make).run(parts) or {})["value"] for _ in range(3)] == [1, 1, 1]
+    assert (Task("A part: 5 %", "that", make).run(parts) or {})["value"] == 2
     late = PartCache(tmp_path / "cache", deadline=0.0)
-    assert late.get("another", "this", make) is None and len(made) == 2
-    assert (late.get("A part: 5 %", "this", make) or {})["value"] == 1
+    assert Task("another", "this", make).run(late) is None and len(made) == 2
+    assert (Task("A part: 5 %", "this", make).run(late) or {})["value"] == 1
 
 
 def test_a_changed_corpus_is_another(tmp_path: Path) -> None:

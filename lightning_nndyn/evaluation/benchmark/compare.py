@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import joblib
 import numpy as np
 
 from lightning_nndyn.errors import renamed_arguments
-from lightning_nndyn.evaluation.benchmark.curve_baselines import PREDICTIONS, RANKS
-from lightning_nndyn.evaluation.benchmark.learners import Learner
-from lightning_nndyn.evaluation.benchmark.method_features import FEATURES, readable
-from lightning_nndyn.evaluation.benchmark.rows import BANDS, Row
+from lightning_nndyn.evaluation.benchmark.methods import (
+    FEATURES,
+    PREDICTIONS,
+    RANKS,
+    learned_predictions,
+    readable,
+)
 from lightning_nndyn.evaluation.benchmark.scores import (
+    BANDS,
     PREDICTION_METRICS,
     RANK_METRICS,
+    Metric,
     Predictions,
+    Row,
     bootstrapped,
 )
+from lightning_nndyn.evaluation.cache import in_processes
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.signature.snapshot import Array, Mask
 
@@ -30,22 +34,13 @@ NUM_FOLDS = 5
 MIN_RUNS = 20
 """Fewer runs are not scored."""
 
-_ABSENT = -60.0  # stands for a number that a run does not have: outside the range of all features
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to predict: learned from features of other runs, or a formula of the run's own curve."""
-
-    name: str
-    kind: Literal["learned", "prediction", "rank"]
-
-
-METHODS: dict[str, Method] = {
-    **{name: Method(name, "learned") for name in FEATURES},
-    **{name: Method(name, "prediction") for name in PREDICTIONS},
-    **{name: Method(name, "rank") for name in RANKS},
+METHODS: dict[str, Mapping[str, Metric]] = {
+    **dict.fromkeys([*FEATURES, *PREDICTIONS], PREDICTION_METRICS),
+    **dict.fromkeys(RANKS, RANK_METRICS),
 }
+"""The metrics of each method: learned from `FEATURES` of other runs, or a formula of the run's own curve."""
+
+_ABSENT = -60.0  # stands for a number that a run does not have: outside the range of all features
 
 
 @renamed_arguments(study="runs")
@@ -75,31 +70,37 @@ def compare(
     Raises:
         KeyError: a method is unknown.
     """
-    chosen = tuple(METHODS if methods is None else methods)
     tasks = [
-        (runs, METHODS[method], time, repeats, seed)
+        (runs, method, time, repeats, seed)
         for time in times
         if len(runs.at(time)) >= MIN_RUNS
-        for method in chosen
+        for method in (METHODS if methods is None else methods)
     ]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_rows)(*task) for task in tasks):
+    for rows in in_processes(_rows, tasks, jobs):
         yield from rows
 
 
-def _rows(runs: RunDataset, method: Method, time: float, repeats: int, seed: int) -> list[Row]:
+def _rows(runs: RunDataset, method: str, time: float, repeats: int, seed: int) -> list[Row]:
     indices = runs.at(time)
     predicted = _held_out_predictions(runs, method, time, indices, repeats, seed)
     known = ~np.isnan(predicted)
-    indices, predicted = indices[known], predicted[known]
-    rows = []
+    predictions = Predictions.for_runs(runs, indices, predicted).take(known)
+    return list(scored_by_band(runs, indices[known], method, time, predictions, METHODS[method], seed))
+
+
+def scored_by_band(
+    runs: RunDataset,
+    indices: Indices,
+    method: str,
+    time: float,
+    predictions: Predictions,
+    metrics: Mapping[str, Metric],
+    seed: int,
+) -> Iterator[Row]:
+    """A row for each metric and each band with enough of the runs at `indices`."""
     for band, members in bands(runs, indices):
-        chosen = indices[members]
-        predictions = Predictions.for_runs(runs, chosen, predicted[members])
-        for name, metric in (RANK_METRICS if method.kind == "rank" else PREDICTION_METRICS).items():
-            score = bootstrapped(metric, predictions, runs.groups[chosen], seed)
-            rows.append(Row.from_score(runs.name, band, method.name, time, name, score, len(chosen)))
-    return rows
+        own = predictions.take(members)
+        yield from scored(runs, indices[members], band, method, time, own, metrics, seed)
 
 
 def bands(runs: RunDataset, indices: Indices) -> Iterator[tuple[str, Mask]]:
@@ -109,32 +110,54 @@ def bands(runs: RunDataset, indices: Indices) -> Iterator[tuple[str, Mask]]:
             yield band, members
 
 
+def scored(
+    runs: RunDataset,
+    indices: Indices,
+    band: str,
+    method: str,
+    time: float,
+    predictions: Predictions,
+    metrics: Mapping[str, Metric],
+    seed: int,
+) -> Iterator[Row]:
+    """A row for each metric of the predictions for the runs at `indices`."""
+    for name, metric in metrics.items():
+        score = bootstrapped(metric, predictions, runs.groups[indices], seed)
+        yield Row.from_score(runs.name, band, method, time, name, score, len(indices))
+
+
 def _held_out_predictions(
-    runs: RunDataset, method: Method, time: float, indices: Indices, repeats: int, seed: int
+    runs: RunDataset, method: str, time: float, indices: Indices, repeats: int, seed: int
 ) -> Array:
     """For the runs at `indices`, shape [n]; NaN where a method cannot predict yet."""
-    if method.kind != "learned":
+    if method not in FEATURES:
         return formula_values(runs, method, time, indices)
     x = method_features(runs, method, time, indices)
     if x is None:
         return np.full(len(indices), np.nan)
     y, groups = runs.accuracies[indices], runs.groups[indices]
-    held_out = [cross_validated(x, y, groups, seed + repeat) for repeat in range(repeats)]
-    return np.asarray(np.mean(held_out, axis=0))
+    repeated = []
+    for own in range(seed, seed + repeats):
+
+        def predict(train: Indices, test: Indices, own: int = own) -> Array:
+            return learned_predictions(x[train], y[train], x[test], own)
+
+        repeated.append(cross_validated(groups, own, predict))
+    return np.asarray(np.mean(repeated, axis=0))
 
 
-def formula_values(runs: RunDataset, method: Method, time: float, indices: Indices) -> Array:
+def formula_values(runs: RunDataset, method: str, time: float, indices: Indices) -> Array:
     """A formula's values for the runs at `indices`, shape [n]; NaN where it is not defined yet."""
-    formula = (PREDICTIONS | RANKS)[method.name]
+    formula = (PREDICTIONS | RANKS)[method]
     return np.array([formula(runs.records[index], time) for index in indices])
 
 
-def method_features(runs: RunDataset, method: Method, time: float, indices: Indices) -> Array | None:
+def method_features(runs: RunDataset, method: str, time: float, indices: Indices) -> Array | None:
     """Features [n, d] of the runs at `indices`; None where a corpus file does not have them any more."""
     records = [runs.records[index] for index in indices]
-    if not readable(method.name, records, time):
+    if not readable(method, records, time):
         return None
-    return padded([FEATURES[method.name](record, time) for record in records])
+    return padded([FEATURES[method](record, time) for record in records])
 
 
 def padded(rows: Sequence[Sequence[float]]) -> Array:
@@ -144,12 +167,17 @@ def padded(rows: Sequence[Sequence[float]]) -> Array:
     return np.nan_to_num(np.array(filled, dtype=np.float64), nan=_ABSENT, posinf=-_ABSENT, neginf=_ABSENT)
 
 
-def cross_validated(x: Array, y: Array, groups: Indices, seed: int) -> Array:
-    """Predictions [n] for rows [n, d], each by a learner that saw no run of the row's group."""
-    predicted = np.empty(len(y))
+def cross_validated(groups: Indices, seed: int, predict: Callable[[Indices, Indices], Array]) -> Array:
+    """Predictions for all runs, shape [n].
+
+    Args:
+        groups: the configuration of each run, shape [n].
+        seed: of the folds.
+        predict: gives predictions for a fold, from the other folds' indices and its own.
+    """
+    predicted = np.empty(len(groups))
     for test in folds(groups, seed):
-        train = np.setdiff1d(np.arange(len(y)), test)
-        predicted[test] = Learner(seed).fit(x[train], y[train]).predict(x[test])
+        predicted[test] = predict(np.setdiff1d(np.arange(len(groups)), test), test)
     return predicted
 
 

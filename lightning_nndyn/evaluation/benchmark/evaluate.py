@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lightning_nndyn.corpus.storage.folder import write_atomically
 from lightning_nndyn.errors import PredictorError, renamed_arguments
 from lightning_nndyn.evaluation.benchmark import tasks
 from lightning_nndyn.evaluation.benchmark.compare import METHODS, TIMES
-from lightning_nndyn.evaluation.benchmark.false_stop_tables import (
-    FALSE_STOP_TITLE,
-    draw_reliability,
-    false_stop_chapters,
-)
+from lightning_nndyn.evaluation.benchmark.false_stop_tables import false_stop_chapters
+from lightning_nndyn.evaluation.benchmark.figures import draw, draw_reliability
 from lightning_nndyn.evaluation.benchmark.published_results import (
     published_parts,
     published_tables,
     write_results,
 )
-from lightning_nndyn.evaluation.benchmark.rows import BANDS, Row
+from lightning_nndyn.evaluation.benchmark.scores import BANDS, Row
 from lightning_nndyn.evaluation.benchmark.tables import (
     DRAWN,
     Table,
-    chapters_report,
-    comparison_report,
     comparison_tables,
-    draw,
     insert_tables,
+    results_page,
 )
-from lightning_nndyn.evaluation.cache import PartCache
+from lightning_nndyn.evaluation.cache import PartCache, Source, Task, run_tasks
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.paper import PAPER_METHODS
 from lightning_nndyn.evaluation.paper.features import without_raw_material
 from lightning_nndyn.evaluation.paper.figures import draw_paper
 from lightning_nndyn.evaluation.paper.published_numbers import subject_of
-from lightning_nndyn.evaluation.paper.tables import PAPER_TITLE, Subjects, paper_chapters
+from lightning_nndyn.evaluation.paper.tables import Subjects, paper_chapters
+
+Progress = Callable[[str], None]
 
 
 @renamed_arguments(said="on_progress")
@@ -50,7 +47,7 @@ def evaluate(
     jobs: int = 1,
     cache: Path | str | None = None,
     minutes: float | None = None,
-    on_progress: Callable[[str], None] = lambda message: None,
+    on_progress: Progress = lambda message: None,
 ) -> list[Row] | None:
     """Compare methods on corpora and write the results; the same arguments give the same files.
 
@@ -91,7 +88,7 @@ def evaluate(
         runs = RunDataset.load(corpus)
         on_progress(f"{runs.name}: {len(runs.records)} runs, {int(runs.trainable.sum())} of them trainable")
         datasets.append(without_raw_material(runs))
-    sources, names = [tasks.Source.at(corpus) for corpus in corpora], [runs.name for runs in datasets]
+    sources, names = [Source.at(corpus) for corpus in corpora], [runs.name for runs in datasets]
     named = None if methods is None else tuple(methods)
     compared = None if named is None else tuple(method for method in named if method in METHODS)
     comparison = [
@@ -104,14 +101,14 @@ def evaluate(
         others += tasks.false_stop_tasks(sources, names, seed)
     parts = PartCache.within(cache, minutes)
     parts.add(published_parts(Path(output)))
-    finished, late = tasks.run_tasks([*comparison, *others], parts, jobs, on_progress)
+    rows, late = _rows([*comparison, *others], parts, jobs, on_progress)
     if late:
-        on_progress(f"time is up, {len(late)} parts are left: run the same command again to go on")
+        on_progress(f"time is up, {late} parts are left: run the same command again to go on")
         return None
-    split = len(comparison)
     subjects = {runs.name: subject_of(runs) for runs in datasets}
-    _write(finished[:split], finished[split:], subjects, Path(output))
-    return _rows(finished)
+    first, second = ([row for task in some for row in rows[task.key]] for some in (comparison, others))
+    _write(first, second, subjects, rows, Path(output))
+    return [*first, *second]
 
 
 def _check_methods(methods: Sequence[str] | None) -> None:
@@ -120,42 +117,54 @@ def _check_methods(methods: Sequence[str] | None) -> None:
             raise PredictorError(f"no method {method!r}: choose from {', '.join((*METHODS, *PAPER_METHODS))}")
 
 
-def _rows(finished: Sequence[tasks.FinishedTask]) -> list[Row]:
-    return [row for task in finished for row in task.rows]
+def _rows(
+    wanted: Sequence[Task], cache: PartCache, jobs: int, on_progress: Progress
+) -> tuple[dict[str, list[Row]], int]:
+    """The rows of each task by its key, and the number of tasks that were too late."""
+    rows, late = {}, 0
+    for task, part in zip(wanted, run_tasks(wanted, cache, jobs), strict=True):
+        if part is None:
+            late += 1
+            continue
+        rows[task.key] = [Row(**row) for row in part["rows"]]
+        on_progress(f"{task.name}: {len(rows[task.key])} numbers ({part['seconds']:.1f} s)")
+    return rows, late
 
 
 def _write(
-    comparison: Sequence[tasks.FinishedTask],
-    others: Sequence[tasks.FinishedTask],
+    compared: Sequence[Row],
+    others: Sequence[Row],
     subjects: Subjects,
+    parts: Mapping[str, Sequence[Row]],
     folder: Path,
 ) -> None:
-    """Write all files, from the comparison's rows and from those of the paper and of the false-stop rates."""
+    """Write all files.
+
+    Args:
+        compared: rows of the comparison.
+        others: rows of the paper's experiments and of the false-stop rates.
+        subjects: network and data set of each corpus.
+        parts: all of these rows, by their keys.
+        folder: to write to.
+    """
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rows, beside = _rows(comparison), _rows(others)
-    false_stops, paper = false_stop_chapters(beside), paper_chapters([*rows, *beside], subjects)
+    false_stops, paper = false_stop_chapters(others), paper_chapters([*compared, *others], subjects)
     tables = [
-        *comparison_tables(rows),
-        *(one for chapter in (*false_stops, *paper) for one in chapter.tables),
+        *comparison_tables(compared),
+        *(one for chapters in (false_stops, paper) for chapter in chapters.values() for one in chapter),
     ]
     _write_tables(tables, folder)
-    write_results([*comparison, *others], [table.name for table in tables], folder)
+    write_results(parts, [table.name for table in tables], folder)
     page = folder / "results.md"
-    parts = [
-        comparison_report(rows),
-        chapters_report(FALSE_STOP_TITLE, false_stops),
-        chapters_report(PAPER_TITLE, paper),
-    ]
-    text = insert_tables(
-        page.read_text(encoding="utf-8") if page.exists() else "", "\n\n".join(filter(None, parts))
-    )
-    write_atomically(page, text.encode())
-    drawn = {(row.corpus, row.band, row.metric) for row in rows if row.band in BANDS and row.metric in DRAWN}
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    write_atomically(page, insert_tables(text, results_page(compared, false_stops, paper)).encode())
+    drawn = {(row.corpus, row.band, row.metric) for row in compared}
     for corpus, band, metric in sorted(drawn):
-        draw(rows, corpus, band, metric, folder / "figures" / f"{corpus}-{band}-{metric}.png")
-    draw_paper(beside, folder / "figures")
-    draw_reliability(beside, folder / "figures")
+        if band in BANDS and metric in DRAWN:
+            draw(compared, corpus, band, metric, folder / "figures" / f"{corpus}-{band}-{metric}.png")
+    draw_paper(others, folder / "figures")
+    draw_reliability(others, folder / "figures")
 
 
 def _write_tables(tables: Sequence[Table], folder: Path) -> None:

@@ -1,14 +1,14 @@
-"""Whether predictors keep the promised false-stop rate: on held-out runs, and on unknown populations."""
+"""Whether predictors keep the promised false-stop rate, and what 30 runs of one's own sweep teach."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.evaluation.benchmark.few_own_runs import own_rows
 from lightning_nndyn.evaluation.benchmark.judged_runs import (
     METHODS,
     RATE,
@@ -18,8 +18,7 @@ from lightning_nndyn.evaluation.benchmark.judged_runs import (
     held_out_folds,
     judge,
 )
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import mean_score, repeated_score, share_score
+from lightning_nndyn.evaluation.benchmark.scores import Row, mean_score, repeated_score, share_score
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import LOW_SHARE
 from lightning_nndyn.predictor import Predictor
@@ -44,6 +43,13 @@ _MIN_RUNS = 30
 _PROBABILITY_TIMES = (0.25, 1.0)
 _LAST_TIME = 5.0  # decisions up to this epoch are taken together
 
+OWN_SWEEP = "own sweep"
+"""Band of rows on a sweep whose predictor was fitted to some of its own runs."""
+
+_NUM_OWN, _DRAWS = 30, 5
+_MIN_OTHERS = 30
+_OWN_TIMES = (0.25, 1.0, 3.0)  # decision times, in epochs
+
 
 # -- runs of a known population
 
@@ -61,11 +67,10 @@ def split_rows(runs: RunDataset, seed: int = 0) -> Iterator[Row]:
     """
     random = np.random.default_rng(seed)
     for kind, judged in _held_out(runs, seed).items():
-        method = METHODS[kind]
-        rates: dict[str, list[float]] = {}
+        method, rates = METHODS[kind], defaultdict[str, list[float]](list)
         for _ in range(_SPLITS):
             for metric, rate in _split_rates(judged, random):
-                rates.setdefault(metric, []).append(rate)
+                rates[metric].append(rate)
         for metric, values in rates.items():
             score = repeated_score(values)
             yield Row.from_score(runs.name, "all", method, _LAST_TIME, metric, score, len(judged))
@@ -207,3 +212,64 @@ def _domain_rows(judged: Sequence[JudgedRun], band: str, method: str, time: floa
 
 def _share_row(corpus: str, band: str, method: str, time: float, metric: str, hits: Mask) -> Row:
     return Row.from_score(corpus, band, method, time, metric, share_score(hits), len(hits))
+
+
+# -- a sweep of one's own
+
+
+def own_rows(
+    union: RunDataset, own: RunDataset, universal: Predictor | None = None, seed: int = 0
+) -> Iterator[Row]:
+    """Errors and rank correlations on a sweep, by a predictor of 30 of its runs and by one of other corpora.
+
+    Both are tested on the rest of the sweep, for five draws of the 30. No rows for a sweep of fewer than 60
+    runs, or without other corpora.
+
+    Args:
+        union: the runs of all corpora.
+        own: the runs of the sweep.
+        universal: a predictor fitted to all other populations; None fits one.
+        seed: of the fits, and of the draws.
+    """
+    elsewhere = ~np.isin(union.populations, np.unique(own.populations))
+    if elsewhere.sum() < _MIN_OTHERS or len(own.records) < 2 * _NUM_OWN:
+        return
+    if universal is None:
+        universal = _early_predictor(union.take(elsewhere), seed)
+    by_universal = judge(universal, own, "fused")
+    random = np.random.default_rng(seed)
+    values = defaultdict[tuple[str, float, str], list[float]](list)
+    for draw in range(_DRAWS):
+        order = random.permutation(len(own.records))
+        taught, rest = order[:_NUM_OWN], order[_NUM_OWN:]
+        try:
+            by_own = judge(_early_predictor(own.take(taught), seed + draw), own.take(rest), "fused")
+        except PredictorError:  # too few low or good runs among the 30
+            continue
+        for name, judged in (("own-30", by_own), (UNIVERSAL, [by_universal[index] for index in rest])):
+            for time, metric, value in _metrics(judged):
+                values[name, time, metric].append(value)
+    for (name, time, metric), found in values.items():
+        score, runs = repeated_score(found), len(own.records) - _NUM_OWN
+        yield Row.from_score(own.name, OWN_SWEEP, name, time, metric, score, runs)
+
+
+def _early_predictor(runs: RunDataset, seed: int) -> Predictor:
+    """A predictor for the decision times that are compared, which is quicker to fit."""
+    return runs.fit(Predictor(low_share=LOW_SHARE, seed=seed, max_epoch=_OWN_TIMES[-1]))
+
+
+def _metrics(judged: Sequence[JudgedRun]) -> Iterator[tuple[float, str, float]]:
+    from scipy.stats import spearmanr
+
+    for time in _OWN_TIMES:
+        pairs = [
+            (verdict.relative_accuracy or 0.0, run.relative)
+            for run in judged
+            for verdict in run.verdicts
+            if verdict.epoch == time and not verdict.diverged
+        ]
+        predicted, truth = np.array(pairs).T
+        yield time, "mae_relative", float(np.abs(predicted - truth).mean())
+        if np.ptp(predicted) > 0:
+            yield time, "spearman", float(spearmanr(predicted, truth).statistic)

@@ -29,14 +29,12 @@ class JudgedRun(NamedTuple):
 
     Attributes:
         verdicts: earliest first.
-        accuracy: the best one, a fraction.
         relative: share of the best accuracy of the population.
         low: whether the run ended low by the predictor's rule.
         stopped: whether the predictor's policy stops it.
     """
 
     verdicts: Sequence[Verdict]
-    accuracy: float
     relative: float
     low: bool
     stopped: bool
@@ -65,13 +63,12 @@ def judge(predictor: Predictor, runs: RunDataset, kind: str) -> list[JudgedRun]:
     policy = Policy.from_predictor(predictor, max_false_stop_rate=RATE)
     share, threshold = predictor.low_share, predictor.low_threshold
     low = runs.relative < share if share is not None else runs.accuracies < (threshold or 0)
-    return [
-        JudgedRun(verdicts, accuracy, relative, is_low, policy.decide(verdicts).stop)
-        for index, (accuracy, relative, is_low) in enumerate(
-            zip(runs.accuracies.tolist(), runs.relative.tolist(), low.tolist(), strict=True)
-        )
-        for verdicts in (_verdicts(predictor, runs, index, kind),)
-    ]
+    judged = []
+    for index in range(len(runs.records)):
+        verdicts = _verdicts(predictor, runs, index, kind)
+        stopped = policy.decide(verdicts).stop
+        judged.append(JudgedRun(verdicts, float(runs.relative[index]), bool(low[index]), stopped))
+    return judged
 
 
 def _verdicts(predictor: Predictor, runs: RunDataset, index: int, kind: str) -> list[Verdict]:

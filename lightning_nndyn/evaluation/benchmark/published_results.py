@@ -9,43 +9,44 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 from lightning_nndyn._files import read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
-from lightning_nndyn.evaluation.benchmark.rows import write_rows
-from lightning_nndyn.evaluation.benchmark.tasks import FinishedTask
+from lightning_nndyn.evaluation.benchmark.scores import Row
 from lightning_nndyn.evaluation.cache import Part
 
 _ROWS, _PARTS = "results.json", "results-parts.json"
 
 
-def write_results(finished: Sequence[FinishedTask], tables: Sequence[str], folder: Path) -> None:
-    """Write the rows of all tasks, and which task each is from.
+def write_results(rows: Mapping[str, Sequence[Row]], tables: Sequence[str], folder: Path) -> None:
+    """Write the rows of all parts as a JSON list, one row per line, and which part each is from.
 
     Args:
-        finished: tasks with their rows.
+        rows: by the keys of their parts.
         tables: names of the tables that are made of the rows.
         folder: to write to.
 
     Raises:
         CorpusError: the folder cannot be written.
     """
-    write_rows([row for task in finished for row in task.rows], folder / _ROWS)
-    parts = [{"part": task.key, "rows": len(task.rows)} for task in finished]
-    content = {"sha256": _digest(folder / _ROWS), "tables": sorted(tables), "parts": parts}
-    write_atomically(folder / _PARTS, f"{json.dumps(content, indent=0)}\n".encode())
+    lines = ",\n".join(json.dumps(asdict(row)) for part in rows.values() for row in part)
+    content = f"[\n{lines}\n]\n".encode()
+    write_atomically(folder / _ROWS, content)
+    parts = [{"part": key, "rows": len(part)} for key, part in rows.items()]
+    ledger = {"sha256": _digest(content), "tables": sorted(tables), "parts": parts}
+    write_atomically(folder / _PARTS, f"{json.dumps(ledger, indent=0)}\n".encode())
 
 
 def published_parts(folder: Path) -> dict[str, Part]:
     """The parts in a folder by their keys; none where files are missing, or `results.json` was edited."""
     try:
-        content = _content(folder)
-        rows = read_json(folder / _ROWS)
-        parts = content["parts"] if content["sha256"] == _digest(folder / _ROWS) else []
+        ledger, rows = read_json(folder / _PARTS), read_json(folder / _ROWS)
+        same = ledger["sha256"] == _digest((folder / _ROWS).read_bytes())
+        parts = ledger["parts"] if same else []
         bounds = pairwise(accumulate((part["rows"] for part in parts), initial=0))
         return {
             part["part"]: {"rows": rows[begin:end], "seconds": 0.0}
@@ -58,15 +59,10 @@ def published_parts(folder: Path) -> dict[str, Part]:
 def published_tables(folder: Path) -> list[str]:
     """The names of the tables that were made of a folder's results; none where they are not known."""
     try:
-        return [*_content(folder)["tables"]]
+        return [*read_json(folder / _PARTS)["tables"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(folder / _PARTS)
-    return content
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,10 +1,11 @@
-"""Metrics of predictions, each with a 95 % interval."""
+"""Metrics of predictions, each with a 95 % interval, and rows of them: the form of all published results."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Predictions(NamedTuple):
         """Predicted accuracies [n] for the runs at `indices` [n]."""
         return cls(runs.accuracies[indices], predicted, runs.low[indices], runs.thresholds[indices])
 
-    def take(self, rows: Indices) -> Predictions:
+    def take(self, rows: Indices | Mask) -> Predictions:
         """Some of the runs."""
         return Predictions(self.truth[rows], self.predicted[rows], self.low[rows], self.thresholds[rows])
 
@@ -135,3 +136,57 @@ def repeated_score(values: Sequence[float]) -> Score:
     """The mean of repeated measurements, with the range of the middle 95 %."""
     low, high = np.percentile(values, _INTERVAL)
     return Score(float(np.mean(values)), float(low), float(high))
+
+
+BANDS = ("all", "trainable")
+"""Sets of runs that are scored together: all of a corpus, or those that `RunDataset.trainable` names."""
+
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the results.
+
+    Attributes:
+        corpus: where the runs come from.
+        band: "all", or "trainable" for the runs that did not diverge and learned something; "without X" for
+            runs on X, "from NAME" for runs of another corpus than the training runs.
+        method: the method that predicts; of feature curves the runs that are averaged: "mean-of-high", ...
+        t: decision time, in epochs.
+        metric: "mae" (a fraction), "r2", "spearman", "accuracy" (of low or not), "auc", "importance of X" (a
+            share of runs), or of feature curves a statistic's name.
+        value: the number; None where it is not defined.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        runs: number of runs that it rests on.
+    """
+
+    corpus: str
+    band: str
+    method: str
+    t: float
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    runs: int
+
+    @classmethod
+    def from_score(
+        cls, corpus: str, band: str, method: str, t: float, metric: str, score: Score, runs: int
+    ) -> Row:
+        """A row with a score; numbers that are not defined become None, as JSON has no NaN."""
+        value, low, high = (None if math.isnan(number) else round(number, _DIGITS) for number in score)
+        return cls(corpus, band, method, t, metric, value, low, high, runs)
+
+
+def select(rows: Iterable[Row], **fields: Any) -> list[Row]:
+    """The rows whose fields have these values."""
+    return [row for row in rows if all(getattr(row, name) == value for name, value in fields.items())]
+
+
+def distinct(rows: Iterable[Row], *fields: str) -> list[Any]:
+    """The values of a field, or tuples of those of several, each once, in the order of the rows."""
+    values = (tuple(getattr(row, name) for name in fields) for row in rows)
+    return [value if len(fields) > 1 else value[0] for value in dict.fromkeys(values)]

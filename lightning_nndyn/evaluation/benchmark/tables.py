@@ -1,34 +1,31 @@
-"""The results of an evaluation for readers: tables as Markdown and CSV, and figures."""
+"""The results of an evaluation for readers: tables as Markdown and CSV, and the page around them."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
 
-from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.evaluation.benchmark.rows import BANDS, Row
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from lightning_nndyn.evaluation.benchmark.scores import BANDS, Row, distinct, select
 
 DRAWN = ("mae", "spearman")
 """Metrics that have figures."""
 
-_BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
-_HIGHER_IS_BETTER = {"mae": False, "r2": True, "spearman": True, "accuracy": True, "auc": True}
-_TITLES = {
+TITLES = {
     "mae": "Mean absolute error, points of final accuracy",
-    "r2": "R2",
     "spearman": "Spearman's rank correlation",
-    "accuracy": "Low or not, % right",
     "auc": "Area under the ROC, low against not low",
 }
-_COLOURS, _STYLES = 10, ("-", "--", ":")
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "mae": lambda value: f"{100 * value:.1f}",
-    "accuracy": lambda value: f"{100 * value:.1f}",
-}
+"""The metrics of the comparison's tables."""
+
+PERCENTAGES = ("mae", "accuracy")
+"""Metrics that are shown as percentages."""
+
+_BEGIN, _END = "<!-- begin tables -->", "<!-- end tables -->"
 
 
 @dataclass(frozen=True)
@@ -61,31 +58,29 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows([self.header, *plain])
         return text.getvalue()
 
-    def section(self, level: int) -> str:
-        """The table under its title, a heading of that level, and its figure."""
-        parts = [f"{'#' * level} {self.title}", self.markdown()]
-        if self.figure:
-            parts.append(f"![{self.title}](figures/{self.figure}.png)")
-        return "\n\n".join(parts)
+
+Chapters = Mapping[str, Sequence[Table]]
+"""Tables by the name of their chapter in the template of the page."""
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """Tables of one kind, with a text that explains them."""
-
-    title: str
-    text: str
-    tables: Sequence[Table]
-
-    def markdown(self) -> str:
-        """Title, text and tables."""
-        sections = (table.section(4) for table in self.tables)
-        return "\n\n".join([f"### {self.title}", self.text, *sections])
+def results_page(compared: Sequence[Row], false_stops: Chapters, paper: Chapters) -> str:
+    """All tables as Markdown, from the comparison's rows and the chapters of the other experiments."""
+    by_corpus = {
+        corpus: list(comparison_tables(select(compared, corpus=corpus)))
+        for corpus in distinct(compared, "corpus")
+    }
+    return _template().render(compared=by_corpus, false_stops=false_stops, paper=paper).strip()
 
 
-def chapters_report(title: str, chapters: Sequence[Chapter]) -> str:
-    """Chapters as Markdown under a common title; empty where there are none."""
-    return "\n\n".join([f"## {title}", *(chapter.markdown() for chapter in chapters)]) if chapters else ""
+@cache
+def _template() -> Template:
+    environment = Environment(  # Markdown: nothing is escaped
+        loader=PackageLoader("lightning_nndyn.evaluation.benchmark"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("results.md")
 
 
 def insert_tables(page: str, tables: str) -> str:
@@ -99,7 +94,7 @@ def by_time(rows: Iterable[Row], metric: str, name: str = "", title: str = "", f
     """Methods by times, for rows of one corpus, band and metric; the best method of each time is marked."""
     cells = {(row.method, row.t): row.value for row in rows if row.value is not None}
     methods, times = dict.fromkeys(method for method, _ in cells), sorted({time for _, time in cells})
-    choose = max if _HIGHER_IS_BETTER[metric] else min
+    choose = min if metric == "mae" else max
     best = {time: choose(value for (_, t), value in cells.items() if t == time) for time in times}
     lines = [
         [method, *(_cell(cells.get((method, time)), best[time], metric) for time in times)]
@@ -108,72 +103,17 @@ def by_time(rows: Iterable[Row], metric: str, name: str = "", title: str = "", f
     return Table(name, title, ["after", *map(epochs_text, times)], lines, figure)
 
 
-def comparison_tables(
-    rows: Sequence[Row], metrics: Sequence[str] = ("mae", "spearman", "auc")
-) -> Iterator[Table]:
+def comparison_tables(rows: Sequence[Row]) -> Iterator[Table]:
     """Tables of methods by times, for each corpus, band and metric."""
-    for corpus, band in dict.fromkeys((row.corpus, row.band) for row in rows):
-        own = [row for row in rows if (row.corpus, row.band) == (corpus, band)]
+    for corpus, band in distinct(rows, "corpus", "band"):
+        own = select(rows, corpus=corpus, band=band)
         runs = max(row.runs for row in own)
-        for metric in metrics:
-            chosen = [row for row in own if row.metric == metric]
-            if chosen:
+        shown = f"fitted {band}, ranked on it" if band.startswith("without ") else f"{band} runs"
+        for metric, title in TITLES.items():
+            if chosen := select(own, metric=metric):
                 name = f"{corpus}-{band.replace(' ', '-')}-{metric}"
-                title = f"{_TITLES[metric]}: {_band_text(band)}, up to {runs} runs"
                 figure = name if band in BANDS and metric in DRAWN else ""
-                yield by_time(chosen, metric, name, title, figure)
-
-
-def comparison_report(rows: Sequence[Row]) -> str:
-    """All tables of methods by times as Markdown, one chapter for each corpus."""
-    parts = []
-    for corpus in dict.fromkeys(row.corpus for row in rows):
-        parts.append(f"## {corpus}")
-        own = [row for row in rows if row.corpus == corpus]
-        parts += [table.section(3) for table in comparison_tables(own)]
-    return "\n\n".join(parts)
-
-
-def draw(rows: Sequence[Row], corpus: str, band: str, metric: str, file: Path) -> None:
-    """Draw methods over time with their intervals.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    figure, axes = subplots()
-    chosen = [row for row in rows if (row.corpus, row.band, row.metric) == (corpus, band, metric)]
-    times = sorted({row.t for row in chosen})
-    for number, method in enumerate(dict.fromkeys(row.method for row in chosen)):
-        own = [row for row in chosen if row.method == method and row.value is not None]
-        scale = 100 if metric in ("mae", "accuracy") else 1
-        x = [times.index(row.t) for row in own]
-        ends = [[scale * (getattr(row, end) or 0) for row in own] for end in ("low", "high")]
-        style = _STYLES[number // _COLOURS % len(_STYLES)]  # there are more methods than colours
-        (line,) = axes.plot(x, [scale * (row.value or 0) for row in own], style, label=method)
-        axes.fill_between(x, *ends, color=line.get_color(), alpha=0.08)
-    axes.set_xticks(range(len(times)), [epochs_text(time) for time in times])
-    axes.set(xlabel="decision after epochs", ylabel=_TITLES[metric], title=f"{corpus}, {band} runs")
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, file)
-
-
-def subplots(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4.5)) -> tuple[Any, Any]:
-    """A matplotlib figure of that size in inches, and its axes, an array where there are several.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plots", "drawing results") from error
-    figure: Any = Figure(figsize=size)
-    return figure, figure.subplots(rows, columns)
-
-
-def save(figure: Any, file: Path) -> None:
-    """Write a PNG, the same bytes for the same figure."""
-    figure.savefig(file, dpi=120, bbox_inches="tight", metadata={"Software": None})
+                yield by_time(chosen, metric, name, f"{title}: {shown}, up to {runs} runs", figure)
 
 
 def epochs_text(time: float) -> str:
@@ -181,12 +121,14 @@ def epochs_text(time: float) -> str:
     return f"{time:g}" if time >= 1 or not time else f"1/{round(1 / time)}"
 
 
+def number(value: float | None, digits: int, scale: float = 1) -> str:
+    """A number with so many digits after the point; empty for None."""
+    # Zero is added as -0.0 has a sign.
+    return "" if value is None else f"{round(scale * value, digits) + 0.0:.{digits}f}"
+
+
 def _cell(value: float | None, best: float, metric: str) -> str:
     if value is None:
         return ""
-    text = _FORMATS.get(metric, "{:.2f}".format)(value)
+    text = f"{100 * value:.1f}" if metric in PERCENTAGES else f"{value:.2f}"
     return f"**{text}**" if value == best else text
-
-
-def _band_text(band: str) -> str:
-    return f"fitted {band}, ranked on it" if band.startswith("without ") else f"{band} runs"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +12,13 @@ from lightning_nndyn.errors import renamed_arguments
 from lightning_nndyn.evaluation.benchmark.compare import (
     METHODS,
     MIN_RUNS,
-    Method,
     formula_values,
     method_features,
+    scored,
 )
-from lightning_nndyn.evaluation.benchmark.learners import Learner
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped, spearman
+from lightning_nndyn.evaluation.benchmark.methods import FEATURES, learned_predictions
+from lightning_nndyn.evaluation.benchmark.scores import Predictions, Row, spearman
+from lightning_nndyn.evaluation.cache import in_processes
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.signature.snapshot import Array, Mask
 
@@ -60,15 +59,13 @@ def transfer(
     """
     chosen = [name for name in METHODS if name != "weight-stats"] if methods is None else methods
     tasks = [
-        (runs, METHODS[method], time, value, held_out, seed)
+        (runs, method, time, value, held_out, seed)
         for value, held_out in _splits(runs)
         for time in times
         for method in chosen
     ]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for row in parallel(joblib.delayed(_row)(*task) for task in tasks):
-        if row is not None:
-            yield row
+    for rows in in_processes(_rows, tasks, jobs):
+        yield from rows
 
 
 def _splits(runs: RunDataset) -> Iterator[tuple[str, Mask]]:
@@ -79,33 +76,33 @@ def _splits(runs: RunDataset) -> Iterator[tuple[str, Mask]]:
                 yield str(value), values == value
 
 
-def _row(runs: RunDataset, method: Method, time: float, value: str, held_out: Mask, seed: int) -> Row | None:
+def _rows(runs: RunDataset, method: str, time: float, value: str, held_out: Mask, seed: int) -> list[Row]:
     indices = runs.at(time)
     test, train = indices[held_out[indices]], indices[~held_out[indices]]
     if min(len(test), len(train)) < MIN_RUNS:
-        return None
+        return []
     predicted = _predictions(runs, method, time, train, test, seed)
     if predicted is None or np.isnan(predicted).any():
-        return None
+        return []
     comparable = _has_company(runs.datasets[test])
     test, predicted = test[comparable], predicted[comparable]
     truth, ranks = (_ranks(values, runs.datasets[test]) for values in (runs.accuracies[test], predicted))
     predictions = Predictions(truth, ranks, runs.low[test], runs.thresholds[test])
-    score = bootstrapped(spearman, predictions, runs.groups[test], seed)
-    return Row.from_score(runs.name, f"without {value}", method.name, time, "spearman", score, len(test))
+    return list(
+        scored(runs, test, f"without {value}", method, time, predictions, {"spearman": spearman}, seed)
+    )
 
 
 def _predictions(
-    runs: RunDataset, method: Method, time: float, train: Indices, test: Indices, seed: int
+    runs: RunDataset, method: str, time: float, train: Indices, test: Indices, seed: int
 ) -> Array | None:
     """For the test runs, shape [n]; None where a learned method cannot predict."""
-    if method.kind != "learned":
+    if method not in FEATURES:
         return formula_values(runs, method, time, test)
     x = method_features(runs, method, time, np.concatenate([train, test]))
     if x is None:
         return None
-    learner = Learner(seed).fit(x[: len(train)], runs.relative[train])
-    return learner.predict(x[len(train) :])
+    return learned_predictions(x[: len(train)], runs.relative[train], x[len(train) :], seed)
 
 
 def _has_company(datasets: NDArray[np.str_]) -> Mask:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from lightning_nndyn.evaluation.benchmark.rows import Row
+from lightning_nndyn.evaluation.benchmark.scores import Row
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.paper.classification import classification
 from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, curves, importance
@@ -28,7 +28,7 @@ MAIN: dict[str, Setting] = {name: SETTINGS[name] for name in ("graph-paper-svm",
 
 
 def paper_rows(
-    runs: RunDataset, *, methods: Sequence[str] | None, times: Sequence[float], seed: int, jobs: int
+    runs: RunDataset, *, methods: Sequence[str] | None, times: Sequence[float], seed: int
 ) -> Iterator[Row]:
     """Classification, regression, importance of features and feature curves, within one corpus.
 
@@ -37,29 +37,21 @@ def paper_rows(
         methods: names; those that are not in `PAPER_METHODS` are ignored. None for all.
         times: decision times, in epochs.
         seed: of folds, classifiers, shuffles and intervals.
-        jobs: number of processes.
     """
-    settings = _chosen(SETTINGS, methods)
-    if settings:
-        yield from classification(runs, settings, times=times, seed=seed, jobs=jobs)
-    yield from regression(runs, _chosen(REGRESSIONS, methods), seed=seed, jobs=jobs)
-    yield from importance(runs, _chosen(ANALYSED, methods), seed=seed, jobs=jobs)
+    if settings := _chosen(SETTINGS, methods):
+        yield from classification(runs, settings, times=times, seed=seed)
+    yield from regression(runs, _chosen(REGRESSIONS, methods), seed=seed)
+    yield from importance(runs, _chosen(ANALYSED, methods), seed=seed)
     named = [name for name in CURVES if methods is None or name in methods]
     yield from curves(runs, named, times=times, seed=seed)
 
 
 def unseen_rows(
-    corpora: Sequence[RunDataset],
-    *,
-    methods: Sequence[str] | None,
-    times: Sequence[float],
-    seed: int,
-    jobs: int,
+    corpora: Sequence[RunDataset], *, methods: Sequence[str] | None, times: Sequence[float], seed: int
 ) -> Iterator[Row]:
     """Classification of runs of networks that no training run had, by the main settings; see `paper_rows`."""
-    settings = _chosen(MAIN, methods)
-    if settings:
-        yield from unseen(corpora, settings, times=times, seed=seed, jobs=jobs)
+    if settings := _chosen(MAIN, methods):
+        yield from unseen(corpora, settings, times=times, seed=seed)
 
 
 def _chosen(named: Mapping[str, _Choice], methods: Sequence[str] | None) -> list[_Choice]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import joblib
 import numpy as np
 
-from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, bands, folds
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, accuracy, auc, bootstrapped
+from lightning_nndyn.evaluation.benchmark.compare import (
+    MIN_RUNS,
+    bands,
+    cross_validated,
+    scored,
+    scored_by_band,
+)
+from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, Row, accuracy, auc
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.predictor.paper_models import Classifier, decision_values, fit_classifier
@@ -22,7 +26,7 @@ METRICS: dict[str, Metric] = {"accuracy": accuracy, "auc": auc}
 
 
 def classification(
-    runs: RunDataset, settings: Sequence[Setting], *, times: Sequence[float], seed: int, jobs: int
+    runs: RunDataset, settings: Sequence[Setting], *, times: Sequence[float], seed: int
 ) -> Iterator[Row]:
     """Accuracy and area under the ROC curve by setting and time.
 
@@ -33,25 +37,23 @@ def classification(
         settings: classifiers with their features.
         times: decision times, in epochs; those with fewer than 20 runs are left out.
         seed: of folds, classifiers and intervals.
-        jobs: number of processes.
     """
-    usable = [time for time in times if len(runs.at(time)) >= MIN_RUNS]
-    for time in usable:
-        indices = runs.at(time)
+    usable = [(time, indices) for time in times if len(indices := runs.at(time)) >= MIN_RUNS]
+    for time, indices in usable:
         for band, members in bands(runs, indices):
-            yield majority_row(runs, indices[members], band, time, seed)
-    tasks = [(runs, setting, time, seed) for setting in settings for time in usable]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_rows)(*task) for task in tasks):
-        yield from rows
+            yield from majority_rows(runs, indices[members], band, time, seed)
+    for setting in settings:
+        for time, indices in usable:
+            decisions = _held_out_decisions(runs, setting, time, indices, seed)
+            predictions = as_predictions(runs, indices, decisions)
+            yield from scored_by_band(runs, indices, setting.name, time, predictions, METRICS, seed)
 
 
-def majority_row(runs: RunDataset, indices: Indices, band: str, time: float, seed: int) -> Row:
+def majority_rows(runs: RunDataset, indices: Indices, band: str, time: float, seed: int) -> Iterator[Row]:
     """The share of the more frequent class among the runs at `indices`."""
     label = 1.0 if runs.low[indices].mean() > 0.5 else -1.0
     predictions = as_predictions(runs, indices, np.full(len(indices), label))
-    score = bootstrapped(accuracy, predictions, runs.groups[indices], seed)
-    return Row.from_score(runs.name, band, MAJORITY, time, "accuracy", score, len(indices))
+    return scored(runs, indices, band, MAJORITY, time, predictions, {"accuracy": accuracy}, seed)
 
 
 def as_predictions(runs: RunDataset, indices: Indices, decisions: Array) -> Predictions:
@@ -70,26 +72,14 @@ def fitted(kind: Classifier, x: Array, low: Mask, seed: int) -> Callable[[Array]
     return lambda new: decision_values(classifier, new)
 
 
-def _rows(runs: RunDataset, setting: Setting, time: float, seed: int) -> list[Row]:
-    indices = runs.at(time)
-    decisions = _held_out_decisions(runs, setting, time, indices, seed)
-    rows = []
-    for band, members in bands(runs, indices):
-        chosen = indices[members]
-        predictions = as_predictions(runs, chosen, decisions[members])
-        for name, metric in METRICS.items():
-            score = bootstrapped(metric, predictions, runs.groups[chosen], seed)
-            rows.append(Row.from_score(runs.name, band, setting.name, time, name, score, len(chosen)))
-    return rows
-
-
 def _held_out_decisions(
     runs: RunDataset, setting: Setting, time: float, indices: Indices, seed: int
 ) -> Array:
     epochs = epochs_read([runs.records[index] for index in indices], time)
     x = signatures(runs, indices, epochs, setting.features, setting.form)
-    low, decisions = runs.low[indices], np.empty(len(indices))
-    for test in folds(runs.groups[indices], seed):
-        train = np.setdiff1d(np.arange(len(indices)), test)
-        decisions[test] = fitted(setting.classifier, x[train], low[train], seed)(x[test])
-    return decisions
+    low = runs.low[indices]
+    return cross_validated(
+        runs.groups[indices],
+        seed,
+        lambda train, test: fitted(setting.classifier, x[train], low[train], seed)(x[test]),
+    )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import joblib
 import numpy as np
 
-from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, folds
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped
+from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, folds, scored
+from lightning_nndyn.evaluation.benchmark.scores import Predictions, Row
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.classification import fitted
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
@@ -26,11 +25,11 @@ ANALYSED: dict[str, Setting] = {
 IMPORTANCE = "importance of "
 """Metric of a row, before the statistic's name."""
 
-CURVES: dict[str, tuple[Callable[[Array], float], bool]] = {
-    "mean-of-high": (lambda values: float(np.mean(values)), False),
-    "mean-of-low": (lambda values: float(np.mean(values)), True),
-    "median-of-high": (lambda values: float(np.median(values)), False),
-    "median-of-low": (lambda values: float(np.median(values)), True),
+CURVES: dict[str, tuple[Callable[[Array], Any], bool]] = {
+    "mean-of-high": (np.mean, False),
+    "mean-of-low": (np.mean, True),
+    "median-of-high": (np.median, False),
+    "median-of-low": (np.median, True),
 }
 """By the method of the rows: a summary of a statistic's values, and whether it is of low runs."""
 
@@ -38,17 +37,18 @@ _SHUFFLES = 20
 _MIN_OF_A_CLASS = 5
 
 
-def importance(runs: RunDataset, settings: Sequence[Setting], *, seed: int, jobs: int) -> Iterator[Row]:
+def importance(runs: RunDataset, settings: Sequence[Setting], *, seed: int) -> Iterator[Row]:
     """Permutation importance (Breiman, 2001) of each statistic, at all epochs together.
 
     It is the share of held-out runs that are classified wrongly in addition when the statistic is taken from
     another run: the mean of 20 shuffles within each fold.
     """
-    times = [time for time in IMPORTANCE_TIMES if len(runs.at(time)) >= MIN_RUNS]
-    tasks = [(runs, setting, time, seed) for setting in settings for time in times]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_importance_rows)(*task) for task in tasks):
-        yield from rows
+    for setting in settings:
+        for time in IMPORTANCE_TIMES:
+            indices = runs.at(time)
+            if len(indices) >= MIN_RUNS:
+                lost = _lost(runs, setting, time, indices, seed)
+                yield from _rows(runs, indices, setting.name, time, lost, np.mean, IMPORTANCE, seed)
 
 
 def curves(runs: RunDataset, names: Sequence[str], *, times: Sequence[float], seed: int) -> Iterator[Row]:
@@ -58,31 +58,29 @@ def curves(runs: RunDataset, names: Sequence[str], *, times: Sequence[float], se
         for name in names:
             own = indices[runs.low[indices] == CURVES[name][1]]
             if len(own) >= _MIN_OF_A_CLASS:
-                yield from _curve_rows(runs, name, time, own, seed)
-
-
-def _curve_rows(runs: RunDataset, name: str, time: float, indices: Indices, seed: int) -> Iterator[Row]:
-    summary = CURVES[name][0]
-    values = np.array([_statistics_at(runs, index, time) for index in indices])
-    for column, statistic in enumerate(STATISTICS):
-        own = _as_predictions(values[:, column])
-        score = bootstrapped(lambda some: summary(some.predicted), own, runs.groups[indices], seed)
-        yield Row.from_score(runs.name, "all", name, time, statistic, score, len(indices))
+                values = np.array([_statistics_at(runs, index, time) for index in own])
+                yield from _rows(runs, own, name, time, values, CURVES[name][0], "", seed)
 
 
 def _statistics_at(runs: RunDataset, index: int, time: float) -> tuple[float, ...]:
     return next(one.statistics for one in runs.records[index].snapshots if one.epoch == time)
 
 
-def _importance_rows(runs: RunDataset, setting: Setting, time: float, seed: int) -> list[Row]:
-    indices = runs.at(time)
-    rows = []
-    for statistic, lost in zip(STATISTICS, _lost(runs, setting, time, indices, seed).T, strict=True):
-        own = _as_predictions(lost)
-        score = bootstrapped(lambda some: float(some.predicted.mean()), own, runs.groups[indices], seed)
-        metric = IMPORTANCE + statistic
-        rows.append(Row.from_score(runs.name, "all", setting.name, time, metric, score, len(indices)))
-    return rows
+def _rows(
+    runs: RunDataset,
+    indices: Indices,
+    method: str,
+    time: float,
+    values: Array,
+    summary: Callable[[Array], Any],
+    prefix: str,
+    seed: int,
+) -> Iterator[Row]:
+    """A summary of each statistic's values [n, 10]; the metric is the prefix and the statistic's name."""
+    for statistic, own in zip(STATISTICS, values.T, strict=True):
+        as_predictions = Predictions(own, own, np.zeros(len(own), bool), own)
+        metrics = {prefix + statistic: lambda some: float(summary(some.predicted))}
+        yield from scored(runs, indices, "all", method, time, as_predictions, metrics, seed)
 
 
 def _lost(runs: RunDataset, setting: Setting, time: float, indices: Indices, seed: int) -> Array:
@@ -115,8 +113,3 @@ def _shuffled(x: Array, column: int, random: np.random.Generator) -> Array:
     for copy in changed:
         copy[:, :, column] = copy[random.permutation(len(x)), :, column]
     return changed.reshape(_SHUFFLES * len(x), -1)
-
-
-def _as_predictions(values: Array) -> Predictions:
-    """Numbers [n] in the form that `bootstrapped` resamples."""
-    return Predictions(values, values, np.zeros(len(values), bool), values)

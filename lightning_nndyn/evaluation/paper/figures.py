@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.evaluation.benchmark.rows import BANDS, Row
-from lightning_nndyn.evaluation.benchmark.tables import epochs_text, save, subplots
+from lightning_nndyn.evaluation.benchmark.figures import line_with_interval, save, subplots
+from lightning_nndyn.evaluation.benchmark.scores import BANDS, Row, distinct, select
+from lightning_nndyn.evaluation.benchmark.tables import epochs_text
 from lightning_nndyn.evaluation.paper.classification import MAJORITY
 from lightning_nndyn.evaluation.paper.feature_analysis import ANALYSED, CURVES, IMPORTANCE
 from lightning_nndyn.evaluation.paper.features import SETTINGS
+from lightning_nndyn.evaluation.paper.tables import words
 from lightning_nndyn.evaluation.paper.unseen_architectures import is_unseen
 from lightning_nndyn.signature.snapshot import STATISTICS
 
@@ -25,16 +27,16 @@ def draw_paper(rows: Sequence[Row], folder: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    for corpus in dict.fromkeys(row.corpus for row in rows):
-        own = [row for row in rows if row.corpus == corpus]
+    for corpus in distinct(rows, "corpus"):
+        own, start = select(rows, corpus=corpus), f"{corpus}-paper"
         for band in BANDS:
-            chosen = [row for row in own if (row.band, row.metric) == (band, "accuracy")]
-            _draw(_classification, chosen, SETTINGS, folder / f"{corpus}-paper-classification-{band}.png")
-        unseen = [row for row in own if is_unseen(row) and row.metric == "accuracy"]
-        _draw(_unseen, unseen, SETTINGS, folder / f"{corpus}-paper-unseen.png")
+            chosen = select(own, band=band, metric="accuracy")
+            _draw(_classification, chosen, SETTINGS, folder / f"{start}-classification-{band}.png")
+        unseen = [row for row in select(own, metric="accuracy") if is_unseen(row)]
+        _draw(_unseen, unseen, SETTINGS, folder / f"{start}-unseen.png")
         important = [row for row in own if row.metric.startswith(IMPORTANCE)]
-        _draw(_importance, important, ANALYSED, folder / f"{corpus}-paper-importance.png")
-        _draw(_curves, own, CURVES, folder / f"{corpus}-paper-curves.png")
+        _draw(_importance, important, ANALYSED, folder / f"{start}-importance.png")
+        _draw(_curves, own, CURVES, folder / f"{start}-curves.png")
 
 
 def _draw(plot: Callable[[Sequence[Row]], Any], rows: Sequence[Row], methods: Any, file: Path) -> None:
@@ -48,10 +50,16 @@ def _classification(rows: Sequence[Row]) -> Any:
     times = sorted({row.t for row in rows if row.method in SETTINGS})
     for axes, features in zip(panels, ("degree", "eigenvector"), strict=True):
         for setting in (one for one in SETTINGS.values() if one.features == features):
-            own = [row for row in rows if row.method == setting.name]
             label = f"{setting.classifier.upper()}, {setting.form}"
-            _line(axes, own, times, label, _COLOURS[setting.classifier], _STYLES[setting.form])
-        _line(axes, [row for row in rows if row.method == MAJORITY], times, "majority", _GREY, "-.")
+            _line(
+                axes,
+                select(rows, method=setting.name),
+                times,
+                label,
+                _COLOURS[setting.classifier],
+                _STYLES[setting.form],
+            )
+        _line(axes, select(rows, method=MAJORITY), times, "majority", _GREY, "-.")
         _time_axis(axes, times, f"{rows[0].corpus}, {rows[0].band} runs: {features}")
     panels[0].set_ylabel("low or not, % right")
     panels[1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
@@ -60,16 +68,22 @@ def _classification(rows: Sequence[Row]) -> Any:
 
 def _unseen(rows: Sequence[Row]) -> Any:
     """A panel for each choice of training corpora."""
-    bands = list(dict.fromkeys(row.band for row in rows))
+    bands = distinct(rows, "band")
     figure, panels = subplots(1, len(bands), (1.5 + 4.5 * len(bands), 4.2))
     panels = panels if len(bands) > 1 else [panels]
     times = sorted({row.t for row in rows})
     for axes, band in zip(panels, bands, strict=True):
-        for method in dict.fromkeys(row.method for row in rows if row.band == band):
-            own = [row for row in rows if (row.band, row.method) == (band, method)]
-            setting = SETTINGS.get(method)
-            label = setting.classifier.upper() if setting else method
-            _line(axes, own, times, label, _COLOURS[setting.classifier] if setting else _GREY, "-")
+        own = select(rows, band=band)
+        for method in distinct(own, "method"):
+            kind = SETTINGS[method].classifier if method in SETTINGS else ""
+            _line(
+                axes,
+                select(own, method=method),
+                times,
+                kind.upper() or method,
+                _COLOURS.get(kind, _GREY),
+                "-",
+            )
         _time_axis(axes, times, f"{rows[0].corpus}, fitted to runs\n{band}")
     panels[0].set_ylabel("low or not, % right")
     panels[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
@@ -83,10 +97,10 @@ def _importance(rows: Sequence[Row]) -> Any:
     panels = panels if len(times) > 1 else [panels]
     for axes, time in zip(panels, times, strict=True):
         for number, name in enumerate(ANALYSED):
-            _bars(axes, [row for row in rows if (row.method, row.t) == (name, time)], number)
+            _bars(axes, select(rows, method=name, t=time), number)
         axes.axvline(0, color=_GREY, lw=0.8)
         axes.set(xlabel="points of accuracy lost", title=f"{rows[0].corpus}, after {epochs_text(time)}")
-        axes.set_yticks(range(len(STATISTICS)), [] if axes is not panels[0] else _words(STATISTICS))
+        axes.set_yticks(range(len(STATISTICS)), [] if axes is not panels[0] else [*map(words, STATISTICS)])
         axes.invert_yaxis()
     panels[-1].legend(fontsize="small")
     return figure
@@ -109,9 +123,16 @@ def _curves(rows: Sequence[Row]) -> Any:
     for axes, statistic in zip(panels.ravel(), STATISTICS, strict=True):
         for name in CURVES:
             summary, _, runs = name.split("-")
-            own = [row for row in rows if (row.method, row.metric) == (name, statistic)]
-            _line(axes, own, times, name.replace("-", " "), _COLOURS[runs], _STYLES[summary], scale=1)
-        _time_axis(axes, times, statistic.replace("_", " "), every=2)
+            _line(
+                axes,
+                select(rows, method=name, metric=statistic),
+                times,
+                name.replace("-", " "),
+                _COLOURS[runs],
+                _STYLES[summary],
+                scale=1,
+            )
+        _time_axis(axes, times, words(statistic), every=2)
     panels[0, -1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{rows[0].corpus}, all runs")
     figure.subplots_adjust(hspace=0.35, wspace=0.3)
@@ -128,20 +149,8 @@ def _line(
     scale: float = 100,
 ) -> None:
     """Values with their intervals, at evenly spaced times."""
-    known = [row for row in rows if row.value is not None]
-    x = [times.index(row.t) for row in known]
-    low, high = ([scale * (getattr(row, end) or 0) for row in known] for end in ("low", "high"))
-    axes.plot(
-        x,
-        [scale * (row.value or 0) for row in known],
-        style,
-        color=colour,
-        label=label,
-        lw=1.3,
-        marker=".",
-        ms=4,
-    )
-    axes.fill_between(x, low, high, color=colour, alpha=0.07, lw=0)
+    look = {"color": colour, "label": label, "lw": 1.3, "marker": ".", "ms": 4}
+    line_with_interval(axes, rows, times, scale, {"alpha": 0.07, "lw": 0}, ls=style, **look)
 
 
 def _time_axis(axes: Any, times: Sequence[float], title: str, every: int = 1) -> None:
@@ -155,7 +164,3 @@ def _whiskers(row: Row) -> list[list[float]]:
     """Lengths of a row's error bar, in points: below and above its value."""
     value, low, high = row.value or 0, row.low or 0, row.high or 0
     return [[100 * max(value - low, 0)], [100 * max(high - value, 0)]]
-
-
-def _words(names: Sequence[str]) -> list[str]:
-    return [name.replace("_", " ") for name in names]

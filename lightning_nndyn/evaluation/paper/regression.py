@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import joblib
-import numpy as np
-
-from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, bands, folds
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import Predictions, bootstrapped, mae, r2
+from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, cross_validated, scored_by_band
+from lightning_nndyn.evaluation.benchmark.scores import Predictions, Row, mae, r2
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
 from lightning_nndyn.evaluation.paper.features import snapshot_pairs
 from lightning_nndyn.evaluation.paper.published_numbers import PAIRS, Pair
@@ -41,35 +37,27 @@ REGRESSIONS = {
 """All regressions of Tables 3 and 4, and the same on eigenvector centrality, by name."""
 
 
-def regression(runs: RunDataset, chosen: Sequence[Regression], *, seed: int, jobs: int) -> Iterator[Row]:
+def regression(runs: RunDataset, chosen: Sequence[Regression], *, seed: int) -> Iterator[Row]:
     """Mean absolute error (a fraction) and R2 on held-out fifths, on the first of the folds of `compare`.
 
     Predictions are clipped to [0, 1]: otherwise a single run whose weights explode decides the score.
     """
-    tasks = [(runs, one, seed) for one in chosen if len(runs.at(float(one.pair[1]))) >= MIN_RUNS]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_rows)(*task) for task in tasks):
-        yield from rows
-
-
-def _rows(runs: RunDataset, regression: Regression, seed: int) -> list[Row]:
-    time = float(regression.pair[1])
-    indices = runs.at(time)
-    predicted = _held_out_predictions(runs, regression, indices, seed)
-    rows = []
-    for band, members in bands(runs, indices):
-        chosen = indices[members]
-        predictions = Predictions.for_runs(runs, chosen, predicted[members])
-        for name, metric in (("mae", mae), ("r2", r2)):
-            score = bootstrapped(metric, predictions, runs.groups[chosen], seed)
-            rows.append(Row.from_score(runs.name, band, regression.name, time, name, score, len(chosen)))
-    return rows
+    for one in chosen:
+        time = float(one.pair[1])
+        indices = runs.at(time)
+        if len(indices) >= MIN_RUNS:
+            predicted = _held_out_predictions(runs, one, indices, seed)
+            predictions = Predictions.for_runs(runs, indices, predicted)
+            yield from scored_by_band(
+                runs, indices, one.name, time, predictions, {"mae": mae, "r2": r2}, seed
+            )
 
 
 def _held_out_predictions(runs: RunDataset, regression: Regression, indices: Indices, seed: int) -> Array:
     x = snapshot_pairs(runs, indices, regression.pair, regression.features)
-    y, predicted = runs.accuracies[indices], np.empty(len(indices))
-    for test in folds(runs.groups[indices], seed):
-        train = np.setdiff1d(np.arange(len(indices)), test)
-        predicted[test] = predicted_accuracies(fit_regressor("linear", x[train], y[train]), x[test])
-    return predicted
+    y = runs.accuracies[indices]
+    return cross_validated(
+        runs.groups[indices],
+        seed,
+        lambda train, test: predicted_accuracies(fit_regressor("linear", x[train], y[train]), x[test]),
+    )

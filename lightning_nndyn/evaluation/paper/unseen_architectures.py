@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
-import joblib
 import numpy as np
 
-from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS
-from lightning_nndyn.evaluation.benchmark.rows import Row
-from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, bootstrapped
+from lightning_nndyn.evaluation.benchmark.compare import MIN_RUNS, scored
+from lightning_nndyn.evaluation.benchmark.scores import Metric, Predictions, Row
 from lightning_nndyn.evaluation.dataset import Indices, RunDataset
-from lightning_nndyn.evaluation.paper.classification import METRICS, as_predictions, fitted, majority_row
+from lightning_nndyn.evaluation.paper.classification import METRICS, as_predictions, fitted, majority_rows
 from lightning_nndyn.evaluation.paper.features import Setting, epochs_read, signatures
 from lightning_nndyn.evaluation.paper.published_numbers import Subject, subject_of
 from lightning_nndyn.signature.snapshot import Array, Mask
@@ -22,12 +19,7 @@ _PREFIX = "from "
 
 
 def unseen(
-    corpora: Sequence[RunDataset],
-    settings: Sequence[Setting],
-    *,
-    times: Sequence[float],
-    seed: int,
-    jobs: int,
+    corpora: Sequence[RunDataset], settings: Sequence[Setting], *, times: Sequence[float], seed: int
 ) -> Iterator[Row]:
     """Accuracy and area under the ROC curve on all runs of a corpus, fitted to runs of other networks.
 
@@ -41,16 +33,10 @@ def unseen(
         settings: classifiers with their features.
         times: decision times, in epochs.
         seed: of samples, classifiers and intervals.
-        jobs: number of processes.
     """
-    tasks = [
-        (sources, tested, settings, time, seed)
-        for sources, tested in list(pairings(corpora))
-        for time in times
-    ]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for rows in parallel(joblib.delayed(_rows)(*task) for task in tasks):
-        yield from rows
+    for sources, tested in pairings(corpora):
+        for time in times:
+            yield from _rows(sources, tested, settings, time, seed)
 
 
 def is_unseen(row: Row) -> bool:
@@ -78,41 +64,32 @@ def _rows(
     test, trains = tested.at(time), [source.at(time) for source in sources]
     if min(len(test), sum(map(len, trains))) < MIN_RUNS:
         return []
+    accuracies = np.concatenate([runs.accuracies[train] for runs, train in zip(sources, trains, strict=True)])
+    low = accuracies < tested.thresholds[0]
+    if low.all() or not low.any():
+        return []
     band = _PREFIX + "+".join(source.name for source in sources)
-    rows = [majority_row(tested, test, band, time, seed)]
+    rows = [*majority_rows(tested, test, band, time, seed)]
     for setting in settings:
-        decisions = _decisions(sources, trains, tested, test, setting, time, seed)
-        if decisions is None:
-            return []
+        decisions = _decisions([*zip(sources, trains, strict=True)], low, (tested, test), setting, time, seed)
         predictions = as_predictions(tested, test, decisions)
-        for name, metric in METRICS.items():
-            score = bootstrapped(_mean_of(metric), predictions, tested.groups[test], seed)
-            rows.append(Row.from_score(tested.name, band, setting.name, time, name, score, len(test)))
+        metrics = {name: _mean_of(metric) for name, metric in METRICS.items()}
+        rows += scored(tested, test, band, setting.name, time, predictions, metrics, seed)
     return rows
 
 
+_Part = tuple[RunDataset, Indices]
+
+
 def _decisions(
-    sources: Sequence[RunDataset],
-    trains: Sequence[Indices],
-    tested: RunDataset,
-    test: Indices,
-    setting: Setting,
-    time: float,
-    seed: int,
-) -> Array | None:
-    """Decision values [n, repeats]; None where the training runs are all of one class."""
-    parts = [*zip(sources, trains, strict=True), (tested, test)]
-    records = chain.from_iterable((runs.records[index] for index in indices) for runs, indices in parts)
-    epochs = epochs_read(list(records), time)
-    *known, new = [
-        signatures(runs, indices, epochs, setting.features, setting.form) for runs, indices in parts
-    ]
-    accuracies = np.concatenate(
-        [runs.accuracies[indices] for runs, indices in zip(sources, trains, strict=True)]
-    )
-    x, low = np.concatenate(known), accuracies < tested.thresholds[0]
-    if low.all() or not low.any():
-        return None
+    sources: Sequence[_Part], low: Mask, tested: _Part, setting: Setting, time: float, seed: int
+) -> Array:
+    """Decision values for the tested runs, one column for each training sample; shape [n, repeats]."""
+    parts = [*sources, tested]
+    records = [runs.records[index] for runs, indices in parts for index in indices]
+    epochs = epochs_read(records, time)
+    *known, new = (signatures(*part, epochs, setting.features, setting.form) for part in parts)
+    x = np.concatenate(known)
     samples = [_balanced_sample(low, seed + repeat) for repeat in range(_REPEATS)]
     return np.column_stack([fitted(setting.classifier, x[rows], low[rows], seed)(new) for rows in samples])
 

@@ -29,7 +29,6 @@ from lightning_nndyn.evaluation.replay.policies import (
     SweepPolicy,
 )
 from lightning_nndyn.evaluation.replay.race import EARLY, LONG, Race
-from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.policy import Policy
 
 KINDS = {"weights": "weights", "fused": "weights and curve"}
@@ -62,14 +61,20 @@ def judge_fold(runs: RunDataset, number: int, seed: int = 0) -> Part:
     """
     test = held_out_folds(runs, seed)[number]
     predictor, held_out = fit_without(runs, test, seed), runs.take(test)
-    indices = [str(index) for index in test]
-    judged = {kind: dict(zip(indices, judge(predictor, held_out, kind), strict=True)) for kind in KINDS}
-    return {
-        "stops": {
-            kind: {str(rate): _stops(predictor, rate, own) for rate in RATES} for kind, own in judged.items()
-        },
-        "scores": {kind: _scores(own) for kind, own in judged.items()},
-    }
+    policies = {str(rate): Policy.from_predictor(predictor, max_false_stop_rate=rate) for rate in RATES}
+    stops, scores = {}, {}
+    for kind in KINDS:
+        judged = dict(zip(map(str, test), judge(predictor, held_out, kind), strict=True))
+        scores[kind] = _scores(judged)
+        stops[kind] = {
+            rate: {
+                index: decision.epoch
+                for index, run in judged.items()
+                if (decision := policy.decide(run.verdicts)).stop
+            }
+            for rate, policy in policies.items()
+        }
+    return {"stops": stops, "scores": scores}
 
 
 def judge_unknown(corpora: Sequence[RunDataset], number: int, seed: int = 0) -> Part:
@@ -89,12 +94,6 @@ def judge_unknown(corpora: Sequence[RunDataset], number: int, seed: int = 0) -> 
 
 def _scores(judged: Mapping[str, JudgedRun]) -> dict[str, dict[str, float]]:
     return {str(time): {index: _score(run, time) for index, run in judged.items()} for time in TIMES}
-
-
-def _stops(predictor: Predictor, rate: float, judged: Mapping[str, JudgedRun]) -> dict[str, float]:
-    policy = Policy.from_predictor(predictor, max_false_stop_rate=rate)
-    decisions = {index: policy.decide(run.verdicts) for index, run in judged.items()}
-    return {index: decision.epoch for index, decision in decisions.items() if decision.stop}
 
 
 def _score(run: JudgedRun, time: float) -> float:
@@ -124,10 +123,8 @@ def held_out_policies(folds: Sequence[Part]) -> Iterator[SweepPolicy]:
         yield from _races(scores, name)
 
 
-def unknown_policies(part: Part | None) -> Iterator[SweepPolicy]:
-    """Races by a predictor that was fitted to other corpora, see `judge_unknown`; none without it."""
-    if part is None:
-        return
+def unknown_policies(part: Part) -> Iterator[SweepPolicy]:
+    """Races by a predictor that was fitted to other corpora, see `judge_unknown`."""
     yield from _races({time: _merged([part["scores"][str(time)]]) for time in TIMES}, UNIVERSAL)
 
 

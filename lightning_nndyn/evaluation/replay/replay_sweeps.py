@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import joblib
 
 from lightning_nndyn import __version__
 from lightning_nndyn.errors import renamed_arguments
 from lightning_nndyn.evaluation.benchmark.compare import NUM_FOLDS
-from lightning_nndyn.evaluation.benchmark.rows import BANDS
-from lightning_nndyn.evaluation.cache import Part, PartCache, fingerprint, part_key
+from lightning_nndyn.evaluation.benchmark.scores import BANDS
+from lightning_nndyn.evaluation.cache import Part, PartCache, Source, Task, run_tasks
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.replay.held_out_predictors import (
     RATES,
@@ -25,8 +24,14 @@ from lightning_nndyn.evaluation.replay.held_out_predictors import (
 )
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of, policies_to_compare
 from lightning_nndyn.evaluation.replay.result import replay
-from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun, corpus_runs, sampled_sweeps
-from lightning_nndyn.evaluation.replay.tables import BandSummary, ReplayRow, published_parts, write
+from lightning_nndyn.evaluation.replay.sampled_sweeps import corpus_runs, sampled_sweeps
+from lightning_nndyn.evaluation.replay.tables import (
+    BandSummary,
+    ReplayRow,
+    part_of,
+    published_parts,
+    write,
+)
 
 Progress = Callable[[str], None]
 
@@ -35,46 +40,22 @@ Progress = Callable[[str], None]
 class _Band:
     """The sweeps of one band of a corpus, the same for all stopping rules."""
 
-    path: str
-    fingerprint: str
+    source: Source
     summary: BandSummary
     count: int
     size: int
     seed: int
 
-    def sweeps(self) -> list[list[ReplayRun]]:
-        runs = corpus_runs(self.path, self.fingerprint).runs
-        return sampled_sweeps(runs, self.summary.band, self.count, self.size, self.seed)
+    def task(self, policy: SweepPolicy) -> Task:
+        """One stopping rule on these sweeps."""
+        corpus, band = self.summary.corpus, self.summary.band
+        settings = [__version__, self.source.fingerprint, band, policy, self.count, self.size, self.seed]
+        return Task(f"{corpus} {band} {name_of(policy)}", repr(settings), partial(_replay_part, self, policy))
 
 
-@dataclass(frozen=True)
-class _ReplayTask:
-    """One stopping rule on the sweeps of one band. Name and settings make the key of its published row."""
-
-    band: _Band
-    policy: SweepPolicy
-
-    @property
-    def name(self) -> str:
-        return f"{self.band.summary.corpus} {self.band.summary.band} {name_of(self.policy)}"
-
-    @property
-    def settings(self) -> str:
-        band = self.band
-        return repr(
-            [__version__, band.fingerprint, band.summary.band, self.policy, band.count, band.size, band.seed]
-        )
-
-    def row(self, cache: PartCache) -> ReplayRow | None:
-        """Its result; None where time was up."""
-        part = cache.get(self.name, self.settings, self._part)
-        if part is None:
-            return None
-        key = part_key(self.name, self.settings)
-        return ReplayRow.from_part(self.band.summary, self.policy, key, part)
-
-    def _part(self) -> Part:
-        return ReplayRow.part_of(replay(self.policy, self.band.sweeps()))
+def _replay_part(band: _Band, policy: SweepPolicy) -> Part:
+    runs = corpus_runs(band.source)[1]
+    return part_of(replay(policy, sampled_sweeps(runs, band.summary.band, band.count, band.size, band.seed)))
 
 
 @renamed_arguments(said="on_progress")
@@ -119,21 +100,14 @@ def replay_sweeps(
     """
     parts = PartCache.within(cache, minutes)
     parts.add(published_parts(Path(output) / "replay.json"))
-    bands = [band for corpus in corpora for band in _bands(str(corpus), count, size, seed)]
-    tasks = [_ReplayTask(band, policy) for band in bands for policy in policies_to_compare()]
-    results = _run(tasks, parts, jobs, on_progress)
-    sources = list({band.path: band for band in bands}.values())  # one band of each corpus
-    folds = _judge_folds(sources, parts, seed, jobs, on_progress)
-    unknown = _judge_unknown(sources, parts, seed, jobs, on_progress)
-    tasks = [
-        _ReplayTask(band, policy)
-        for band in bands
-        if band.path in folds and band.path in unknown
-        for policy in (*held_out_policies(folds[band.path]), *unknown_policies(unknown[band.path]))
-    ]
-    results += _run(tasks, parts, jobs, on_progress)
-    rows = [row for row in results if row is not None]
-    if min(len(folds), len(unknown)) < len(sources) or len(rows) < len(results):
+    bands = [band for corpus in corpora for band in _bands(Source.at(corpus), count, size, seed)]
+    wanted = [(band, policy) for band in bands for policy in policies_to_compare()]
+    rows = list(_rows(wanted, parts, jobs, on_progress))
+    names = {band.source: band.summary.corpus for band in bands}
+    judged = _judged_parts(names, parts, seed, jobs, on_progress)
+    held_out = [(band, policy) for band in bands for policy in judged.get(band.source, ())]
+    rows += _rows(held_out, parts, jobs, on_progress)
+    if len(judged) < len(names) or len(rows) < len(wanted) + len(held_out):
         on_progress(f"time is up, {len(rows)} parts are finished: run the same command again to go on")
         return None
     summaries = [band.summary for band in bands]
@@ -143,80 +117,63 @@ def replay_sweeps(
     return rows
 
 
-def _bands(path: str, count: int, size: int, seed: int) -> Iterator[_Band]:
+def _bands(source: Source, count: int, size: int, seed: int) -> Iterator[_Band]:
     """The bands of a corpus that have enough runs for a sweep."""
-    digest = fingerprint(path)
-    corpus = corpus_runs(path, digest)
+    dataset, runs = corpus_runs(source)
     for band in BANDS:
-        sweeps = sampled_sweeps(corpus.runs, band, count, size, seed)
-        if sweeps:
-            summary = BandSummary.from_sweeps(corpus.dataset.name, band, corpus.runs, sweeps)
-            yield _Band(path, digest, summary, count, size, seed)
+        if sweeps := sampled_sweeps(runs, band, count, size, seed):
+            yield _Band(source, BandSummary.from_sweeps(dataset.name, band, runs, sweeps), count, size, seed)
 
 
-def _parallel(jobs: int, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    yield from parallel(joblib.delayed(function)(*arguments) for arguments in work)
-
-
-def _run(
-    tasks: Sequence[_ReplayTask], cache: PartCache, jobs: int, on_progress: Progress
-) -> list[ReplayRow | None]:
-    """The rows of tasks, in order; None where time was up."""
-    rows = []
-    for row in _parallel(jobs, _ReplayTask.row, [(task, cache) for task in tasks]):
-        if row is not None:
+def _rows(
+    wanted: Sequence[tuple[_Band, SweepPolicy]], cache: PartCache, jobs: int, on_progress: Progress
+) -> Iterator[ReplayRow]:
+    """The rows of stopping rules, in order; those that are too late are left out."""
+    tasks = [band.task(policy) for band, policy in wanted]
+    for (band, policy), task, part in zip(wanted, tasks, run_tasks(tasks, cache, jobs), strict=True):
+        if part is not None:
+            row = ReplayRow.from_part(band.summary, policy, task.key, part)
             on_progress(
                 f"{row.corpus}, {row.band}: {row.policy}: {row.epochs_share:.1%} of the epochs, "
                 f"regret {100 * row.regret:.2f} points ({row.seconds:.1f} s)"
             )
-        rows.append(row)
-    return rows
+            yield row
 
 
-def _judge_folds(
-    corpora: Sequence[_Band], cache: PartCache, seed: int, jobs: int, on_progress: Progress
-) -> dict[str, list[Part]]:
-    """The parts of `judge_fold`, by the corpus' path; corpora that are not finished in time are left out."""
-    work = [(band, number, seed, cache) for band in corpora for number in range(NUM_FOLDS)]
-    found: dict[str, list[Part]] = {}
-    for part, (band, number, *_) in zip(_parallel(jobs, _fold_part, work), work, strict=True):
+def _judged_parts(
+    names: dict[Source, str], cache: PartCache, seed: int, jobs: int, on_progress: Progress
+) -> dict[Source, list[SweepPolicy]]:
+    """The stopping rules of held-out predictors by corpus, without corpora that are not finished in time."""
+    sources, tasks = [*names], []
+    together = [source.fingerprint for source in sources]
+    for source, name in names.items():
+        for number in range(NUM_FOLDS):
+            settings = [__version__, source.fingerprint, number, seed, RATES, TIMES]
+            tasks.append(Task(f"{name} fold {number}", repr(settings), partial(_fold, source, number, seed)))
+    if len(sources) > 1:
+        for number, name in enumerate(names.values()):
+            settings = [__version__, together, number, seed, TIMES]
+            compute = partial(_unknown, sources, number, seed)
+            tasks.append(Task(f"{name} by all others", repr(settings), compute))
+    found = []
+    for task, part in zip(tasks, run_tasks(tasks, cache, jobs), strict=True):
+        found.append(part)
         if part is not None:
-            on_progress(
-                f"{band.summary.corpus}: fold {number + 1} of {NUM_FOLDS} judged ({part['seconds']:.1f} s)"
-            )
-            found.setdefault(band.path, []).append(part)
-    return {path: parts for path, parts in found.items() if len(parts) == NUM_FOLDS}
+            on_progress(f"{task.name} judged ({part['seconds']:.1f} s)")
+    policies = {}
+    for index, source in enumerate(sources):
+        own = found[index * NUM_FOLDS : (index + 1) * NUM_FOLDS]
+        own += found[len(sources) * NUM_FOLDS :][index : index + 1]
+        parts = [part for part in own if part is not None]
+        if len(parts) == len(own):
+            unknown = map(unknown_policies, parts[NUM_FOLDS:])
+            policies[source] = [*held_out_policies(parts[:NUM_FOLDS]), *chain.from_iterable(unknown)]
+    return policies
 
 
-def _fold_part(band: _Band, number: int, seed: int, cache: PartCache) -> Part | None:
-    settings = [__version__, band.fingerprint, number, seed, RATES, TIMES]
-    return cache.get(
-        f"{band.summary.corpus} fold {number}",
-        repr(settings),
-        lambda: judge_fold(corpus_runs(band.path, band.fingerprint).dataset, number, seed),
-    )
+def _fold(source: Source, number: int, seed: int) -> Part:
+    return judge_fold(corpus_runs(source)[0], number, seed)
 
 
-def _judge_unknown(
-    corpora: Sequence[_Band], cache: PartCache, seed: int, jobs: int, on_progress: Progress
-) -> dict[str, Part | None]:
-    """The parts of `judge_unknown`, by the corpus' path, as in `_judge_folds`; None for a single corpus."""
-    if len(corpora) == 1:
-        return {corpora[0].path: None}
-    work = [(corpora, number, seed, cache) for number in range(len(corpora))]
-    found: dict[str, Part | None] = {}
-    for part, band in zip(_parallel(jobs, _unknown_part, work), corpora, strict=True):
-        if part is not None:
-            on_progress(f"{band.summary.corpus}: judged by all others ({part['seconds']:.1f} s)")
-            found[band.path] = part
-    return found
-
-
-def _unknown_part(corpora: Sequence[_Band], number: int, seed: int, cache: PartCache) -> Part | None:
-    settings = [__version__, [band.fingerprint for band in corpora], number, seed, TIMES]
-    return cache.get(
-        f"{corpora[number].summary.corpus} by all others",
-        repr(settings),
-        lambda: judge_unknown([RunDataset.load(band.path) for band in corpora], number, seed),
-    )
+def _unknown(sources: Sequence[Source], number: int, seed: int) -> Part:
+    return judge_unknown([RunDataset.load(source.path) for source in sources], number, seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
+from lightning_nndyn.evaluation.cache import Source
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.predictor import LearningCurve
 from lightning_nndyn.signature.snapshot import Snapshot
@@ -58,28 +59,18 @@ class ReplayRun:
         return max((value for value in self.curve[: int(epochs)] if value is not None), default=0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class CorpusRuns:
-    """The runs of a corpus as predictors are fitted to them, and in the same order as sweeps meet them."""
-
-    dataset: RunDataset
-    runs: Sequence[ReplayRun]
-
-
 @lru_cache(maxsize=1)
-def corpus_runs(path: str, fingerprint: str) -> CorpusRuns:
-    """The runs of a corpus; those of the last corpus stay in memory.
+def corpus_runs(source: Source) -> tuple[RunDataset, list[ReplayRun]]:
+    """The runs of a corpus as predictors are fitted to them, and in the same order as sweeps meet them.
 
-    Args:
-        path: folder or parquet file.
-        fingerprint: of its content, so that a changed corpus is read again.
+    Those of the last corpus stay in memory.
 
     Raises:
         CorpusError: it cannot be read.
         MissingExtraError: it is a parquet file and pyarrow is not installed.
         PredictorError: it has no runs.
     """
-    dataset = RunDataset.load(path)
+    dataset = RunDataset.load(source.path)
     runs = [
         ReplayRun(
             index=index,
@@ -94,7 +85,7 @@ def corpus_runs(path: str, fingerprint: str) -> CorpusRuns:
         )
         for index, record in enumerate(dataset.records)
     ]
-    return CorpusRuns(dataset, runs)
+    return dataset, runs
 
 
 def _length(record: RunRecord) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from lightning_nndyn._files import read_json
 from lightning_nndyn.corpus.storage.folder import write_atomically
-from lightning_nndyn.evaluation.benchmark.tables import Table, insert_tables, save, subplots
+from lightning_nndyn.evaluation.benchmark.figures import save, subplots
+from lightning_nndyn.evaluation.benchmark.tables import Table, insert_tables, number
 from lightning_nndyn.evaluation.cache import Part
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of
 from lightning_nndyn.evaluation.replay.result import ReplayResult
@@ -63,6 +64,10 @@ class BandSummary:
         good = sum(run.good for run in chosen)
         return cls(corpus, band, len(chosen), good, (min(sizes), max(sizes)), len(datasets))
 
+    def of(self, rows: Sequence[ReplayRow]) -> list[ReplayRow]:
+        """Those of the rows that are about these runs."""
+        return [row for row in rows if (row.corpus, row.band) == (self.corpus, self.band)]
+
     def __str__(self) -> str:
         """A heading."""
         low, high = self.size
@@ -104,7 +109,7 @@ class ReplayRow:
 
     @classmethod
     def from_part(cls, summary: BandSummary, policy: SweepPolicy, key: str, part: Part) -> ReplayRow:
-        """The row of a part that `part_of` made, or `published_parts`."""
+        """The row of a part that `part_of` or `published_parts` gave."""
         return cls(
             corpus=summary.corpus,
             band=summary.band,
@@ -115,15 +120,11 @@ class ReplayRow:
             **part,
         )
 
-    @staticmethod
-    def part_of(result: ReplayResult) -> Part:
-        """The numbers of a result that are published, rounded."""
-        numbers = {name: getattr(result, name) for name in _NUMBERS}
-        return {name: value if value is None else round(value, _DIGITS) for name, value in numbers.items()}
 
-    def published(self) -> dict[str, Any]:
-        """The row as it is in `replay.json`."""
-        return {name: value for name, value in asdict(self).items() if name not in _NOT_PUBLISHED}
+def part_of(result: ReplayResult) -> Part:
+    """The numbers of a result that are published, rounded."""
+    numbers = {name: getattr(result, name) for name in _NUMBERS}
+    return {name: value if value is None else round(value, _DIGITS) for name, value in numbers.items()}
 
 
 def published_parts(file: Path) -> dict[str, Part]:
@@ -146,7 +147,10 @@ def write(
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     draw(rows, summaries, folder / "figures" / "replay.png")
-    lines = ",\n".join(json.dumps(row.published()) for row in rows)
+    published = [
+        {name: value for name, value in asdict(row).items() if name not in _NOT_PUBLISHED} for row in rows
+    ]
+    lines = ",\n".join(map(json.dumps, published))
     head = f'{{"sweeps": {sweeps}, "size": {size}, "rows": [\n'
     write_atomically(folder / "replay.json", f"{head}{lines}\n]}}\n".encode())
     page = folder / "replay.md"
@@ -163,39 +167,41 @@ def report(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> str:
         equal_regret(rows, summaries).markdown(),
     ]
     for summary in summaries:
-        parts += [f"## {summary}", _table(_of(rows, summary)).markdown()]
+        parts += [
+            f"## {summary}",
+            Table("", "", _HEADER, [_cells(row) for row in summary.of(rows)]).markdown(),
+        ]
     return "\n\n".join(parts)
 
 
-def _of(rows: Sequence[ReplayRow], summary: BandSummary) -> list[ReplayRow]:
-    return [row for row in rows if (row.corpus, row.band) == (summary.corpus, summary.band)]
+def _cells(row: ReplayRow) -> list[str]:
+    numbers = (row.epochs_share, 1), (row.regret, 2), (row.good_stopped, 1), (row.best_kept, 1)
+    name = f"**{row.policy}**" if row.ours else row.policy
+    return [name, *(number(value, digits, 100) for value, digits in numbers)]
 
 
 def equal_regret(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> Table:
     """The fewest epochs that any of the other rules, and any of ours, spends for at most so much regret."""
-    lines = [list(line) for summary in summaries for line in _compared(_of(rows, summary), summary)]
+    lines = []
+    for summary in summaries:
+        for target in TARGETS:
+            cells = [summary.corpus, summary.band, f"{100 * target:g}"]
+            best = _cheapest(summary.of(rows), target)
+            for row in best:
+                cells += ["none", ""] if row is None else [row.policy, number(row.epochs_share, 1, 100)]
+            lines.append([*cells, number(_ratio(*best), 2)])
     header = ["corpus", "band", "regret up to", "others", "epochs, %", "ours", "epochs, %", "ours / others"]
     return Table("replay-equal-regret", "Fewest epochs at equal regret", header, lines)
 
 
-def _compared(rows: Sequence[ReplayRow], summary: BandSummary) -> Iterator[list[str]]:
-    for target in TARGETS:
-        cells = [summary.corpus, summary.band, f"{100 * target:g}"]
-        for ours in (False, True):
-            best = _cheapest(rows, target, ours)
-            cells += ["none", ""] if best is None else [best.policy, _percent(best.epochs_share)]
-        ratio = _ratio(rows, target)
-        yield [*cells, "" if ratio is None else f"{ratio:.2f}"]
+def _cheapest(rows: Sequence[ReplayRow], target: float) -> list[ReplayRow | None]:
+    """Of the other rules and of ours the cheapest whose regret is within the target."""
+    within = [[row for row in rows if row.regret <= target and row.ours == ours] for ours in (False, True)]
+    return [min(some, key=lambda row: row.epochs_share, default=None) for some in within]
 
 
-def _cheapest(rows: Sequence[ReplayRow], target: float, ours: bool) -> ReplayRow | None:
-    within = [row for row in rows if row.regret <= target and row.ours == ours]
-    return min(within, key=lambda row: row.epochs_share, default=None)
-
-
-def _ratio(rows: Sequence[ReplayRow], target: float) -> float | None:
+def _ratio(others: ReplayRow | None, ours: ReplayRow | None) -> float | None:
     """The epochs of the cheapest of our rules, as a share of those of the cheapest other one."""
-    others, ours = _cheapest(rows, target, False), _cheapest(rows, target, True)
     return None if others is None or ours is None else ours.epochs_share / others.epochs_share
 
 
@@ -203,7 +209,7 @@ def goal_text(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> st
     """A sentence on how often our rules spend no more than `GOAL`."""
     ratios: dict[str, list[float]] = {}
     for summary in summaries:
-        found = (_ratio(_of(rows, summary), target) for target in TARGETS)
+        found = (_ratio(*_cheapest(summary.of(rows), target)) for target in TARGETS)
         ratios.setdefault(summary.corpus, []).extend(ratio for ratio in found if ratio is not None)
     counts = {name: sum(ratio <= GOAL for ratio in known) for name, known in ratios.items()}
     each = "; ".join(
@@ -213,24 +219,6 @@ def goal_text(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary]) -> st
     )
     total = sum(map(len, ratios.values()))
     return f"Ours spend a third or less in {sum(counts.values())} of {total} comparisons: {each}."
-
-
-def _table(rows: Sequence[ReplayRow]) -> Table:
-    lines = [
-        [
-            f"**{row.policy}**" if row.ours else row.policy,
-            _percent(row.epochs_share),
-            f"{100 * row.regret:.2f}",
-            "" if row.good_stopped is None else _percent(row.good_stopped),
-            _percent(row.best_kept),
-        ]
-        for row in rows
-    ]
-    return Table("replay", "", _HEADER, lines)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def draw(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary], file: Path) -> None:
@@ -250,7 +238,7 @@ def draw(rows: Sequence[ReplayRow], summaries: Sequence[BandSummary], file: Path
     for summary in summaries:
         axes = grid[corpora.index(summary.corpus), bands.index(summary.band)]
         axes.set_visible(True)
-        lines |= _panel(axes, _of(rows, summary), styles)
+        lines |= _panel(axes, summary.of(rows), styles)
         title = f"{summary.corpus}, {summary.band} runs"
         axes.set(title=title, xlabel="epochs spent, %", ylabel="regret, points")
     figure.tight_layout()
@@ -264,15 +252,15 @@ def _styles(rows: Sequence[ReplayRow]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     for ours in (False, True):
         families = dict.fromkeys(row.family for row in rows if row.ours == ours)
-        for number, family in enumerate(families):
-            repeated = number >= 10  # there are ten colours
+        for position, family in enumerate(families):
+            repeated = position >= 10  # there are ten colours
             look = (
                 {"ls": "-." if repeated else "-", "lw": 2.0, "marker": "D" if repeated else "o"}
                 if ours
-                else {"ls": "--", "lw": 1.0, "marker": "Xsd^vP"[number % 6]}
+                else {"ls": "--", "lw": 1.0, "marker": "Xsd^vP"[position % 6]}
             )
             size, alpha = (4, 1) if ours else (5, 0.75)
-            styles[family] = {**look, "color": f"C{number % 10}", "ms": size, "alpha": alpha}
+            styles[family] = {**look, "color": f"C{position % 10}", "ms": size, "alpha": alpha}
     return styles
 
 

@@ -7,6 +7,6 @@ In: record files. Out: one HTML page that loads nothing.
 - `page` renders `templates`; the scripts in `assets` draw the charts. `write` does all of it.
 """
 
-from lightning_nndyn.evaluation.report.write import Report, write_report
+from lightning_nndyn.evaluation.report.page import Report, write_report
 
 __all__ = ["Report", "write_report"]

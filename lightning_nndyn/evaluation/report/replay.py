@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_nndyn.errors import MissingExtraError
-from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
-from lightning_nndyn.evaluation.replay.policies import PATIENCES, Decided, NoStopping, Patience
+from lightning_nndyn.evaluation.replay.policies import PATIENCES, Decided, NoStopping, Patience, pruner_epochs
 from lightning_nndyn.evaluation.replay.result import ReplayResult, measure, replay
 from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
 from lightning_nndyn.evaluation.report.low_runs import ReportRule

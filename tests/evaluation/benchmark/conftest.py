@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from made_up_corpora import three
 
 from lightning_nndyn.evaluation import Row, RunDataset, compare
-from lightning_nndyn.evaluation.benchmark import false_stop_rates, few_own_runs, judged_runs
+from lightning_nndyn.evaluation.benchmark import false_stop_rates, judged_runs, methods
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import split_rows
 from lightning_nndyn.predictor import forest
 
@@ -19,7 +20,17 @@ from lightning_nndyn.predictor import forest
 @pytest.fixture(scope="session")
 def rows(study: RunDataset) -> list[Row]:
     """A comparison of four methods."""
-    return list(compare(study, methods=["graph-v2", "losses", "last-accuracy", "loss-sum"], repeats=1))
+    with few_trees():  # before the fixture below, as it is the session's
+        return list(compare(study, methods=["graph-v2", "losses", "last-accuracy", "loss-sum"], repeats=1))
+
+
+@contextmanager
+def few_trees() -> Iterator[pytest.MonkeyPatch]:
+    """Learners of methods grow a fifth of their trees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "_TREES", 20)
+        patch.setattr(methods, "_SELECTION_TREES", 8)
+        yield patch
 
 
 _fit_without = judged_runs.fit_without
@@ -37,9 +48,9 @@ def small_forests() -> Iterator[None]:
 
     Not for the session: tests of other folders follow in the same process, and need forests as they ship.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    with few_trees() as patch:
         patch.setattr(forest, "TREES", 8)
-        patch.setattr(few_own_runs, "_DRAWS", 2)
+        patch.setattr(false_stop_rates, "_DRAWS", 2)
         for module in (judged_runs, false_stop_rates):
             shared = lambda runs, test, seed: _fitted(runs.name, tuple(test.tolist()), seed)  # noqa: E731
             patch.setattr(module, "fit_without", shared)

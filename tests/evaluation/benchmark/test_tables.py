@@ -1,15 +1,7 @@
-"""Rows in files, tables, and the page around them."""
-
-from pathlib import Path
+"""Tables, and the page around them."""
 
 from lightning_nndyn.evaluation import Row
-from lightning_nndyn.evaluation.benchmark.rows import read_rows, write_rows
 from lightning_nndyn.evaluation.benchmark.tables import by_time, insert_tables
-
-
-def test_rows_survive_a_file(rows: list[Row], tmp_path: Path) -> None:
-    write_rows(rows, tmp_path / "results.json")
-    assert read_rows(tmp_path / "results.json") == rows
 
 
 def test_a_table_marks_the_best_of_each_time() -> None:

@@ -37,5 +37,5 @@ def perceptrons(corpus: Path) -> RunDataset:
 
 @pytest.fixture(scope="session")
 def rows(study: RunDataset, perceptrons: RunDataset) -> list[Row]:
-    settings: Any = {"methods": CHOSEN, "times": [1.0], "seed": 0, "jobs": 1}
+    settings: Any = {"methods": CHOSEN, "times": [1.0], "seed": 0}
     return [*paper_rows(study, **settings), *unseen_rows([study, perceptrons], **settings)]

@@ -4,17 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from paper_material import CHOSEN, fold_numbers, statistics, values, with_statistics
+from paper_material import fold_numbers, statistics, values, with_statistics
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from lightning_nndyn.evaluation import Row, RunDataset
-from lightning_nndyn.evaluation.paper import (
-    paper_rows,
-)
+from lightning_nndyn.evaluation import RunDataset
 from lightning_nndyn.evaluation.paper.classification import classification, fitted
 from lightning_nndyn.evaluation.paper.features import (
     SETTINGS,
@@ -27,7 +24,7 @@ pytestmark = pytest.mark.needs("pyarrow")
 
 
 def test_classification_is_what_scikit_learn_cross_validates(study: RunDataset) -> None:
-    rows = list(classification(study, [Setting("svm", "eigenvector")], times=[7.0], seed=0, jobs=1))
+    rows = list(classification(study, [Setting("svm", "eigenvector")], times=[7.0], seed=0))
     x = signatures(study, np.arange(80), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], "eigenvector", "plain")
     model = make_pipeline(StandardScaler(), SVC())
     decided = cross_val_predict(model, x, study.low, cv=fold_numbers(study), method="decision_function")
@@ -59,14 +56,9 @@ def test_runs_that_explode_stay_in_and_break_nothing(study: RunDataset) -> None:
         ),
     )
     settings = [SETTINGS["graph-paper-svm"], SETTINGS["graph-paper-mlp"]]
-    rows = list(classification(exploding, settings, times=[3.0], seed=0, jobs=1))
-    rows += regression(exploding, [Regression("degree", (1, 3))], seed=0, jobs=1)
+    rows = list(classification(exploding, settings, times=[3.0], seed=0))
+    rows += regression(exploding, [Regression("degree", (1, 3))], seed=0)
     own = [row for row in rows if row.band == "all"]
     assert len(own) == 7 and {row.runs for row in own} == {80}
     assert all(math.isfinite(row.value) for row in own)
     assert values(own)["all", "graph-paper-regression-degree-1-3", 3.0, "mae"] < 1
-
-
-def test_more_processes_give_the_same_rows(study: RunDataset, rows: list[Row]) -> None:
-    again = list(paper_rows(study, methods=CHOSEN[:2], times=[1.0], seed=0, jobs=2))
-    assert again == rows[: len(again)] and {row.method for row in again} == {*CHOSEN[:2], "majority"}

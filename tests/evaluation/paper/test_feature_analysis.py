@@ -21,7 +21,7 @@ def test_the_one_statistic_that_tells_is_the_important_one(study: RunDataset, na
         row[mean], row[constant] = 10.0 * study.low[place], 3.0
         return row
 
-    rows = list(importance(with_statistics(study, made), [ANALYSED[name]], seed=0, jobs=1))
+    rows = list(importance(with_statistics(study, made), [ANALYSED[name]], seed=0))
     assert {row.t for row in rows} == {1.0, 5.0, 15.0} and len(rows) == 30
     lost = {row.metric: row.value for row in rows if row.t == 1}
     assert lost["importance of degree_mean"] > 0.1

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.needs("pyarrow")
 
 def test_regression_is_what_scikit_learn_cross_validates(study: RunDataset) -> None:
     one = Regression("degree", (5, 7))
-    found = values(regression(study, [one], seed=0, jobs=1))
+    found = values(regression(study, [one], seed=0))
     x = snapshot_pairs(study, np.arange(80), (5, 7), "degree")
     model = make_pipeline(StandardScaler(), LinearRegression())
     predicted = np.clip(cross_val_predict(model, x, study.accuracies, cv=fold_numbers(study)), 0, 1)

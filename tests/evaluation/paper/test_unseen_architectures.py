@@ -71,7 +71,7 @@ def test_another_networks_runs_are_classified_by_the_tested_corpus_threshold(
         return fitted(kind, x, low, seed)
 
     monkeypatch.setattr(unseen_architectures, "fitted", noted)
-    rows = list(unseen([study, perceptrons], [SETTINGS["graph-paper-svm"]], times=[1.0], seed=0, jobs=1))
+    rows = list(unseen([study, perceptrons], [SETTINGS["graph-paper-svm"]], times=[1.0], seed=0))
     good = int((study.accuracies >= 0.7).sum())  # not 0.5, the training corpus's own
     own = [row for row in rows if row.corpus == "mlp-digits"]
     assert seen[5:] == [(2 * good, good)] * 5
@@ -86,6 +86,6 @@ def test_a_network_whose_twin_was_seen_is_no_riddle(perceptrons: RunDataset) -> 
     """The paper's first experiment at its easiest: the same runs, told to be of another network."""
     records = [replace(one, config=one.config | {"network": "other"}) for one in perceptrons.records]
     twin = replace(perceptrons, name="twin", records=tuple(records))
-    found = values(unseen([perceptrons, twin], [SETTINGS["graph-paper-mlp"]], times=[2.0], seed=0, jobs=1))
+    found = values(unseen([perceptrons, twin], [SETTINGS["graph-paper-mlp"]], times=[2.0], seed=0))
     assert found["from twin", "graph-paper-mlp", 2.0, "accuracy"] > 0.9
     assert found["from twin", "graph-paper-mlp", 2.0, "auc"] > 0.95

@@ -1,12 +1,14 @@
-"""Stopping rules, by hand."""
+"""Stopping rules, by hand; Optuna's pruners are Optuna's pruners."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 from replay_runs import BAD, FAST, FOUR, LATE, SLOW, random_runs, run
 
-from lightning_nndyn.evaluation.replay.hyperparameter_forest import Surrogate
+from lightning_nndyn.evaluation.replay.learned_policies import Surrogate
 from lightning_nndyn.evaluation.replay.policies import (
     BestShare,
     NoStopping,
@@ -16,6 +18,7 @@ from lightning_nndyn.evaluation.replay.policies import (
     policies_to_compare,
 )
 from lightning_nndyn.evaluation.replay.result import replay
+from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
 
 
 def test_a_diverged_run_costs_what_it_was_trained() -> None:
@@ -60,3 +63,41 @@ def test_all_entrants_have_names_of_their_own_and_spend_no_more_than_there_is() 
     for policy in policies_to_compare():
         ends = policy.epochs(runs)
         assert len(ends) == 30 and all(0 <= end <= 8 for end in ends)
+
+
+@pytest.mark.needs("optuna")
+@pytest.mark.parametrize("kept", [25, 75])
+def test_percentiles_equal_optuna_driven_by_hand(kept: int) -> None:
+    import optuna
+
+    for order in (random_runs(30), random_runs(30)[::-1]):
+        expected = by_hand(optuna.pruners.PercentilePruner(kept), order)
+        policy = Pruner("percentile", "PercentilePruner", f"{kept} %", {"percentile": kept})
+        assert policy.epochs(order) == expected
+        assert 1 <= min(expected) < 8
+
+
+def by_hand(pruner: Any, order: list[ReplayRun]) -> list[float]:
+    """After how many epochs Optuna ends each run."""
+    import optuna
+
+    study, ends = optuna.create_study(direction="maximize", pruner=pruner), []
+    for one in order:
+        trial = study.ask()
+        for epoch, value in enumerate(one.curve, start=1):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, one.accuracy)
+        ends.append(float(epoch))
+    return ends
+
+
+@pytest.mark.needs("optuna")
+def test_each_order_has_its_own_brackets_and_always_the_same() -> None:
+    policy, runs = Pruner("hyperband", "HyperbandPruner"), random_runs(40)
+    assert policy.epochs(runs) == policy.epochs(runs)
+    again = dict(zip([one.index for one in runs[::-1]], policy.epochs(runs[::-1]), strict=True))
+    assert [again[one.index] for one in runs] != policy.epochs(runs)

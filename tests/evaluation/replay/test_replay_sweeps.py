@@ -17,7 +17,7 @@ from lightning_nndyn.evaluation.benchmark.judged_runs import held_out_folds
 from lightning_nndyn.evaluation.cache import Part
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.replay import held_out_predictors, replay_sweeps
-from lightning_nndyn.evaluation.replay.hyperparameter_forest import Surrogate
+from lightning_nndyn.evaluation.replay.learned_policies import Surrogate
 from lightning_nndyn.evaluation.replay.policies import (
     name_of,
     policies_to_compare,

@@ -27,7 +27,7 @@ from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus.storage.record import patience_epoch
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.replay.optuna_pruners import pruner_epochs
+from lightning_nndyn.evaluation.replay.policies import pruner_epochs
 from lightning_nndyn.evaluation.report import write_report
 from lightning_nndyn.evaluation.report.records import load
 

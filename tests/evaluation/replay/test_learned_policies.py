@@ -8,8 +8,8 @@ import numpy as np
 from made_up_corpora import made_up
 from replay_runs import run
 
+from lightning_nndyn.evaluation.replay.learned_policies import Learned, parameters
 from lightning_nndyn.evaluation.replay.sampled_sweeps import ReplayRun
-from lightning_nndyn.evaluation.replay.sweep_predictor import Learned, parameters
 from lightning_nndyn.predictor import LearningCurve
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -21,11 +21,11 @@ from lightning_nndyn.callback.record_file import PolicyFacts
 from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.report import formatting
 from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
-from lightning_nndyn.evaluation.report.low_runs import ReportRule, report_rule
+from lightning_nndyn.evaluation.report.low_runs import DEFAULT, ReportRule, report_rule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 from lightning_nndyn.evaluation.report.records import RecordedRuns, load
 from lightning_nndyn.evaluation.report.replay import Replay, replay_runs
-from lightning_nndyn.evaluation.report.summary import Summary, prediction_errors, summarise, unknowns
+from lightning_nndyn.evaluation.report.summary import Summary, prediction_errors, summarise
 
 _PACKAGE = "lightning_nndyn.evaluation.report"
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
@@ -45,7 +45,10 @@ def page(found: RecordedRuns, rule: ReportRule, summary: Summary, replayed: Repl
             summary=summary,
             statuses=", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())),
             policy_facts=_policy_facts(found, rule),
-            unknowns=unknowns(found, rule),
+            doubles=found.doubles,
+            metric=found.metric,
+            other_metrics=sorted({name for run in found.runs for name in run.logged} - {found.metric}),
+            rule_is_known=rule.rule != DEFAULT or any(run.policy for run in found.runs),
             errors=errors,
             replayed=replayed,
             with_layers=with_layers(found.runs),
@@ -68,7 +71,10 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     shown = ("counted", "epochs", "fate", "number", "percent", "why")
-    environment.filters |= {name: getattr(formatting, name) for name in shown} | {"sha256": _sha256}
+    environment.filters |= {name: getattr(formatting, name) for name in shown} | {
+        "sha256": _sha256,
+        "tally": _tally,
+    }
     environment.globals |= {
         "MOST_TIMES": MOST_TIMES,
         "OUTCOMES": formatting.OUTCOMES,
@@ -98,8 +104,13 @@ def _levels(runs: Sequence[RecordedRun], rule: ReportRule) -> str:
     return f"; here {', '.join(map(formatting.percent, levels))}"
 
 
+def _tally(values: Iterable[str | None]) -> list[tuple[str, int]]:
+    """How often each value occurs, the commonest first; what is empty does not count."""
+    return Counter(filter(None, values)).most_common()
+
+
 def _with_counts(names: Sequence[str]) -> str:
-    counts = Counter(names).most_common()
+    counts = _tally(names)
     return counts[0][0] if len(counts) == 1 else "; ".join(f"{name}: {count} runs" for name, count in counts)
 
 

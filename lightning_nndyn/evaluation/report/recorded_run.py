@@ -98,6 +98,11 @@ class RecordedRun:
         return max(0.0, self.epochs - self.decision.epoch) if self.flagged_to_stop else 0.0
 
     @property
+    def out_of_domain(self) -> bool:
+        """Whether the last verdict is out of the predictor's domain."""
+        return bool(self.verdicts) and not self.verdicts[-1].in_domain
+
+    @property
     def prediction(self) -> Verdict | None:
         """The verdict that the decision rests on, or the last one; None without any."""
         for verdict in self.verdicts:

@@ -1,12 +1,13 @@
-"""The runs in numbers: what was trained, saved and lost, how good predictions were, and what is not known."""
+"""The runs in numbers: what was trained, saved and lost, and how good predictions were."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from lightning_nndyn.callback.audit import (
     AuditedRun,
@@ -14,13 +15,9 @@ from lightning_nndyn.callback.audit import (
     estimate_false_stop_rate,
     read_audited_runs,
 )
-from lightning_nndyn.callback.record_file import INTERRUPTED, RUNNING
-from lightning_nndyn.evaluation.report.formatting import counted
-from lightning_nndyn.evaluation.report.low_runs import DEFAULT, ReportRule
+from lightning_nndyn.evaluation.report.low_runs import ReportRule
 from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
 from lightning_nndyn.evaluation.report.records import RecordedRuns
-
-_NAMED_REASONS = 3  # the commonest reasons that a sentence is written for
 
 
 @dataclass(frozen=True)
@@ -137,92 +134,6 @@ def prediction_errors(runs: Sequence[RecordedRun]) -> list[TimeErrors]:
 
 def _errors_at(time: float, pairs: np.ndarray) -> TimeErrors:
     predicted, true = pairs.T
-    return TimeErrors(time, len(pairs), float(np.abs(predicted - true).mean()), _spearman(predicted, true))
-
-
-def _spearman(one: np.ndarray, other: np.ndarray) -> float | None:
-    if len(one) < 3:
-        return None
-    ranks = [_ranks(values) for values in (one, other)]
-    if min(values.std() for values in ranks) == 0:
-        return None
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def unknowns(found: RecordedRuns, rule: ReportRule) -> list[str]:
-    """One sentence for each thing that is not known."""
-    runs = found.runs
-    return [*_of_files(found), *_of_outcomes(runs), *_of_accuracies(found), *_of_verdicts(runs, rule)]
-
-
-def _of_files(found: RecordedRuns) -> Iterator[str]:
-    if found.unreadable:
-        yield f"{counted(len(found.unreadable), 'record')} cannot be read, as listed at the page's end."
-    if found.doubles:
-        yield (
-            f"{counted(found.doubles, 'record')} of runs that were resumed are left out: of each run the "
-            "longest record counts."
-        )
-
-
-def _of_outcomes(runs: Sequence[RecordedRun]) -> Iterator[str]:
-    stopped = [run for run in runs if run.stopped]
-    if stopped:
-        yield (
-            f"How {counted(len(stopped), 'stopped run')} would have ended is not known: they count as "
-            "neither good nor low, unless they were good already when they were stopped."
-        )
-    no_plan = sum(run.saved is None for run in stopped)
-    if no_plan:
-        yield (
-            f"How long {counted(no_plan, 'stopped run')} would have been trained is not known (no "
-            "max_epochs, or time counted in steps): what stopping them saved is not counted."
-        )
-    for status, why in (
-        (INTERRUPTED, "interrupted"),
-        (RUNNING, "still training, or killed"),
-    ):
-        some = sum(run.status == status for run in runs)
-        if some:
-            yield f"{counted(some, 'run')} of which the end is not known: {why}."
-
-
-def _of_accuracies(found: RecordedRuns) -> Iterator[str]:
-    why = Counter(run.no_accuracy for run in found.runs if run.no_accuracy)
-    for reason, count in why.most_common(_NAMED_REASONS):
-        yield f"{counted(count, 'run')} without validation accuracy: {reason}.{_way_out(found)}"
-    monitors = Counter(run.monitor for run in found.runs if run.monitor)
-    if len(monitors) > 1:
-        listed = ", ".join(f"{name} ({count})" for name, count in monitors.most_common())
-        yield f"The runs have different monitors: {listed}. This page reads {found.metric} of all of them."
-
-
-def _way_out(found: RecordedRuns) -> str:
-    names = sorted({name for run in found.runs for name in run.logged} - {found.metric})
-    return f" --metric names another of those that were logged: {', '.join(names)}." if names else ""
-
-
-def _of_verdicts(runs: Sequence[RecordedRun], rule: ReportRule) -> Iterator[str]:
-    silent = sum(not run.verdicts for run in runs)
-    if silent:
-        yield f"{counted(silent, 'run')} had no verdict: no predictor, or an end before its first time."
-    out_of_domain = sum(bool(run.verdicts) and not run.verdicts[-1].in_domain for run in runs)
-    if out_of_domain:
-        yield (
-            f"{counted(out_of_domain, 'run')} whose last verdict is out of the predictor's domain: "
-            "nothing is stopped for it, and the prediction is not to be trusted."
-        )
-    predictors = Counter(run.predictor for run in runs if run.predictor)
-    if len(predictors) > 1:
-        listed = ", ".join(f"{name} ({count})" for name, count in predictors.most_common())
-        yield f"More than one predictor judged these runs: {listed}."
-    if rule.rule == DEFAULT and not any(run.policy for run in runs):
-        yield (
-            f"No record tells what is low: it is taken to be {rule}. --low-threshold or --low-share says it."
-        )
+    varied = len(pairs) >= 3 and min(np.ptp(predicted), np.ptp(true)) > 0
+    rank = float(spearmanr(predicted, true).statistic) if varied else None
+    return TimeErrors(time, len(pairs), float(np.abs(predicted - true).mean()), rank)

@@ -13,8 +13,10 @@ unexport PYTHONDONTWRITEBYTECODE
 TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna,loggers
 # These must not be skipped for want of a package: what cannot be imported fails.
 TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy,wandb,mlflow,hydra,psycopg2
+# It needs Python 3.11; what the docs promise rests on the comparison with it.
+MAPIE := $(shell $(PYTHON) -c 'import sys; print("mapie" if sys.version_info >= (3, 11) else "")')
 # Programs that are no Python packages: without them a few tests are skipped, unless they are named here, as CI does
-# (make test TEST_PROGRAMS=program:initdb).
+# (make test TEST_PROGRAMS=program:initdb,program:chromium).
 TEST_PROGRAMS ?=
 
 # Test files that run side by side; 0 for none, as a debugger wants it. Three keep two cores busy: tests wait for
@@ -56,11 +58,11 @@ contract: $(VENV)/test.installed  ## Which module may import which.
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/graph/test_centrality.py -k degree" picks some.
-	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(MAPIE),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-programs:  ## Install the PostgreSQL server that tests start, where this is Debian and you are root.
+test-programs:  ## Install the PostgreSQL server and the browser that tests start, where this is Debian and you are root.
 	apt-get update
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql chromium
 
 format: $(VENV)/test.installed  ## Rewrite the sources in the house style.
 	$(BIN)/ruff check --fix .

@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from processes import PATIENCE
+from requirements import find_program
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = find_program("chromium")
 _VOID = {"br", "circle", "input", "link", "meta", "path", "rect"}
 
 

@@ -7,9 +7,13 @@ import importlib
 import shutil
 
 
+_OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}
+
+
 def find_program(name: str) -> str | None:
     """Where a program is; Debian keeps those of a PostgreSQL server off the path."""
-    return shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
+    on_path = next(filter(None, map(shutil.which, (name, *_OTHER_NAMES.get(name, ())))), None)
+    return on_path or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
 
 
 def why_missing(module: str) -> str | None:

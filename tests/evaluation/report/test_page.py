@@ -18,7 +18,7 @@ import pytest
 from callback_runs import BATCHES, Digits, trainer, watcher
 from digits_runs import DOOMED, GOOD, predictor
 from lightning.pytorch.loggers import CSVLogger
-from report_page import CHROMIUM, Page, look
+from report_page import Page, look
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
@@ -34,7 +34,7 @@ from lightning_nndyn.evaluation.report.records import load
 EPOCHS = 3
 RATES = (0.02, 0.035, GOOD, 0.065, 3e-6, 1e-5, DOOMED)
 
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+in_a_browser = pytest.mark.needs("program:chromium")
 
 
 def run(folder: Path, rate: float, seed: int, *, model: Any = Digits, **settings: Any) -> None:

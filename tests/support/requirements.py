@@ -6,7 +6,6 @@ import glob
 import importlib
 import shutil
 
-
 _OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}
 
 

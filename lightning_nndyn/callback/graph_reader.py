@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from lightning_nndyn.callback.messages import layers_changed, weights_exchanged
 from lightning_nndyn.callback.phases import ReaderPhase
-from lightning_nndyn.errors import NNDynError
+from lightning_nndyn.errors import NNDynError, TracingError
 from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.sharding import shapes_only
@@ -41,7 +42,7 @@ class GraphReader:
         phase: what it knows of the model.
         first_weights: what distances are measured from; empty before snapshot 0 is read.
         frozen: the graph's layers whose weights no optimizer holds.
-        lost: why the weights can no longer be read as those of one run; empty as long as they can.
+        lost: what the user is to be told where the weights cannot be read as those of one run; else empty.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class GraphReader:
         self._versions, self._stepped = -1, False  # of the weights when tracing began; whether steps followed
         self._step_hook: RemovableHandle | None = None
         self._postponed: tuple[float, ...] = ()  # times that came before weights had moved
+        self._distances: tuple[float, ...] = ()  # of the latest snapshot
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -180,29 +182,34 @@ class GraphReader:
         with _apart_from_training(torch.device("cpu")):
             if loss is not None:
                 trained.see_loss(loss)
-            if self._snapshots is None:
-                self._read_from(tracer, tracer.graph(trained=trained), trained)
-            else:
+            if self._snapshots is not None:
                 self._compare(tracer, self._snapshots.graph, trained)
+                return
+            try:
+                self._read_from(tracer, tracer.graph(trained=trained), trained)
+            except TracingError:
+                if not tracer.exchanged:
+                    raise
+                self.lost = weights_exchanged(tracer.exchanged)
 
     def _compare(self, tracer: _FaultTolerantTracer, before: RolledGraph, trained: TrainedWeights) -> None:
         """The graph that was traced anew is the one before, the same under other names, or another."""
         try:
             graph = tracer.graph(trained=trained)
         except Exception as error:  # so the graph before is all that is known
-            self.lost = f"{type(error).__name__}: {error}"
+            self.lost = layers_changed(f"{type(error).__name__}: {error}")
             return
         if _parameters(graph) == _parameters(before) and not self._broken():
             return
         if (graph.layer_sizes, graph.num_edges) == (before.layer_sizes, before.num_edges):
             self._read_from(tracer, graph, trained)
         else:
-            self.lost = _difference(before, graph)
+            self.lost = layers_changed(_difference(before, graph))
 
     def _read_from(self, tracer: _FaultTolerantTracer, graph: RolledGraph, trained: TrainedWeights) -> None:
         last, self._parameters = self._last, tracer.parameters
         if last is not None and (last.num_nodes, last.num_edges) != (graph.num_nodes, graph.num_edges):
-            self.lost = (
+            self.lost = layers_changed(
                 f"the graph had {last.num_nodes} nodes and {last.num_edges} edges before the run was "
                 f"resumed, and has {graph.num_nodes} and {graph.num_edges} now"
             )
@@ -253,14 +260,19 @@ class GraphReader:
             return []
         if self._parameters is not None and not self.lost:
             self._parameters.find_modules_again()
-            self.lost = self._broken()
+            self.lost = layers_changed(self._broken())
             self.phase = self._phase_of_graph if self._tracer is None else self.phase
         # Read in any case: other processes may be waiting in here.
         snapshot = self._read(due[0])
         if due[-1] < 1 and not _shows_movement(snapshot):
             self._postponed = due
             return []
-        return [] if snapshot is None else [replace(snapshot, epoch=time) for time in due]
+        if snapshot is None:
+            return []
+        before, self._distances = self._distances, snapshot.distances
+        if any(before) and snapshot.distances == before and self.phase is ReaderPhase.READING:
+            self.phase = ReaderPhase.WAITING  # they have come to stand still: others may train by now
+        return [replace(snapshot, epoch=time) for time in due]
 
     def _read(self, time: float) -> Snapshot | None:
         if self._snapshots is None or self.lost:

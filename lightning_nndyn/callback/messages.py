@@ -67,6 +67,14 @@ def layers_changed(how: str) -> str:
     )
 
 
+def weights_exchanged(names: Sequence[str]) -> str:
+    """The layers run with weights that the model does not have."""
+    return (
+        f"layers run with weights that are not parameters of the model ({_listed(names)}), as with "
+        "functional_call and hypernetworks: no weights are read, and nothing is predicted or stopped"
+    )
+
+
 def weights_stand_still(names: Sequence[str]) -> str:
     """The loss changes, and the weights that are read do not."""
     return (

@@ -17,7 +17,6 @@ from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.messages import (
     frozen_layers,
     late_beginning,
-    layers_changed,
     unknown_beginning,
     unknown_length,
     weights_stand_still,
@@ -170,7 +169,7 @@ class RunSession(SessionParts):
         manual = not self.trainer.lightning_module.automatic_optimization
         self._try(self.reader.end_forward, manual, loss)
         self.messages.info("frozen", frozen_layers(self.reader.frozen))
-        self.decisions.withdraw(self.record, layers_changed(self.reader.lost))
+        self.decisions.withdraw(self.record, self.reader.lost)
         if manual:  # the next step may be one that Lightning does not see
             self._read_start()
 
@@ -229,7 +228,7 @@ class RunSession(SessionParts):
     def _read_snapshots(self, due: Sequence[float], losses: Tensor | Any, defer_verdict: bool) -> None:
         self._read_snapshot_0()  # may be due where gradients are accumulated: no weight has changed then
         snapshots = self.reader.read(due, after=self.record.time)
-        self.decisions.withdraw(self.record, layers_changed(self.reader.lost))
+        self.decisions.withdraw(self.record, self.reader.lost)
         if not snapshots:
             return
         self.writer.layer_sizes = self.reader.layer_sizes

@@ -11,6 +11,7 @@ import pytest
 import torch
 from callback_runs import Scripted, hooks, listening, times, trainer, watcher
 from torch import Tensor, nn
+from torch.nn import functional as F
 from trained_networks import (
     Adversaries,
     Copied,
@@ -156,9 +157,10 @@ def test_weights_and_a_loss_that_stand_still_are_neither_judged_nor_warned_of() 
 
 
 def test_weights_of_nobody_are_refused_in_words() -> None:
-    with pytest.warns(NNDynWarning, match=r"net\.0: called with weights that are not its own"):
-        callback, _ = watch(Unregistered, strict=False)
-    assert callback.history == [] and callback.verdicts == []
+    with pytest.warns(NNDynWarning, match=r"not parameters of the model \(net\.0, net\.2\)") as found:
+        callback, model = watch(Unregistered)
+    assert len([one for one in found if one.category is NNDynWarning]) == 1
+    assert callback.history == [] and callback.verdicts == [] and hooks(model) == 0
 
 
 # -- steps without a loss ------------------------------------------------------------------------------------
@@ -200,6 +202,21 @@ def test_the_first_batch_with_a_loss_is_watched(kind: type[Late]) -> None:
     callback, model = watch(kind)
     assert times(callback) == USUAL and list(callback.history[-1].layers) == ["input", *STUDENT]
     assert hooks(model) == 0 and callback.verdicts
+
+
+class Warmed(Late):
+    """The first steps train another layer, and return its loss."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        loss = super().training_step(batch, batch_idx)
+        return F.cross_entropy(self.other(batch[0].flatten(1)), batch[1] % 8) if loss is None else loss
+
+
+def test_where_another_network_trains_from_a_later_batch_on_it_is_said() -> None:
+    with pytest.warns(NNDynWarning, match=r"other\.0 had 8 nodes, and has 0 now") as found:
+        callback, model = watch(Warmed)
+    assert len([one for one in found if one.category is NNDynWarning]) == 1
+    assert not callback.decision.stop and hooks(model) == 0
 
 
 def test_after_a_whole_epoch_without_a_loss_weights_are_read_and_not_judged() -> None:

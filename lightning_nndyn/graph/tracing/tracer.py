@@ -28,7 +28,7 @@ from lightning_nndyn.graph.tracing.operation import Operation
 from lightning_nndyn.graph.tracing.operation_observer import OperationObserver
 from lightning_nndyn.graph.tracing.origins import NO_ORIGINS, ChannelOrigins
 from lightning_nndyn.graph.tracing.parameters import ParameterTable
-from lightning_nndyn.graph.tracing.recorder import CallRecorder
+from lightning_nndyn.graph.tracing.recorder import OTHER_WEIGHTS, CallRecorder
 from lightning_nndyn.graph.tracing.training_part import ASIDE, TrainedWeights
 
 if TYPE_CHECKING:
@@ -97,6 +97,11 @@ class LayerTracer(OperationObserver):
         """The model's weights."""
         return self._parameters
 
+    @property
+    def exchanged(self) -> list[str]:
+        """The layers that were called with other weights than those of the model."""
+        return [name for name, reason in self._recorder.refused.items() if reason == OTHER_WEIGHTS]
+
     def graph(self, topology: Topology | None = None, trained: TrainedWeights | None = None) -> RolledGraph:
         """Builds the rolled graph of the pass that was traced.
 
@@ -137,10 +142,10 @@ class LayerTracer(OperationObserver):
                 f"where it is of a registered class, compare it with what register_layer was told"
             ) from self._failure
         if not any(call.inputs for call in self._recorder.calls.values()):
-            refused = "".join(f"; {name}: {reason}" for name, reason in self._recorder.refused.items())
+            others = "".join(f"; {name}: {OTHER_WEIGHTS}" for name in self.exchanged[:1])
             raise TracingError(
                 f"no layer with a weight of {type(self._model).__name__} was called in the forward pass "
-                f"(compiled and scripted code hides its layers{refused}); register_layer(cls) describes your "
+                f"(compiled and scripted code hides its layers{others}); register_layer(cls) describes your "
                 f"own, or {_WAY_OUT}"
             )
 

@@ -1,61 +1,72 @@
 """Every example runs as its first lines say."""
 
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow_server import QUIET
 from paths import EXAMPLES
+from typer.testing import CliRunner
 from wandb_file import read
 
 from lightning_nndyn.callback.record_file import read_record
+from lightning_nndyn.cli import app
+
+RunExample = Callable[..., str]
 
 
-def test_digits(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / "digits.py")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    assert "learning rate 0.03: finished" in done.stdout
-    assert "learning rate 3e-05: stopped" in done.stdout
+@pytest.fixture
+def example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunExample:
+    """Runs an example as `python` would, but in this process, which has imported Lightning already."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # which examples set, and which is taken back afterwards
+
+    def run(name: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_shadow_mode_and_its_report(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / "shadow.py"), "2", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    command = [
-        sys.executable,
-        "-m",
-        "lightning_nndyn.cli",
-        "report",
-        "shadow-runs",
-        "--output",
-        "shadow.html",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    assert "shadow.html: 2 runs" in done.stdout and (tmp_path / "shadow.html").stat().st_size < 1e6
-
-
-def output(folder: Path, example: str, *arguments: str, **environment: str) -> str:
-    command = [sys.executable, str(EXAMPLES / example), *arguments]
+def in_a_process(folder: Path, name: str, *arguments: str, **environment: str) -> str:
+    """The same for those that start servers, or leave their libraries changed."""
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
     variables = {**os.environ, **environment}
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def test_digits(example: RunExample) -> None:
+    printed = example("digits.py")
+    assert "learning rate 0.03: finished" in printed
+    assert "learning rate 3e-05: stopped" in printed
+
+
+def test_shadow_mode_and_its_report(example: RunExample, tmp_path: Path) -> None:
+    example("shadow.py", "2", "2")
+    shown = CliRunner().invoke(app, ["report", "shadow-runs", "--output", "shadow.html"])
+    assert shown.exit_code == 0, shown.output
+    assert "shadow.html: 2 runs" in shown.output and (tmp_path / "shadow.html").stat().st_size < 1e6
+
+
 @pytest.mark.needs("optuna")
-def test_optuna_sweep(tmp_path: Path) -> None:
-    printed = output(tmp_path, "optuna_sweep.py")
+def test_optuna_sweep(example: RunExample) -> None:
+    printed = example("optuna_sweep.py")
     assert "best: 0." in printed and "24 trials" in printed
     assert "pruned: predicted final value" in printed
 
 
-def test_race(tmp_path: Path) -> None:
-    printed = output(tmp_path, "race.py")
+def test_race(example: RunExample, tmp_path: Path) -> None:
+    printed = example("race.py")
     assert printed.count("trained to its end") == 2 and "of 40 after 0.0625 epochs" in printed
     assert "epochs: 41.5 of 480" in printed and "best: 0." in printed
     assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 1 + 40 + 20 + 10 + 2
@@ -64,14 +75,14 @@ def test_race(tmp_path: Path) -> None:
 @pytest.mark.needs("ray")
 def test_ray_sweep(tmp_path: Path) -> None:
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
-    printed = output(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **settings)
+    printed = in_a_process(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **settings)
     assert printed.count("  finished") >= 10 and "  stopped" in printed
     assert "predicted final value" in printed
 
 
 @pytest.mark.needs("tensorboard", "matplotlib")
-def test_tensorboard(tmp_path: Path) -> None:
-    assert "version_1: predicted final accuracy" in output(tmp_path, "with_tensorboard.py")
+def test_tensorboard(example: RunExample, tmp_path: Path) -> None:
+    assert "version_1: predicted final accuracy" in example("with_tensorboard.py")
     events = b"".join(file.read_bytes() for file in sorted(tmp_path.rglob("events.out*")))
     assert b"stops this run: " in events and b"nndyn/predictions" in events
 
@@ -79,7 +90,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 @pytest.mark.needs("mlflow", "matplotlib")
 def test_mlflow(tmp_path: Path) -> None:
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'runs.db'}"}
-    printed = output(tmp_path, "with_mlflow.py", **store, **QUIET)
+    printed = in_a_process(tmp_path, "with_mlflow.py", **store, **QUIET)
     assert "learning rate 0.03: FINISHED, goes on" in printed
     assert "learning rate 3e-05: FINISHED, predicted final accuracy" in printed
     assert len(list(tmp_path.rglob("nndyn-*.png"))) == 2
@@ -94,7 +105,7 @@ def test_a_run_of_a_wandb_sweep_that_is_stopped_has_finished(tmp_path: Path) -> 
         "WANDB_RUN_ID": "first",
         "WANDB_SILENT": "true",
     }
-    printed = output(tmp_path, "with_wandb.py", "--learning_rate=3e-05", **sweep)
+    printed = in_a_process(tmp_path, "with_wandb.py", "--learning_rate=3e-05", **sweep)
     run = read(tmp_path)
     assert (run.exit_code, run.sweep) == (0, "grid") and run.config["learning_rate"] == 3e-5
     assert run.summary["nndyn/decision"] == "stop" and run.summary["nndyn/reason"] in printed
@@ -119,9 +130,9 @@ def test_a_run_of_a_wandb_sweep_that_is_stopped_has_finished(tmp_path: Path) -> 
     ],
     ids=["rate", "stopped", "observed, and another callback"],
 )
-def test_cli_with_overrides(overrides: list[str], epochs: int, tmp_path: Path) -> None:
+def test_cli_with_overrides(overrides: list[str], epochs: int, example: RunExample, tmp_path: Path) -> None:
     arguments = ["fit", "--config", str(EXAMPLES / "cli.yaml"), "--data.batch_size=96", *overrides]
-    output(tmp_path, "cli.py", *arguments)
+    example("cli.py", *arguments)
     (file,) = tmp_path.rglob("nndyn-*.json")
     run = read_record(file)
     assert run["steps_per_epoch"] == 15 and len(run["metrics"]["val_accuracy"]) == max(epochs, 1)

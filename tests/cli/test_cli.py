@@ -1,7 +1,6 @@
 """The command line, run as a user would run it."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +14,8 @@ from lightning_nndyn.cli import app, main
 runner = CliRunner()
 
 
-def nndyn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real command, in a process of its own."""
-    command = [sys.executable, "-m", "lightning_nndyn.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
-
-
 def in_here(*arguments: str) -> int:
-    """The same within this process, which has imported everything already; its exit status."""
+    """The command within this process, which has imported everything already; its exit status."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["nndyn", *arguments])
         patch.setenv("COLUMNS", "200")
@@ -52,10 +45,9 @@ def test_each_help_shows_an_example(command: str) -> None:
     assert f"nndyn {command.split()[0]}" in result.output
 
 
-def test_graph_prints_table_5() -> None:
-    done = nndyn("graph", "vgg7")
-    assert done.returncode == 0, done.stderr
-    assert "1,613 nodes, 304,576 edges" in done.stdout
+def test_graph_prints_table_5(capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_here("graph", "vgg7") == 0
+    assert "1,613 nodes, 304,576 edges" in capsys.readouterr().out
 
 
 def test_graph_takes_any_function_and_input(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +57,8 @@ def test_graph_takes_any_function_and_input(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_mistake_ends_the_real_command_in_words_too() -> None:
-    done = nndyn("corpus", "status", "nowhere")
+    command = [sys.executable, "-m", "lightning_nndyn.cli", "corpus", "status", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -105,8 +98,8 @@ def test_mistakes_are_answered_in_words(
 def test_a_corpus_from_training_to_predictor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two epochs a run are too few to be good at anything, but every file on the way is real."""
     folder, parquet = str(tmp_path / "corpus"), str(tmp_path / "corpus.parquet")
-    trained = nndyn("corpus", "train", "lenet5-digits", folder, "--runs", "3", "--epochs", "2", "--jobs", "1")
-    assert trained.returncode == 0, trained.stderr
+    small = ["--runs", "3", "--epochs", "2", "--jobs", "1", "--images", "256"]
+    assert in_here("corpus", "train", "lenet5-digits", folder, *small) == 0
     pytest.importorskip("pyarrow")
     assert in_here("corpus", "export", folder, parquet) == 0
     capsys.readouterr()

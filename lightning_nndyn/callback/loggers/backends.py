@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import write_atomically
 from lightning_nndyn.callback.loggers.figure import RunFigure
 from lightning_nndyn.callback.loggers.summary import RunSummary
 
@@ -55,8 +56,7 @@ def _csv(logger: Any, summary: RunSummary, figure: RunFigure | None, step: int) 
     if "://" in logger.log_dir:  # no folder of this machine
         return
     folder = Path(logger.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"nndyn-{summary.run}.txt").write_text(f"{summary.text}\n", encoding="utf-8")
+    write_atomically(folder / f"nndyn-{summary.run}.txt", f"{summary.text}\n".encode())
     if figure is not None:
         figure.figure.savefig(folder / f"nndyn-{summary.run}.png")
 

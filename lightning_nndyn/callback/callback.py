@@ -42,7 +42,8 @@ class GraphDynamicsCallback(CallbackBase):
     validation accuracies, which after some epochs tell more than the weights. ``nndyn/predicted_accuracy``,
     ``nndyn/p_low``, ``nndyn/risk``, ``nndyn/stop`` and ``nndyn/in_domain`` (0 where the prediction is not to
     be trusted) are logged, the same on every process, in time for ModelCheckpoint and EarlyStopping to
-    monitor them; with ``monitor`` those of an epoch's end are known only after its validation.
+    monitor them; with ``monitor`` those of an epoch's end are known only after its validation. Until there is
+    a verdict, whoever monitors them sees the worst value, and EarlyStopping counts new verdicts alone.
 
     Each run leaves a record, ``nndyn-RUN.json``, in its log folder: what was read, predicted and decided, the
     metrics after each epoch, and how it ended. ``nndyn fit --runs`` fits a predictor of your own to them. At
@@ -214,7 +215,7 @@ class GraphDynamicsCallback(CallbackBase):
             self.session.begin(trainer, previous)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         alike = [callback for callback in callbacks if isinstance(callback, GraphDynamicsCallback)]
-        self._run(trainer, self.session.open, alike.index(self))
+        self._run(trainer, self.session.open, alike.index(self) if self in alike else len(alike))
 
     def _new_session(self) -> RunSession:
         return RunSession(self._settings(), self._trial)

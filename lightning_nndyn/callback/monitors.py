@@ -75,7 +75,10 @@ def _stoppers(trainer: Trainer) -> list[Any]:
 
 def _monitored(trainer: Trainer) -> Iterator[tuple[str, float]]:
     """The values of ours that are monitored, and the worst that each can be."""
-    modes = [(one, one) for one in trainer.callbacks]  # type: ignore[attr-defined]
+    # Others, such as a tuner's pruner, may do without a value, and would take the worst for bad.
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    needy = [one for one in callbacks if hasattr(one, _CHECK) or hasattr(one, "save_top_k")]
+    modes = [(one, one) for one in needy]
     modes += [(config, config.scheduler) for config in trainer.lr_scheduler_configs]
     for one, has_mode in modes:
         if _monitor_of(one) in KEYS:

@@ -194,7 +194,7 @@ class RunSession(SessionParts):
             self._conclude_late(in_batch=True)
             if not self.active:
                 return
-        self._try(self.losses.add, outputs, loss_divisor(trainer))
+        self.guard.attempt(trainer, self.losses.add, outputs, loss_divisor(trainer))
         due = self.epochs.after_batch(trainer, batch_idx + 1)
         if due:
             self._read_in_batch(due)

@@ -98,8 +98,8 @@ class SessionParts:
             self._saved_losses, self._load_error = previous._saved_losses, previous._load_error
 
     def takes_part_in(self, trainer: Trainer) -> bool:
-        """Whether a Trainer's fit is this session's."""
-        return self.active and getattr(self, "trainer", None) is trainer
+        """Whether a Trainer's fit is this session's, and open."""
+        return getattr(self, "trainer", None) is trainer
 
     def open(self, index: int) -> None:
         """Loads the predictor, and tells the other processes of this one.

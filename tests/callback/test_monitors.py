@@ -111,8 +111,14 @@ def test_a_scheduler_may_monitor_them() -> None:
     assert run.current_epoch == 3
 
 
-def test_what_nobody_monitors_is_not_there_and_other_names_are_still_an_error(tmp_path: Path) -> None:
-    run = trainer(watcher(None), max_epochs=1)
+class Prunes(L.Callback):
+    """As tuners' callbacks do: it has nothing to say without a value."""
+
+    monitor = ACCURACY
+
+
+def test_what_nobody_needs_is_not_there_and_other_names_are_still_an_error() -> None:
+    run = trainer(watcher(None), Prunes(), max_epochs=1)
     run.fit(Digits())
     assert not [name for name in run.callback_metrics if name.startswith("nndyn/")]
     misspelt = trainer(watcher(None), EarlyStopping("nndyn/predicted_acuracy"), max_epochs=1)

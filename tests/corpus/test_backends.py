@@ -38,6 +38,7 @@ def own_surroundings() -> Iterator[None]:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_TASK_MAX_RETRIES", "1")
         for address in ("RAY_ADDRESS", "DASK_SCHEDULER_ADDRESS"):
             patch.delenv(address, raising=False)
         yield
@@ -56,9 +57,14 @@ def ray_address(own_surroundings: None) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def dask_cluster(own_surroundings: None) -> Iterator[Any]:
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+    # A run that kills its workers is given up after the second, not after the fourth: these take their time.
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+    ):
         yield cluster
 
 
@@ -96,7 +102,7 @@ def records(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def trained_here(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("corpus")
-    run_corpus("lenet5-digits", folder, runs=4, epochs=1, jobs=2, progress=False)
+    run_corpus("lenet5-digits", folder, runs=4, epochs=1, jobs=1, progress=False)
     return records(folder)
 
 

@@ -154,7 +154,7 @@ from lightning_nndyn.corpus import GridPreset, run_corpus
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     preset = GridPreset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
-                    dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=3)
+                    dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=3, images=512)
     run_corpus(preset, {folder!r}, jobs={jobs})
 """
 

@@ -168,5 +168,8 @@ def test_whatever_fails_in_a_hook_ends_there(
     assert run.current_epoch == 1 and plain.losses == watched.losses and hooks(watched) == 0
     with pytest.raises(ZeroDivisionError):
         trainer(
-            watcher(action="observe", record=tmp_path), saver, max_epochs=1, enable_checkpointing=True
+            watcher(action="observe", record=tmp_path),
+            ModelCheckpoint(tmp_path),
+            max_epochs=1,
+            enable_checkpointing=True,
         ).fit(Digits(validate=True))

@@ -78,6 +78,15 @@ def test_low_runs_do_not_count_and_without_good_ones_nothing_is_known() -> None:
     assert estimate_false_stop_rate([good], 0.5, None).rate == 0
 
 
+@pytest.mark.parametrize(("classes", "lowest"), [(10, 0.5), (2, 0.7), (100, 0.455)])
+def test_the_bar_of_a_share_lies_between_guessing_and_the_best(classes: int, lowest: float) -> None:
+    def num_good(accuracy: float) -> int:
+        runs = [AuditedRun(value, classes, True, 0.5) for value in (0.9, accuracy)]
+        return estimate_false_stop_rate(runs, None, 0.5).num_good
+
+    assert (num_good(lowest + 1e-9), num_good(lowest - 1e-9)) == (2, 1)
+
+
 APPEND = """
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The search for the principal eigenvector: hard spectra, warm starts, rounding."""
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from torch import nn
 
 import lightning_nndyn as nd
 from lightning_nndyn.graph.eigensolver import (
+    RayleighRitzSolver,
     StagnationTest,
     eigenvector_by_squaring,
+    iterate,
     leading_pair_of_band,
 )
+from lightning_nndyn.graph.matvec import adjacency_operator
 
 
 def test_nearly_tied_eigenvalues_are_told_apart() -> None:
@@ -198,6 +201,49 @@ def test_shares_too_small_for_single_precision_are_none(method: Literal["blocks"
     assert again.vector.isfinite().all()
     taker = nd.SnapshotTaker(graph, per_layer=True)
     assert [taker.read(epoch).finite for epoch in (0.0, 1.0, 2.0)] == [True] * 3
+
+
+class _Scripted:
+    """A search whose vector has negative entries at first: its result is worse than its residual says."""
+
+    dtype = torch.float64
+    iterations = 0
+
+    def relative_residual(self) -> torch.Tensor:
+        return torch.tensor(1e-7)
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return torch.ones(1), torch.ones(()), torch.tensor([1e-3, 1e-4, 1e-8][self.iterations])
+
+    def extend(self, steps: int) -> None:
+        self.iterations += steps
+
+
+def test_the_search_ends_where_the_result_itself_is_within_the_tolerance() -> None:
+    solver: Any = _Scripted()
+    assert float(iterate(solver, 1e-6, 100)[2]) == pytest.approx(1e-8) and solver.iterations == 2
+    solver = _Scripted()
+    assert float(iterate(solver, 1e-6, 1)[2]) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_residual_of_a_result_bounds_that_of_the_vector_without_signs(seed: int) -> None:
+    """Two parts that all but tie: their eigenvectors mix with both signs before they are told apart."""
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.rand(5, 5, generator=generator).double() + 0.1 for _ in range(2))
+    b *= torch.linalg.matrix_norm(a, 2) / torch.linalg.matrix_norm(b, 2) * (1 - 1e-6)
+    graph = chain(torch.block_diag(a, b), 1e-4 * torch.rand(3, 10, generator=generator).double())
+    start = torch.randn(graph.num_nodes, generator=generator).double()
+    solver = RayleighRitzSolver(adjacency_operator(graph, 1e-9), nd.weighted_degree(graph), start)
+    near = 0
+    for _ in range(12):
+        solver.extend(1)
+        vector, value, residual = solver.result()
+        true = torch.linalg.vector_norm(graph.adjacency().to_dense() @ vector - value * vector) / value
+        if float(solver.relative_residual()) < 0.1:  # the eigenvalue is nearly found
+            near += 1
+            assert (vector >= 0).all() and float(true) <= float(residual) + 1e-12
+    assert near
 
 
 def test_a_residual_far_above_rounding_never_stagnates() -> None:

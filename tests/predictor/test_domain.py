@@ -72,6 +72,28 @@ def test_where_sizes_differ_half_the_smallest_to_twice_the_largest_are_known(
     assert why_out_of_domain(several, start(**facts)) == why
 
 
+@pytest.mark.parametrize(("steps", "known"), [(66, False), (67, True), (300, True), (301, False)])
+def test_an_epoch_has_two_thirds_to_one_and_a_half_times_the_known_steps(steps: float, known: bool) -> None:
+    setups = [TrainingSetup(100, "sgd"), TrainingSetup(200, "sgd")]
+    corpus_domain = describe_domain([start()], [], setups)
+    assert (why_out_of_domain(corpus_domain, start(), TrainingSetup(steps, "sgd")) == "") is known
+
+
+def test_a_statistic_has_one_and_a_half_times_the_distance_of_the_quantiles_as_margin() -> None:
+    firsts = [start(statistics=(float(value),) * len(STATISTICS)) for value in range(101)]
+    corpus_domain = domain(*firsts)
+    assert corpus_domain["statistics"]["degree_mean"] == pytest.approx([5 - 135, 95 + 135])
+
+    def why(value: float) -> str:
+        return why_out_of_domain(corpus_domain, start(statistics=(value, *firsts[50].statistics[1:])))
+
+    assert [why(-130.0), why(230.0)] == [""] * 2
+    assert why(230.1).startswith("degree_median before training is 230.1")
+    assert why(-130.1).startswith("degree_median before training is -130.1")
+    equal = domain(start(), start())["statistics"]["degree_mean"]
+    assert equal == pytest.approx([1 - 0.03, 1 + 0.03])
+
+
 def test_all_reasons_are_given_together() -> None:
     found = why_out_of_domain(
         domain(), start(kinds=("gru",), depth=90, num_nodes=101), TrainingSetup(optimizer="lion")

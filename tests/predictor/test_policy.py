@@ -147,6 +147,18 @@ def test_nothing_counts_during_grace() -> None:
     assert policy.decide([*early, verdict(0.2, 2.0), verdict(1.0, 3.0)]).epoch == 3.0
 
 
+def test_grace_ends_with_its_last_moment() -> None:
+    assert Policy(EVEN, min_epochs=2).decide([verdict(1.0, 2.0)]).stop
+    assert not Policy(EVEN, min_epochs=2).decide([verdict(1.0, 1.999)]).stop
+
+
+def test_a_product_that_falls_an_ulp_short_of_a_whole_number_counts_as_it() -> None:
+    assert 0.29 * 100 < 29
+    assert allowed_above(99, 0.29) == 29
+    assert [allowed_above(n, 0.05) for n in (18, 19, 38, 39)] == [0, 1, 1, 2]
+    assert good_runs_needed(1 / 49) == 48  # 1 / (1 / 49) is above 49
+
+
 def test_stopped_stays_stopped_for_the_first_reason() -> None:
     policy = Policy(EVEN)
     verdicts = [verdict(0.2, 1.0), verdict(0.97, 2.0), verdict(0.1, 3.0), DEAD]

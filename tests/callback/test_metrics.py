@@ -28,6 +28,13 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [read_record(file) for file in sorted(folder.rglob("nndyn-*.json"))]
 
 
+def test_epochs_that_are_trained_again_lose_their_metrics() -> None:
+    """A run that is resumed from a checkpoint of its second epoch."""
+    record = Record(metrics={"loss": [4.0, 3.0, 2.0, 1.0], "other": [1.0] * 4})
+    LoggedMetrics().record_epoch(record, 2, {"loss": torch.tensor(2.5)})
+    assert record.metrics == {"loss": [4.0, 2.5], "other": [1.0, 1.0]}
+
+
 def test_metrics_are_those_after_each_epoch(tmp_path: Path) -> None:
     class Late(Digits):
         """Has nothing to log in its first epoch, and nothing finite in its second."""

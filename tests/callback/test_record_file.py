@@ -20,9 +20,15 @@ from torch import Tensor
 
 from lightning_nndyn import Verdict
 from lightning_nndyn.callback import record_file
-from lightning_nndyn.callback.audit import AUDIT_FILE, read_audited_runs
+from lightning_nndyn.callback.audit import AUDIT_FILE, AuditedRun, read_audited_runs
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import RecordWriter, read_record, write_record
+from lightning_nndyn.callback.record_file import (
+    FINISHED,
+    STOPPED,
+    RecordWriter,
+    read_record,
+    write_record,
+)
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.evaluation import load_runs
 
@@ -35,6 +41,17 @@ def nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def records(folder: Path) -> list[dict[str, Any]]:
     return [read_record(file) for file in sorted(folder.rglob("nndyn-*.json"))]
+
+
+def test_the_audit_file_has_the_best_accuracy_and_not_the_last(tmp_path: Path) -> None:
+    writer = RecordWriter(None, {}, audit_folder=tmp_path, share=0.25, monitor="accuracy")
+    verdict = Verdict(0.5, 0.1, 1.0, True)
+    record = Record(verdicts=[verdict], metrics={"accuracy": [None, 0.9, 0.7]}, classes=10)
+    writer.end(record, FINISHED, flagged_to_stop=True)
+    assert read_audited_runs(tmp_path) == [AuditedRun(0.9, 10, True, 0.25, record.run)]
+    for status in (FINISHED, STOPPED):
+        writer.end(Record(metrics=record.metrics, verdicts=[verdict] * (status == STOPPED)), status)
+    assert len(read_audited_runs(tmp_path)) == 1
 
 
 def test_without_a_logger_there_is_no_record_but_where_a_folder_is_given(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_exactly_one_is_given(wrong: dict[str, float]) -> None:
         LowAccuracyRule(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 40}, {"threshold": 0}, {"share": 50}])
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 40}, {"threshold": 0}, {"share": 50}, {"share": 1}, {"threshold": 1.5}]
+)
 def test_fractions_only(wrong: dict[str, float]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(PredictorError, match=f"low_{name}={value}"):

@@ -147,6 +147,16 @@ def test_nothing_counts_during_grace() -> None:
     assert policy.decide([*early, verdict(0.2, 2.0), verdict(1.0, 3.0)]).epoch == 3.0
 
 
+def test_the_largest_group_is_named_where_all_are_too_small() -> None:
+    policy = Policy({"weights": ((0.1,) * 3, (0.1,) * 7, (0.1,) * 5)})
+    assert "the predictor's corpus has 7" in policy.decide([verdict(0.5)]).reason
+
+
+def test_a_threshold_or_a_calibration_can_stop() -> None:
+    assert Policy(threshold=0.5).can_stop("weights") and Policy(EVEN).can_stop("weights")
+    assert not Policy().can_stop("weights") and not Policy(EVEN).can_stop("fused")
+
+
 def test_grace_ends_with_its_last_moment() -> None:
     assert Policy(EVEN, min_epochs=2).decide([verdict(1.0, 2.0)]).stop
     assert not Policy(EVEN, min_epochs=2).decide([verdict(1.0, 1.999)]).stop
@@ -176,6 +186,9 @@ def test_without_verdicts_the_run_goes_on() -> None:
     "wrong",
     [
         {"max_false_stop_rate": 5},
+        {"max_false_stop_rate": 1},
+        {"threshold": 1.5},
+        {"confidence": 0},
         {"max_false_stop_rate": -0.1},
         {"threshold": 95},
         {"min_epochs": -1},

@@ -62,6 +62,13 @@ def test_one_at_least_goes_on() -> None:
     assert [state.keep_count(0) for state in races] == [25, 12, 3, 1]
 
 
+@pytest.mark.parametrize(
+    ("runs", "share", "kept"), [(48, 0.06, 3), (48, 0.05, 2), (7, 0.5, 4), (10, 0.26, 3)]
+)
+def test_a_share_of_the_candidates_is_rounded_and_not_cut(runs: int, share: float, kept: int) -> None:
+    assert RaceResult([{}] * runs, [Rung(1, share)]).keep_count(0) == kept
+
+
 def test_failed_candidates_do_not_go_on_even_where_there_is_room() -> None:
     results = {(0, one): RungResult(one, 0, 0.5, failure="failed" if one else "") for one in range(3)}
     found = RaceResult([{}, {}, {}], [Rung(0.25, 0.7), Rung(1, 0.5)], results)

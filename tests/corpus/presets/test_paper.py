@@ -82,6 +82,7 @@ def test_most_runs_come_from_the_band_if_asked_for() -> None:
         assert len(banded) == 0.7 * count
         assert all(5e-4 <= config.learning_rate <= 0.2 for config in banded)
     assert {sampling for _, sampling in preset.order()} == {"grid"}
+    assert preset.order(band_share=0.01)[0][1] == "band"  # with nothing drawn it is behind
     with pytest.raises(CorpusError, match=r"band_share=1\.5"):
         preset.order(band_share=1.5)
 

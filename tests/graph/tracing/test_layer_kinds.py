@@ -144,3 +144,16 @@ def test_depth_counts_the_layers_that_weights_lead_to(topology: Any) -> None:
     assert nd.rolled_graph(deep, SEQUENCE, topology=topology).depth == 40
     words = nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 8), nn.Linear(8, 2))
     assert nd.rolled_graph(words, WORDS, topology=topology).depth == 2
+
+
+def test_two_streams_into_one_layer_are_one_layer_deep() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 3), nn.Linear(4, 5), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(torch.cat((self.a(x), self.b(x)), 1))
+
+    graph = nd.rolled_graph(Joined(), torch.zeros(2, 4), topology="dataflow")
+    assert (len(graph.blocks), graph.depth) == (4, 3)

@@ -117,10 +117,9 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise OSError("it is no regular file")
-        content = file.read(largest + 1) if about.st_size <= largest else b""
-    if about.st_size > largest or len(content) > largest:
-        raise OSError(f"it has {about.st_size:,} bytes, more than {largest:,}")
-    return content
+        if about.st_size > largest:
+            raise OSError(f"it has {about.st_size:,} bytes, more than {largest:,}")
+        return file.read()
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

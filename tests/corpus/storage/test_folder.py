@@ -33,6 +33,24 @@ def test_other_settings_are_refused_by_name(corpus: Path, change: dict[str, int]
     assert contents(corpus) == before
 
 
+def test_of_two_processes_that_open_one_corpus_at_once_the_first_decides(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = CorpusFolder(corpus).manifest()
+    first, second = CorpusFolder(tmp_path), CorpusFolder(tmp_path)
+    sync = os.fsync
+
+    def meanwhile(file: int) -> None:
+        monkeypatch.undo()
+        first.open(manifest["settings"], manifest["data"])
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(CorpusError, match="epochs"):
+        second.open(manifest["settings"] | {"epochs": 9}, manifest["data"])
+    assert first.manifest() == manifest
+
+
 def test_other_data_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     changed = load_digits_data()

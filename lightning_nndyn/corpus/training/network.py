@@ -19,6 +19,8 @@ from lightning_nndyn.corpus.training.data import ImageData
 from lightning_nndyn.errors import CorpusError, NNDynError
 from lightning_nndyn.graph.tracing.layer_kinds import module_kind
 
+_PAPER_NETWORKS = ("lenet5", "alexnet", "vgg7", "resnet32", "resnet44", "resnet50")
+
 
 def network_options(config: RunConfig, data: RunData) -> dict[str, Any]:
     """The keyword arguments of the network's function: those of the run, and the sizes of its inputs."""
@@ -67,7 +69,7 @@ def _kinds(network: str, options: str, layers: tuple[str, ...]) -> tuple[str, ..
 
 def _constructor(name: str) -> Callable[..., nn.Module]:
     own: dict[str, Callable[..., nn.Module]] = {"zoo_network": zoo_network, "sweep_network": sweep_network}
-    found: Callable[..., nn.Module] | None = own.get(name) or vars(models).get(name)
-    if found is None or not getattr(found, "__module__", "").startswith("lightning_nndyn."):
+    own |= {paper: getattr(models, paper) for paper in _PAPER_NETWORKS}
+    if name not in own:  # it comes from a file
         raise CorpusError(f"network={name!r} is no network of this version of lightning-nndyn")
-    return found
+    return own[name]

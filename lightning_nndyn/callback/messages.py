@@ -60,10 +60,11 @@ def frozen_layers(names: Sequence[str]) -> str:
 
 
 def layers_changed(how: str) -> str:
-    """Layers were replaced by others in training; empty where none were."""
+    """Layers were replaced by others in training, or others are trained; empty where neither is so."""
     return how and (
         f"layers were changed while training ({how}): they make another graph than the run began with, so "
-        "the weights are no longer read, and nothing is predicted or stopped"
+        "the weights are no longer read, and nothing is predicted or stopped. If the first batches "
+        "only train another part of the model, name the layers to read with layers=[...]"
     )
 
 

@@ -315,6 +315,33 @@ def test_layers_that_are_replaced_by_others_end_the_judgement_in_words(kind: typ
     assert "layers were changed" in callback.decision.reason
 
 
+class WarmedUp(Student):
+    """The first batches train a part that is not used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 10)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        if self.global_step >= 3:
+            return super().training_step(batch, batch_idx)
+        return F.cross_entropy(self.first(batch[0].flatten(1)), batch[1])
+
+
+def test_where_the_first_batches_train_another_part_the_way_out_works() -> None:
+    with pytest.warns(
+        NNDynWarning, match=r"first batches only train another part .* layers=\[\.\.\.\]"
+    ) as found:
+        callback, _ = watch(WarmedUp)
+    assert len([one for one in found if one.category is NNDynWarning]) == 1
+    assert not callback.decision.stop
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NNDynWarning)
+        callback, _ = watch(WarmedUp, layers=STUDENT)
+    assert times(callback)[-2:] == [1.0, 2.0] and list(callback.history[-1].layers) == ["input", *STUDENT]
+    assert all(distance > 0 for distance in callback.history[-1].distances)
+
+
 def test_a_decision_to_stop_stays_whatever_becomes_of_the_layers() -> None:
     with pytest.warns(NNDynWarning, match="layers were changed"):
         callback, _ = watch(Widened, **{"given": Scripted({0.5: 1.0}), "threshold": 0.5})

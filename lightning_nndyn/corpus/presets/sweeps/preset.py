@@ -9,7 +9,7 @@ import numpy as np
 from lightning_nndyn.corpus.presets.base import Preset, check_share
 from lightning_nndyn.corpus.presets.sweeps.families import FAMILIES
 from lightning_nndyn.corpus.presets.sweeps.spaces import Space, draw_space, good_rate
-from lightning_nndyn.corpus.presets.sweeps.tasks import Task, draw_task
+from lightning_nndyn.corpus.presets.sweeps.tasks import SweepTask, draw_task
 from lightning_nndyn.corpus.run_config import RunConfig, run_seed
 
 _RAW_EPOCHS = 4  # with numbers per layer in the record
@@ -19,7 +19,7 @@ _NETWORK_SETTINGS = ("width", "depth", "normalisation", "activation", "initialis
 class Sweep(NamedTuple):
     """One sweep: what it trains, and what it searches."""
 
-    task: Task
+    task: SweepTask
     space: Space
     one_seed: bool
 

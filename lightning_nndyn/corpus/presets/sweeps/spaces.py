@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_nndyn.corpus.presets.base import choice, log_uniform
 from lightning_nndyn.corpus.presets.sweeps.layers import INITIALISATIONS
-from lightning_nndyn.corpus.presets.sweeps.tasks import Task
+from lightning_nndyn.corpus.presets.sweeps.tasks import SweepTask
 
 STYLES = ("narrow", "usual", "wide")
 _RATE_BOUNDS = {"narrow": (1 / 4, 3.0), "usual": (1 / 30, 10.0), "wide": (1e-3, 100.0)}
@@ -89,12 +89,12 @@ class Space:
         return {dimension.name: dimension.draw(random) for dimension in self.dimensions}
 
 
-def good_rate(task: Task, optimizer: str) -> float:
+def good_rate(task: SweepTask, optimizer: str) -> float:
     """A learning rate in the middle of those that train the network."""
     return task.about.rate * _OPTIMIZERS[optimizer]
 
 
-def draw_space(random: np.random.Generator, task: Task) -> Space:
+def draw_space(random: np.random.Generator, task: SweepTask) -> Space:
     """The search space of a sweep."""
     style = STYLES[int(random.choice(3, p=(0.3, 0.4, 0.3)))]
     optimizers = _draw_optimizers(random, task, style)
@@ -120,7 +120,7 @@ def draw_space(random: np.random.Generator, task: Task) -> Space:
     return Space(style, fixed, tuple(found), relative, tuple(grid), len(grid) or runs)
 
 
-def _draw_optimizers(random: np.random.Generator, task: Task, style: str) -> list[str]:
+def _draw_optimizers(random: np.random.Generator, task: SweepTask, style: str) -> list[str]:
     """One for all runs, or some to choose from."""
     names = list(_OPTIMIZERS)
     shares = (0.1, 0.1, 0.15, 0.4, 0.1, 0.15) if task.about.adaptive else (0.25, 0.15, 0.2, 0.2, 0.1, 0.1)
@@ -128,7 +128,7 @@ def _draw_optimizers(random: np.random.Generator, task: Task, style: str) -> lis
     return [str(name) for name in random.choice(names, count, replace=False, p=shares)]
 
 
-def _draw_fixed(random: np.random.Generator, task: Task, optimizers: list[str]) -> dict[str, Any]:
+def _draw_fixed(random: np.random.Generator, task: SweepTask, optimizers: list[str]) -> dict[str, Any]:
     """Values of the settings that are not searched."""
     unnormalised = task.options["normalisation"] == "none" and task.side > 0
     batch_sizes = task.batch_sizes
@@ -149,7 +149,7 @@ def _draw_fixed(random: np.random.Generator, task: Task, optimizers: list[str]) 
 
 
 def _rate(
-    random: np.random.Generator, task: Task, style: str, optimizers: list[str], one_range: bool
+    random: np.random.Generator, task: SweepTask, style: str, optimizers: list[str], one_range: bool
 ) -> Dimension:
     if one_range:
         return Dimension("learning_rate", low=_ONE_RANGE[0], high=_ONE_RANGE[1], logarithmic=True)
@@ -158,7 +158,9 @@ def _rate(
     return Dimension("learning_rate", low=low, high=high, logarithmic=True)
 
 
-def _others(random: np.random.Generator, task: Task, style: str, optimizers: list[str]) -> list[Dimension]:
+def _others(
+    random: np.random.Generator, task: SweepTask, style: str, optimizers: list[str]
+) -> list[Dimension]:
     """All dimensions besides optimizer and learning rate."""
     narrow, wide = style == "narrow", style == "wide"
     decays = (1e-3, 0.3) if all(name in _DECOUPLED for name in optimizers) else (1e-6, 1e-2 if wide else 2e-3)
@@ -200,7 +202,7 @@ def _draw_grid(random: np.random.Generator, dimensions: list[Dimension]) -> list
     return [dict(zip(names, values, strict=True)) for values in islice(product(*levels), _MOST_RUNS)]
 
 
-def _augmentations(task: Task) -> tuple[str, ...]:
+def _augmentations(task: SweepTask) -> tuple[str, ...]:
     if task.side == 0:
         return ("none",)
     if task.dataset == "digits":  # a mirrored digit is another digit

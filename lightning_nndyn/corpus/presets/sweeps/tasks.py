@@ -38,7 +38,7 @@ _CARRIED = {"breast_cancer": 396, "wine": 124, "digits_table": 1256}  # rows, in
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """Network, data and epochs of a sweep, before its search space is drawn.
 
     Attributes:
@@ -75,7 +75,7 @@ class Task:
         return fewest, most
 
 
-def draw_task(random: np.random.Generator, number: int) -> Task:
+def draw_task(random: np.random.Generator, number: int) -> SweepTask:
     """The task of sweep `number`; `plan` gives its family and data set."""
     name, dataset, normalisation = plan()[number % len(plan())]
     family = FAMILIES[name]
@@ -98,7 +98,7 @@ def draw_task(random: np.random.Generator, number: int) -> Task:
     }
     if name == "mlp" and random.random() < 0.3:
         options["residual"] = True
-    return Task(
+    return SweepTask(
         name, family, dataset, data_options, images, test_images, epochs, options,
         _batch_sizes(size, images, epochs),
     )  # fmt: skip

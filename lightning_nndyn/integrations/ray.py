@@ -113,7 +113,7 @@ class RayMember(SweepMember):
     def shared(self) -> dict[str, Any]:
         """What the sweep's trials share in this process; at first the predictors that others have fitted."""
         if self.sweep not in _shared:
-            _shared[self.sweep] = {"runs": []}
+            _shared[self.sweep] = {"ended": []}
             for name, pickled in (self._ask("predictors") or {}).items():
                 predictor: SweepPredictor = pickle.loads(pickled)
                 _shared[self.sweep][name] = threading.RLock(), predictor
@@ -121,10 +121,14 @@ class RayMember(SweepMember):
         return _shared[self.sweep]
 
     def runs(self) -> Sequence[SweepRun]:
-        """The sweep's finished and stopped trials; only those that are new are fetched."""
-        runs: list[SweepRun] = self.shared["runs"]
-        runs += map(decode_run, self._ask("since", len(runs)) or [])
-        return runs
+        """The sweep's finished and stopped trials; only those that are new are fetched.
+
+        A restored experiment may train a trial again whose end is known: that end is left out.
+        """
+        ended: list[tuple[str, SweepRun]] = self.shared["ended"]
+        new = self._ask("since", len(ended)) or []
+        ended += [(trial, decode_run(run)) for trial, run in new]
+        return [run for trial, run in ended if trial != self._trial]
 
     def report(self, reading: SweepReading, facts: Mapping[str, Any]) -> None:
         """Report what was decided upon a reading; share the predictor that was fitted for it."""

@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ class _Line(msgspec.Struct, array_like=True):
 class SweepActor:
     """The ended runs of one sweep, in the order in which they ended, and predictors fitted to them.
 
-    Only the latest finished runs keep their parameters and readings, as no more are used in a fit.
+    Only the latest ones keep their parameters and readings, as no more are used in a fit.
 
     Args:
         journal: file that ended runs are added to; those that it holds are read.
@@ -61,9 +62,8 @@ class SweepActor:
 
     def __init__(self, journal: str, files: Any = None) -> None:
         self._journal = SweepJournal(journal, files)
-        self._runs: list[EncodedRun] = []
-        self._trials: set[str] = set()
-        self._complete: list[int] = []  # indices of the finished runs that are kept in full
+        self._runs: dict[str, EncodedRun] = {}  # by trial, in the order in which they ended
+        self._kept_whole: tuple[list[str], list[str]] = [], []  # trials that have finished, and stopped ones
         self._predictors: dict[str, tuple[int, bytes]] = {}
         for line in self._journal.read():
             self._add(line)
@@ -78,9 +78,9 @@ class SweepActor:
         if self._add(line):
             self._journal.append(line)
 
-    def since(self, count: int) -> list[EncodedRun]:
-        """The ended runs after the first `count`."""
-        return self._runs[count:]
+    def since(self, count: int) -> list[tuple[str, EncodedRun]]:
+        """The trials that have ended after the first `count`, and their runs."""
+        return list(islice(self._runs.items(), count, None))
 
     def predictors(self) -> dict[str, bytes]:
         """The pickled predictors, by name."""
@@ -96,18 +96,15 @@ class SweepActor:
         self._journal.remove()
 
     def _add(self, line: _Line) -> bool:
-        if line.trial in self._trials:
+        if line.trial in self._runs:
             return False
-        self._trials.add(line.trial)
+        self._runs[line.trial] = line.run
         _, _, value, stopped, _ = line.run
-        if stopped or value is None:
-            self._runs.append(({}, (), None, stopped, 1.0))
-            return True
-        self._complete.append(len(self._runs))
-        self._runs.append(line.run)
-        if len(self._complete) > MAX_FITTED_RUNS:
-            oldest = self._complete.pop(0)
-            self._runs[oldest] = {}, (), self._runs[oldest][2], False, 1.0
+        kept = self._kept_whole[stopped or value is None]
+        kept.append(line.trial)
+        if len(kept) > MAX_FITTED_RUNS:
+            oldest = kept.pop(0)
+            self._runs[oldest] = {}, (), *self._runs[oldest][2:4], 1.0
         return True
 
 

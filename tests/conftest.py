@@ -22,6 +22,21 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 STARTING_RAY = ("corpus/test_backends.py", "test_examples.py", "integrations/test_ray.py")
 
+# Clusters, servers and browsers are other programs, which now and then fail to start on a busy machine. What
+# fails in these files is tried once more, and the summary lists it as RERUN. All other tests have one chance.
+WITH_OTHER_PROGRAMS = (
+    *STARTING_RAY,
+    "callback/test_ddp.py",
+    "callback/test_deepspeed.py",
+    "callback/test_loggers.py",
+    "callback/test_participants.py",
+    "callback/test_strategies.py",
+    "evaluation/report/test_page.py",
+    "graph/test_sharding.py",
+    "integrations/test_optuna_ddp.py",
+    "integrations/test_optuna_workers.py",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Once for all workers of a session: a folder for what they share, and a look at what is installed."""
@@ -88,6 +103,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if file.endswith(STARTING_RAY) else file
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+failed_twice = set[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Grant a second chance, but not where a test of the same file failed twice: each may take minutes."""
+    if str(item.path).endswith(WITH_OTHER_PROGRAMS) and item.path not in failed_twice:
+        item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: Any) -> None:
+    """Begin a second chance from nothing: pytest-rerunfailures would keep what a whole file shares."""
+    if item.get_closest_marker("flaky") and any(item._test_failed_statuses.values()):
+        if item.execution_count == 1:
+            item.session._setupstate.teardown_exact(None)
+        else:
+            failed_twice.add(item.path)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 STARTING_RAY = ("corpus/test_backends.py", "test_examples.py", "integrations/test_ray.py")
 
+OF_SEVERAL_PROCESSES = ("callback/test_strategies.py", "graph/test_sharding.py")
+
 # Clusters, servers and browsers are other programs, which now and then fail to start on a busy machine. What
 # fails in these files is tried once more, and the summary lists it as RERUN. All other tests have one chance.
 WITH_OTHER_PROGRAMS = (
@@ -31,7 +34,7 @@ WITH_OTHER_PROGRAMS = (
     "callback/test_loggers.py",
     "callback/test_participants.py",
     "callback/test_strategies.py",
-    "evaluation/report/test_page.py",
+    "evaluation/report/test_page_in_a_browser.py",
     "graph/test_sharding.py",
     "integrations/test_optuna_ddp.py",
     "integrations/test_optuna_workers.py",
@@ -92,15 +95,17 @@ def pytest_sessionfinish() -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where workers share the suite, one has all tests of a file, and one all that start Ray.
 
-    Files have fixtures that take long; and a Ray that starts may join a cluster of another test. The marker
-    for such groups does nothing with pytest 9.2 (pytest-xdist#1386).
+    Files have fixtures that take long; those of two and of four processes are another one's each. A Ray that
+    starts may join a cluster of another test. The marker for such groups does nothing with pytest 9.2
+    (pytest-xdist#1386).
     """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if file.endswith(STARTING_RAY) else file
+            processes = re.search(r"[\[-][24]-", nodeid) if file.endswith(OF_SEVERAL_PROCESSES) else None
+            return "ray" if file.endswith(STARTING_RAY) else file + (processes[0] if processes else "")
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 
 def study(storage: Any = None, direction: str = "maximize", **settings: Any) -> Any:
@@ -17,3 +20,8 @@ def study(storage: Any = None, direction: str = "maximize", **settings: Any) -> 
 def states(found: Any) -> list[str]:
     """The names of its trials' states."""
     return [trial.state.name for trial in found.trials]
+
+
+def journal(folder: Path) -> JournalStorage:
+    """A storage in one file."""
+    return JournalStorage(JournalFileBackend(str(folder / "sweep.log")))

@@ -370,28 +370,6 @@ class Residual(nn.Module):
         return self.head(x + self.b(self.norm(x)).relu())
 
 
-class OwnProduct(torch.autograd.Function):
-    """A product whose inside is hidden from tracing."""
-
-    @staticmethod
-    def forward(context: object, x: Tensor, weight: Tensor) -> Tensor:
-        return torch.from_numpy(x.detach().numpy() @ weight.detach().numpy().T)
-
-
-class OwnLinear(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.randn(outputs, inputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return OwnProduct.apply(x, self.kernel)
-
-
-class WithOwn(nn.Sequential):
-    def __init__(self, own: type[nn.Module] = OwnLinear) -> None:
-        super().__init__(nn.Linear(4, 5), own(5, 5), nn.ReLU(), nn.Linear(5, 2))
-
-
 class Bag(nn.Module):
     def __init__(self) -> None:
         super().__init__()

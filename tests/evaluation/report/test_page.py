@@ -9,78 +9,22 @@ import os
 import re
 import shutil
 import statistics
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from callback_runs import BATCHES, Digits, trainer, watcher
-from digits_runs import DOOMED, GOOD, predictor
-from lightning.pytorch.loggers import CSVLogger
-from report_page import Page, look
+from callback_runs import BATCHES
+from report_page import Page
+from report_runs import EPOCHS, accuracy, low_below, records, run
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from lightning_nndyn.callback.audit import estimate_false_stop_rate, read_audited_runs
 from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.cli import app
-from lightning_nndyn.corpus.storage.record import patience_epoch
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.replay.policies import pruner_epochs
 from lightning_nndyn.evaluation.report import write_report
 from lightning_nndyn.evaluation.report.records import load
-
-EPOCHS = 3
-RATES = (0.02, 0.035, GOOD, 0.065, 3e-6, 1e-5, DOOMED)
-
-in_a_browser = pytest.mark.needs("program:chromium")
-
-
-def run(folder: Path, rate: float, seed: int, *, model: Any = Digits, **settings: Any) -> None:
-    """One run of the sweep, recorded in a log folder of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        callback = watcher(
-            predictor(curves=True), **{"monitor": "val_accuracy", "verbose": False, **settings}
-        )
-        logger = CSVLogger(folder / "lightning_logs", name="sweep")
-        one = trainer(callback, logger=logger, max_epochs=EPOCHS, default_root_dir=folder)
-        one.fit(model(rate, seed, validate=True))
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven runs that were observed, one that was stopped, one that an audit has spared."""
-    folder = tmp_path_factory.mktemp("sweep")
-    for seed, rate in enumerate(RATES):
-        run(folder, rate, seed, action="observe", audit_share=0.5)
-    run(folder, DOOMED, seed=20)
-    run(folder, DOOMED, seed=21, audit_share=1 - 1e-9)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def file(sweep: Path) -> Path:
-    return write_report([sweep / "lightning_logs"], sweep / "report.html", title="Digits").file
-
-
-@pytest.fixture(scope="module")
-def page(file: Path) -> Page:
-    return Page(file.read_text())
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [read_record(one) for one in sorted(folder.rglob("nndyn-*.json"))]
-
-
-def accuracy(record: dict[str, Any]) -> float:
-    return max(record["metrics"]["val_accuracy"])
-
-
-def low_below() -> float:
-    return float(predictor(curves=True).low_threshold or 0)
-
 
 # -- what it says --------------------------------------------------------------------------------------------
 
@@ -181,68 +125,6 @@ def test_charts_are_drawn_from_the_records(sweep: Path, page: Page) -> None:
             assert one["eigenvector"] == pytest.approx(row[15:22], rel=1e-4)
             assert one["norm"] == pytest.approx(row[22], rel=1e-4)
     assert page.data["bars"] == [low_below()]
-
-
-# -- other ways of stopping ----------------------------------------------------------------------------------
-
-
-def curves(sweep: Path) -> list[list[float]]:
-    return [one["metrics"]["val_accuracy"] for one in records(sweep) if one["status"] == "finished"]
-
-
-def test_patience_counts_epochs_without_a_better_accuracy() -> None:
-    curve = [0.1, 0.3, 0.3, None, 0.2, 0.5, 0.4, 0.4]
-    assert [patience_epoch(curve, patience) for patience in (1, 2, 3)] == [3, 5, None]
-    assert patience_epoch([0.1, 0.2, 0.3], 1) is None
-
-
-@pytest.mark.needs("optuna")
-def test_optuna_s_median_rule_is_the_median_rule(sweep: Path) -> None:
-    order = sorted(curves(sweep), key=lambda curve: -curve[-1])
-    completed: list[list[float]] = []
-    expected = []
-    for curve in order:
-        ended = len(curve)
-        for epoch in range(1, len(curve) + 1):
-            if len(completed) >= 5 and max(curve[:epoch]) < statistics.median(
-                one[epoch - 1] for one in completed
-            ):
-                ended = epoch
-                break
-        completed += [curve] if ended == len(curve) else []
-        expected.append(ended)
-    assert pruner_epochs("median", order, seed=0) == expected
-    assert min(expected) < EPOCHS
-
-
-@pytest.mark.needs("optuna")
-def test_halving_ends_most_runs_early_and_keeps_the_best_where_it_comes_first(sweep: Path) -> None:
-    order = sorted(curves(sweep), key=lambda curve: -curve[0])
-    for name in ("asha", "hyperband"):
-        epochs = pruner_epochs(name, order, seed=0)
-        assert epochs[0] == EPOCHS and epochs == pruner_epochs(name, order, seed=0)
-    assert sum(pruner_epochs("asha", order, seed=0)) < EPOCHS * len(order)
-
-
-def test_the_comparison_counts_what_the_callback_decided(sweep: Path, page: Page) -> None:
-    finished = [one for one in records(sweep) if one["status"] == "finished"]
-    spent = sum(one["decision"]["epoch"] if one["decision"]["stop"] else EPOCHS for one in finished)
-    low = [one for one in finished if accuracy(one) < low_below()]
-    caught = sum(one["decision"]["stop"] and one["decision"]["epoch"] < EPOCHS for one in low)
-    rows = {re.split("as it|no better|Optuna", row[0])[0]: row[1:] for row in page.rows("comparison-table")}
-    assert rows["No stopping"] == ["100.0 %", f"0 of {len(low)}", f"0 of {8 - len(low)}", "100 %", "0.00"]
-    ours = rows["This callback"]
-    assert ours[:2] == [f"{100 * spent / (EPOCHS * 8):.1f} %", f"{caught} of {len(low)}"]
-    assert "1 stopped run left out" in page.text(id="comparison")
-
-
-def test_without_optuna_the_page_says_how_to_get_it(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    page = Page(write_report([sweep], tmp_path / "report.html").file.read_text())
-    assert "pip install 'lightning-nndyn[optuna]'" in page.text(id="comparison")
-    assert len(page.rows("comparison-table")) == 4
 
 
 # -- the file ------------------------------------------------------------------------------------------------
@@ -462,7 +344,7 @@ def test_a_bar_that_is_none_is_refused(
         write_report([sweep], tmp_path / "report.html", **settings)  # type: ignore[arg-type]
 
 
-# -- the command, and a browser ------------------------------------------------------------------------------
+# -- the command ---------------------------------------------------------------------------------------------
 
 
 def test_the_command_writes_the_page_and_names_what_is_left_out(sweep: Path, tmp_path: Path) -> None:
@@ -479,51 +361,6 @@ def test_the_command_writes_the_page_and_names_what_is_left_out(sweep: Path, tmp
 def test_a_record_may_be_named_by_itself(sweep: Path, tmp_path: Path) -> None:
     one = sorted(sweep.rglob("nndyn-*.json"))[0]
     assert write_report([one], tmp_path / "report.html").summary.runs == 1
-
-
-@in_a_browser
-@pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_browser_has_nothing_to_complain_of(file: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    script = (
-        "[document.documentElement.scrollWidth <= innerWidth, innerWidth, "
-        "matchMedia('(prefers-color-scheme: dark)').matches, "
-        "document.querySelectorAll('figure svg[role=img][aria-label]').length]"
-    )
-    found, console = look(file, tmp_path / "browser", script, width, dark)
-    fits, inner, theme, charts = found.split(",")
-    assert console == [] and (fits, inner, theme) == ("true", str(width), str(dark).lower())
-    assert int(charts) == 14, "curves, forecast, ten of the signature, layers, one run"
-
-
-@in_a_browser
-def test_tables_are_sorted_and_filtered_from_the_keyboard(file: Path, tmp_path: Path) -> None:
-    script = (
-        "(() => {"
-        "const rows = () => [...document.querySelectorAll('#ledger-table tbody tr:not([hidden])')];"
-        "const values = () => rows().map((row) => row.cells[5].dataset.value);"
-        "const head = document.querySelectorAll('#ledger-table th')[5];"
-        "const filter = document.getElementById('ledger-filter');"
-        "head.querySelector('button').click(); const up = values(); head.querySelector('button').click();"
-        "filter.value = 'unknown'; filter.dispatchEvent(new Event('change'));"
-        "return JSON.stringify([up, rows().length, head.getAttribute('aria-sort')]); })()"
-    )
-    found, console = look(file, tmp_path / "browser", script)
-    up, left, order = json.loads(found)
-    assert console == [] and [float(value) for value in up] == sorted(float(value) for value in up)
-    assert (left, order) == (1, "descending")
-
-
-@in_a_browser
-def test_a_link_in_the_ledger_leads_to_its_run(file: Path, tmp_path: Path) -> None:
-    script = (
-        "(() => { location.hash = '#run-2'; window.dispatchEvent(new Event('hashchange'));"
-        "return [document.activeElement.id, document.getElementById('run-heading').textContent,"
-        "document.querySelector('tr.chosen').id]; })()"
-    )
-    found, console = look(file, tmp_path / "browser", script)
-    label = Page(file.read_text()).data["runs"][2]["label"]
-    assert console == [] and found.split(",") == ["run-heading", f"Run {label}", "row-2"]
 
 
 def test_batches_are_those_of_the_record(sweep: Path, page: Page) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from callback_runs import Digits, hooks, outcome, times, trainer, watcher
 from digits_runs import predictor
-from processes import needs_gloo, results, run_script
+from processes import PATIENCE, needs_gloo, results, run_script
 
 from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.errors import NNDynError, NNDynWarning
@@ -115,7 +115,7 @@ def test_two_threads_with_one_object_have_one_history_and_each_trains_to_its_end
 
     class Together(Digits):
         def on_train_start(self) -> None:
-            barrier.wait(60)
+            barrier.wait(PATIENCE)
 
     models = [Together(), Together()]
     with pytest.warns(NNDynWarning, match=REFUSED):
@@ -145,7 +145,7 @@ def test_fits_one_after_the_other_and_copies_of_one_that_is_open_take_part() -> 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("participants")
     predictor().save(folder / "digits")
-    run_script("participants_script.py", folder, timeout=240)
+    run_script("participants_script.py", folder)
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from callback_runs import BATCHES, Digits, Interrupted, curve_reader, outcome, times, trainer, watcher
 from digits_runs import DOOMED, predictor
 from lightning.pytorch.loggers import CSVLogger
-from processes import environment
+from processes import environment, wait_until
 from torch import Tensor
 
 from lightning_nndyn import Verdict
@@ -122,7 +121,7 @@ class Wait(L.Callback):
     def on_train_epoch_start(self, trainer, module):
         if trainer.current_epoch == 2:
             print("waiting", flush=True)
-            time.sleep(100)
+            time.sleep(600)
 
 trainer(curve_reader(record=sys.argv[1]), Wait(), max_epochs=4).fit(Digits(validate=True))
 """
@@ -150,13 +149,13 @@ def test_a_reader_never_sees_half_a_record(tmp_path: Path) -> None:
     )
     writer = subprocess.Popen([sys.executable, str(script), str(file)])
     try:
-        while not file.exists():
-            time.sleep(0.05)
-        seen = {tuple(set(read_record(file)["values"])) for _ in range(200)}
+        wait_until(file.exists, writer)
+        seen: set[tuple[int, ...]] = set()
+        wait_until(lambda: seen.add(tuple(set(read_record(file)["values"]))) or len(seen) > 100, writer)
     finally:
         writer.kill()
         writer.wait()
-    assert all(len(values) == 1 for values in seen) and len(seen) > 1
+    assert all(len(values) == 1 for values in seen)
 
 
 def full(*_: Any) -> None:

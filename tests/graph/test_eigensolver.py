@@ -144,9 +144,9 @@ def test_the_time_of_a_deep_chain_does_not_grow_by_its_square() -> None:
     def seconds(layers: int) -> float:
         torch.manual_seed(0)
         graph = chain(*(torch.rand(8, 8) for _ in range(layers)))
-        began = time.perf_counter()
+        began = time.process_time()
         nd.eigenvector_centrality(graph)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     seconds(300)  # imports
     assert min(seconds(2400) for _ in range(2)) < 30 * min(seconds(300) for _ in range(2))  # the square: 64

@@ -32,10 +32,12 @@ def environment() -> dict[str, str]:
 
 
 def wait_until(happened: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
-    """Waits for what processes are to do; fails when one of them does, or when it takes too long."""
+    """Waits for what processes are to do; fails when one of them does, when all end without it, or late."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
-        assert all(process.poll() in (None, 0) for process in processes), "a process has failed"
+        codes = [process.poll() for process in processes]
+        assert all(code in (None, 0) for code in codes), "a process has failed"
+        assert not codes or None in codes or happened(), "the processes have ended without it"
         assert time.monotonic() < deadline, f"nothing in {PATIENCE} seconds"
         time.sleep(0.02)
 

@@ -95,7 +95,9 @@ def ended_runs(name: str) -> list[SweepRun]:
 @pytest.fixture(scope="module")
 def swept(cluster: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Any:
     death = Death(cluster)
-    found = sweep(tmp_path_factory.mktemp("dying"), TRIALS, [death], action="stop", sweep="digits")
+    meeting = str(tmp_path_factory.mktemp("meeting"))
+    folder = tmp_path_factory.mktemp("dying")
+    found = sweep(folder, TRIALS, [death], action="stop", sweep="digits", meeting=meeting)
     return [result.metrics for result in found if not result.error], death
 
 
@@ -170,7 +172,7 @@ def test_training_goes_on_where_nothing_is_shared_any_more(cluster: Nodes) -> No
 def test_an_ended_sweep_begins_anew(cluster: Nodes) -> None:
     first = RayMember({}, sweep="twice")
     first.finish(True, "stops")
-    assert [run.stopped for run in first.runs()] == [True]
+    assert [run.stopped for run in RayMember({}, sweep="twice").runs()] == [True]  # but not in its own
     end_sweep("twice")
     assert RayMember({}, sweep="twice").runs() == []
     end_sweep("twice")
@@ -181,7 +183,7 @@ def test_small_values_may_be_the_good_ones(cluster: Nodes) -> None:
     member = RayMember({}, metric="val_loss", mode="min", sweep="losses")
     member.report(Reading(1.0, (), (-0.4, -0.3, 0.1)), {})
     member.finish(False, "goes on")
-    assert [run.value for run in member.runs()] == [0.3]
+    assert [run.value for run in RayMember({}, mode="min", sweep="losses").runs()] == [0.3]
     end_sweep("losses")
 
 

@@ -34,7 +34,7 @@ def trial(config: dict[str, Any]) -> None:
         pid = int(driver.read_text())
         driver.unlink()
         os.kill(pid, signal.SIGKILL)
-        time.sleep(100)
+        time.sleep(600)
     member.finish(False, "goes on")
     with (folder / "known.txt").open("a") as file:
         file.write(f"{number}: {known}\n")
@@ -49,5 +49,6 @@ if __name__ == "__main__":
         (folder / "driver").write_text(str(os.getpid()))
         space = {"number": tune.grid_search(list(range(TRIALS))), "folder": str(folder)}
         about = api.RunConfig(storage_path=str(folder), name=name, verbose=0)
-        tuner = tune.Tuner(trial, param_space=space, run_config=about)
+        one = tune.TuneConfig(reuse_actors=True)  # a process for all trials: starting one takes seconds
+        tuner = tune.Tuner(trial, param_space=space, run_config=about, tune_config=one)
     tuner.fit()

@@ -1,4 +1,4 @@
-"""A sweep whose runs are trained in processes that `trainer.fit` spawns, for test_sweep_ddp.py."""
+"""A sweep whose runs are trained in processes that `trainer.fit` spawns, for test_optuna_ddp.py."""
 
 from __future__ import annotations
 

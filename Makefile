@@ -58,7 +58,7 @@ contract: $(VENV)/test.installed  ## Which module may import which.
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/test.installed  ## The tests alone; ARGS="tests/graph/test_centrality.py -k degree" picks some.
-	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(MAPIE),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(MAPIE),$(TEST_PROGRAMS) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --rerun-show-tracebacks $(ARGS)
 
 test-programs:  ## Install the PostgreSQL server and the browser that tests start, where this is Debian and you are root.
 	apt-get update

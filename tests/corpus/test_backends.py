@@ -251,7 +251,7 @@ def test_ctrl_c_ends_the_cluster_that_was_started(
         processes = psutil.Process(running.pid).children(recursive=True)
         os.killpg(running.pid, signal.SIGINT)
         said, _ = running.communicate(timeout=PATIENCE)
-        _, left = psutil.wait_procs(processes, timeout=60)
+        _, left = psutil.wait_procs(processes, timeout=PATIENCE)
     assert len(processes) >= 2 and left == [], said
     assert running.returncode != 0 and "give the same command again" in said
     assert len(load_corpus(folder)) >= 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from processes import PATIENCE, environment, wait_until
-from tiny_corpus import TINY, contents, run
+from tiny_corpus import LONG, TINY, contents, run
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
@@ -150,18 +150,17 @@ def test_two_at_once_share_the_work(tmp_path: Path) -> None:
 # A test run in the background may have inherited that Ctrl-C is ignored: the script takes it back.
 SCRIPT = """
 import signal
-from lightning_nndyn.corpus import GridPreset, run_corpus
+from lightning_nndyn.corpus import run_corpus
+from tiny_corpus import LONG
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    preset = GridPreset("tiny", "lenet5", "digits", learning_rates=(0.01, 0.02, 0.03, 0.04),
-                    dropouts=(0.0, 0.2, 0.5), crop_padding=1, flip=False, epochs=3, images=512)
-    run_corpus(preset, {folder!r}, jobs={jobs})
+    run_corpus(LONG, {folder!r}, jobs={jobs}, runs={runs})
 """
 
 
-def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
+def _start(folder: Path, jobs: int, runs: int) -> subprocess.Popen[str]:
     script = folder.parent / "train.py"
-    script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs))
+    script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs, runs=runs))
     return subprocess.Popen(
         [sys.executable, str(script)],
         env=environment(),
@@ -175,7 +174,7 @@ def _start(folder: Path, jobs: int) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signals) -> None:
     folder = tmp_path / "corpus"
-    process = _start(folder, jobs=2)
+    process = _start(folder, jobs=2, runs=len(LONG))  # too many to have ended, however late this process is
     try:
         wait_until(lambda: len(list((folder / "runs").glob("run-*"))) >= 2, process)
         os.killpg(process.pid, how)
@@ -186,11 +185,12 @@ def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signa
     assert process.returncode != 0
     assert how == signal.SIGKILL or "same command" in said
     before = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
-    assert 2 <= len(before) < 12
-    assert len(load_corpus(folder)) == len(before)  # all of them whole
-    again = _start(folder, jobs=1)
+    recorded, order = load_corpus(folder), [index for index, _ in LONG.order(RunOptions.band_share)]
+    assert 2 <= len(recorded) == len(before) < len(LONG)  # all of them whole
+    wanted = 3 + max(order.index(record.index) for record in recorded)
+    again = _start(folder, jobs=1, runs=wanted)
     said, _ = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0 and f"{len(before)} of 12" in said
+    assert again.returncode == 0 and f"{len(before)} of {wanted}" in said
     after = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
-    assert before.items() <= after.items() and len(after) == 12
-    assert [record.index for record in load_corpus(folder)] == list(range(12))
+    assert before.items() <= after.items() and len(after) == wanted
+    assert {record.index for record in load_corpus(folder)} == {*order[:wanted]}

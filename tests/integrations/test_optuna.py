@@ -119,9 +119,6 @@ def test_a_study_that_minimizes_with_any_metric_as_monitor() -> None:
     assert reading.curve[2] == pytest.approx(-found.trials[0].value, rel=1e-3)  # larger is better
 
 
-# -- one run in a sweep --------------------------------------------------------------------------------------
-
-
 def test_a_run_asks_its_member_whether_it_was_pruned_elsewhere(swept: Any) -> None:
     trial = swept.ask()
     callback = joined(trial)

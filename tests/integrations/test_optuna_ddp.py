@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,10 @@ from optuna.storages.journal import JournalFileBackend  # noqa: E402
 pytestmark = needs_gloo
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
-    run_script("sweep_ddp_script.py", folder, free_port(), copies=2)
+    run_script("sweep_ddp_script.py", folder, copies=2)
     return folder
 
 

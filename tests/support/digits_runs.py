@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import joblib
 import torch
+from filelock import FileLock
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,9 +32,17 @@ P, R = ParamSpec("P"), TypeVar("R")
 
 
 def shared(work: Callable[P, R]) -> Callable[P, R]:
-    """Done once in a test session: its other processes read what came of it (a folder of conftest.py)."""
-    stored: Callable[P, R] = joblib.Memory(os.environ.get("NNDYN_TEST_CACHE"), verbose=0).cache(work)
-    return cast("Callable[P, R]", cache(stored))
+    """Done once in a test session: other processes wait and read its result (a folder of conftest.py)."""
+    folder = os.environ.get("NNDYN_TEST_CACHE")
+    stored = joblib.Memory(folder, verbose=0).cache(work)
+    turns = FileLock(Path(folder, work.__name__)) if folder else nullcontext()
+
+    @cache
+    def once(*args: P.args, **kwargs: P.kwargs) -> R:
+        with turns:
+            return cast("R", stored(*args, **kwargs))
+
+    return cast("Callable[P, R]", once)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A sweep under `strategy="ddp"` on two processes, for test_sweep_ddp.py.
+"""A sweep under `strategy="ddp"` on two processes, for test_optuna_ddp.py.
 
 Each process is started by the test, as torchrun does it. The first runs the study; the other one follows it.
 """
@@ -11,16 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FOLDER, RANK, PORT = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-os.environ.update(
-    {
-        "LOCAL_RANK": str(RANK),
-        "RANK": str(RANK),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": PORT,
-    }
-)
+FOLDER, RANK = Path(sys.argv[1]), int(sys.argv[2])
+os.environ.update(LOCAL_RANK=str(RANK), RANK=str(RANK), WORLD_SIZE="2")
 
 import optuna  # noqa: E402
 import torch  # noqa: E402
@@ -63,7 +55,9 @@ def objective(trial: Any) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+    # They meet in a file: a port that is free now may be taken a moment later.
+    store = torch.distributed.FileStore(str(FOLDER / "store"), 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=RANK, world_size=2)
     if RANK == 0:
         storage = JournalStorage(JournalFileBackend(str(FOLDER / "sweep.log")))
         sampler = optuna.samplers.RandomSampler(seed=0)

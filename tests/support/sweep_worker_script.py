@@ -1,4 +1,4 @@
-"""One of several workers of a sweep, for test_sweep_workers.py; it may hang for good, amid a trial."""
+"""One of several workers of a sweep, for test_optuna_workers.py: one hangs for good, others wait for that."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from lightning.pytorch import Callback
 from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
+from processes import PATIENCE, wait_until
 from sweep_runs import joined, suggested
 
 FOLDER, NAME, URL, TRIALS, HANGS = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]), int(sys.argv[5])
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+AHEAD = 5  # trials of a steady worker before the other hangs: fewer than a sweep learns from
 
 
 class Hang(Callback):
@@ -31,7 +33,7 @@ class Hang(Callback):
 
 def main() -> None:
     torch.set_num_threads(1)
-    storage = RDBStorage(URL, heartbeat_interval=1, grace_period=4)
+    storage = RDBStorage(URL, heartbeat_interval=1, grace_period=PATIENCE)
     study = optuna.load_study(
         study_name="workers", storage=storage, sampler=optuna.samplers.RandomSampler(seed=hash(NAME) % 100)
     )
@@ -41,6 +43,8 @@ def main() -> None:
         nonlocal done
         done += 1
         trial.set_user_attr("worker", NAME)
+        if not HANGS and done > AHEAD:  # however late the other one has begun, it comes to hang
+            wait_until((FOLDER / "hangs").exists)
         run = trainer(joined(trial), *[Hang()] * (done == HANGS), max_epochs=2)
         run.fit(suggested(trial))
         return float(run.callback_metrics["val_acc"])

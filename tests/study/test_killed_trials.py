@@ -1,12 +1,14 @@
 """Trials of killed processes are found and tried again."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from paths import SUPPORT
 from sweep_plans import PLAN, written
 
 from lightning_nndyn.study.config import load_plan
@@ -14,6 +16,14 @@ from lightning_nndyn.study.killed_trials import retry_killed_trials, store_proce
 from lightning_nndyn.study.run import open_study
 
 pytestmark = pytest.mark.needs("optuna")
+
+
+def swept(plan: Path, times: int) -> tuple[list[int], str]:
+    """How several processes of `nndyn sweep` have ended, one after the other, and what they have printed."""
+    command = [sys.executable, str(SUPPORT / "forked_command.py"), str(times), "sweep", str(plan)]
+    done = subprocess.run(command, cwd=plan.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [int(code) for code in re.findall(r"^exit (-?\d+)$", done.stdout, re.M)], done.stdout + done.stderr
 
 
 def test_a_sweep_survives_being_killed(tmp_path: Path) -> None:
@@ -27,12 +37,8 @@ def test_a_sweep_survives_being_killed(tmp_path: Path) -> None:
         "    return 0.5\n"
     )
     plan = written(tmp_path, PLAN, script)
-    command = [sys.executable, "-m", "lightning_nndyn.cli", "sweep", str(plan)]
-    killed = subprocess.run(command, cwd=tmp_path, capture_output=True)
-    assert killed.returncode == -9, killed.stderr.decode()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "6 of 6 runs: 6 finished" in done.stdout
+    codes, said = swept(plan, 2)
+    assert codes == [-9, 0] and "6 of 6 runs: 6 finished" in said
     study = open_study(load_plan(plan))
     assert [trial.state.name for trial in study.trials] == [*["COMPLETE"] * 2, "FAIL", *["COMPLETE"] * 4]
     _, _, lost, again, *_ = study.trials
@@ -51,8 +57,7 @@ def test_what_kills_its_process_is_tried_twice(tmp_path: Path) -> None:
         "    return 0.5\n"
     )
     plan = written(tmp_path, PLAN, script)
-    command = [sys.executable, "-m", "lightning_nndyn.cli", "sweep", str(plan)]
-    codes = [subprocess.run(command, cwd=tmp_path, capture_output=True).returncode for _ in range(3)]
+    codes, _ = swept(plan, 3)
     assert codes == [-9, -9, 0]
     states = [trial.state.name for trial in open_study(load_plan(plan)).trials]
     assert states == ["FAIL"] * 2 + ["COMPLETE"] * 6

@@ -16,6 +16,7 @@ from lightning_nndyn.callback.participants import is_busy_elsewhere, refuse
 from lightning_nndyn.callback.record_file import write_waiting
 from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.callback.settings import Settings, resolve_audit_share
+from lightning_nndyn.callback.task import check_direction
 from lightning_nndyn.callback.trial import TrialSession
 from lightning_nndyn.graph.tracing.tracer import Topology
 from lightning_nndyn.predictor import Predictor, Verdict
@@ -84,8 +85,13 @@ class GraphDynamicsCallback(CallbackBase):
         max_false_stop_rate: the share of good runs that may be stopped by mistake, as measured on the
             predictor's corpus.
         confidence: with which that share is kept, such as 0.9; None keeps it on average.
-        monitor: name of the logged metric that is the validation accuracy (a fraction), such as
-            ``"val_acc"``; None judges by the weights alone.
+        monitor: name of the logged metric that tells how good the run is, such as ``"val_acc"``,
+            ``"val_iou"`` or ``"val_loss"``; None judges by the weights alone. An accuracy is known by its
+            name, and may be a fraction or in percent. Shipped predictors know accuracies alone: with any
+            other metric they say nothing, and a run is stopped only where it has diverged, or the metric has
+            not improved in half of the planned epochs. Without a monitor they speak where the run shows that
+            it is a classification: an accuracy among the logged metrics, or cross-entropy on the last layer's
+            outputs.
         threshold: the probability of low accuracy above which a run is stopped; None derives it from
             ``max_false_stop_rate``.
         audit_share: probability with which a run may finish although it is decided to stop it, to measure
@@ -107,10 +113,11 @@ class GraphDynamicsCallback(CallbackBase):
             ``predictor``; until there are enough of them, ``predictor`` alone does. ``nndyn/p_good`` and
             ``nndyn/predicted_value`` are logged, readings and reasons put into the trial's attributes. A
             stopped run ends with ``optuna.TrialPruned`` raised out of ``fit``, after everything is written,
-            on each process that was given a trial; see `check_pruned`. ``monitor`` may be any metric where
-            ``predictor`` is None.
+            on each process that was given a trial; see `check_pruned`.
         sweep: how to learn from the sweep, with ``max_false_stop_rate`` unless it has one of its own; None
             for `SweepPredictor`. These are settings: each sweep learns for itself.
+        mode: whether ``monitor`` is to grow (``"max"``) or to fall (``"min"``). None takes the direction of
+            the trial's sweep, or guesses from the name where that is safe ("loss" falls, "iou" grows).
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.
@@ -120,10 +127,11 @@ class GraphDynamicsCallback(CallbackBase):
         session: of the latest run: its parts and their state.
 
     Raises:
-        ValueError: if ``action`` or ``topology`` is unknown, ``layers`` are named for another than the chain,
-            a time in ``snapshots`` is neither fraction nor whole, ``snapshot_every_n_steps`` is no whole
-            number of at least 1, ``audit_share`` is no share or has no ``monitor``, or ``sweep`` has no
-            ``trial`` or another direction than its study.
+        ValueError: if ``action``, ``mode`` or ``topology`` is unknown, ``mode`` is not the direction of the
+            trial's sweep, or has no ``monitor``, ``layers`` are named for another than the chain, a time in
+            ``snapshots`` is neither fraction nor whole, ``snapshot_every_n_steps`` is no whole number of at
+            least 1, ``audit_share`` is no share or has no ``monitor``, or ``sweep`` has no ``trial`` or
+            another direction than its study.
         SweepError: if the trial's study has several objectives.
         PredictorError: if ``max_false_stop_rate``, ``confidence`` or ``threshold`` is out of its range.
     """
@@ -147,6 +155,7 @@ class GraphDynamicsCallback(CallbackBase):
         verbose: bool = True,
         trial: Any = None,
         sweep: SweepPredictor | None = None,
+        mode: Literal["max", "min"] | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
@@ -154,7 +163,7 @@ class GraphDynamicsCallback(CallbackBase):
         self.snapshots = check_times(snapshots)
         self.snapshot_every_n_steps = check_num_steps(snapshot_every_n_steps)
         self.max_false_stop_rate = max_false_stop_rate
-        self.monitor = monitor
+        self.monitor, self.mode = monitor, mode
         self.confidence = confidence
         self.threshold = threshold
         self.audit_share = resolve_audit_share(audit_share, monitor, trial is not None)
@@ -166,6 +175,8 @@ class GraphDynamicsCallback(CallbackBase):
         self.verbose = verbose
         settings = self._settings()  # checked before a trial is joined
         self._trial = TrialSession.from_trial(trial, sweep, max_false_stop_rate)
+        if self._trial is not None:
+            check_direction(mode, self._trial.member.direction)
         self.session = RunSession(settings, self._trial)
 
     def _settings(self) -> Settings:

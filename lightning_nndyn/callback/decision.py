@@ -14,9 +14,11 @@ from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.messages import Messages
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
+from lightning_nndyn.callback.task import Task
 from lightning_nndyn.callback.trainer_state import stop_blocked_by
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
+from lightning_nndyn.predictor.no_progress import no_progress
 from lightning_nndyn.predictor.policy import Decision, Policy
 from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
 
@@ -108,7 +110,7 @@ class DecisionMaker:
             self.refusal = error
             return
         if not record.verdicts or verdict.epoch > record.verdicts[-1].epoch:
-            record.verdicts.append(verdict)
+            record.verdicts.append(verdict.at_least(record.best_accuracy))
 
     def decide(self, record: Record, epochs: int, blocked_by: str) -> None:
         """Decides upon the last verdict. A decision to stop stays, whatever comes after it.
@@ -125,9 +127,19 @@ class DecisionMaker:
         if record.decision.stop:
             return
         if record.verdicts:
-            record.decision = unless_blocked(self.policy.decide(record.verdicts[-1:]), blocked_by)
+            found = self.policy.decide(record.verdicts[-1:])
+            if found.stop and self._is_good(record):
+                found = Decision(False, f"goes on: {record.best_accuracy:.1%} was seen already", found.epoch)
+            record.decision = unless_blocked(found, blocked_by)
         elif self.refusal is not None and epochs > 0:
             raise self.refusal
+
+    def _is_good(self, record: Record) -> bool:
+        """Whether the run has seen an accuracy that is not low, however good others are."""
+        if self.policy.threshold is not None or record.verdicts[-1].diverged:
+            return False
+        lowest = self.predictor.low_rule.lowest_good_accuracy(best=1.0, guess=1 / record.classes)
+        return record.best_accuracy >= lowest
 
     def cannot_stop(self, record: Record) -> bool:
         """Whether this run will not be stopped for its prediction, whatever it is."""
@@ -148,6 +160,7 @@ class RunDecider:
 
     Attributes:
         maker: of decisions by the predictor; None without one.
+        task: whether the predictor may speak of this run.
         in_sweep: whether the trial's sweep can be reached.
         withdrawn: whether the run is judged no more.
         sweep_values: what the sweep has predicted last, to be logged.
@@ -159,6 +172,7 @@ class RunDecider:
         self.maker: DecisionMaker | None = None
         self.in_sweep = self.withdrawn = False
         self.sweep_values: dict[str, float] = {}
+        self.task = Task(settings, None if trial is None else trial.member.direction)
         self._settings, self._trial = settings, trial
         self._messages, self._guard = messages, guard
         self._asked_at = 0.0  # time of the latest snapshot that a verdict was asked for
@@ -199,7 +213,6 @@ class RunDecider:
         )
         if trial is not None:
             trial.start()
-        self._messages.info("exempt", record.exempt)
 
     def _draw_audit(self, trainer: Trainer, record: Record) -> None:
         of, maker = self._settings, self.maker
@@ -233,8 +246,8 @@ class RunDecider:
     def predict(self, record: Record) -> None:
         """Asks for a verdict upon the latest snapshot, unless that is done."""
         due, self._asked_at = self.verdict_due(record), record.time
-        if due and self.maker is not None and not record.has_not_moved:
-            monitored = self._settings.monitor is not None
+        if due and self.maker is not None and self.task.has_accuracy and not record.has_not_moved:
+            monitored = self.task.reads_metric
             self._messages.warn("inputs", self.maker.choose_inputs(record, monitored))
             self.maker.predict(record)
 
@@ -270,10 +283,38 @@ class RunDecider:
         maker = self.maker
         if maker is None or (self.in_sweep and not record.verdicts):  # the sweep does without them
             return
-        maker.decide(record, epochs, blocked_by)
+        if record.decision.stop:
+            return
+        if self.task.has_accuracy:
+            maker.decide(record, epochs, blocked_by)
+        elif record.history:
+            record.decision = unless_blocked(self._without_prediction(record), blocked_by)
+        self._decide_by_progress(record, epochs, blocked_by)
         if maker.cannot_stop(record) and not self.in_sweep:
             hint = "" if record.verdicts[-1].in_domain else _OWN_RUNS
             self._messages.info("cannot stop", f"this run {record.decision.reason}{hint}")
+
+    def _without_prediction(self, record: Record) -> Decision:
+        """The decision on a run that has no accuracy, or none that is known."""
+        if not record.history[-1].finite:
+            return Decision(True, "training has diverged: weights are not finite", record.time)
+        return Decision(False, f"goes on: {self.task.why_silent}", max(0.0, record.time))
+
+    def _decide_by_progress(self, record: Record, epochs: int, blocked_by: str) -> None:
+        """Stops a run whose metric has got nowhere in half of its plan, whatever was predicted."""
+        metric, last = self.task.metric, record.decision
+        if last.stop or self.in_sweep or metric is None or metric.mode is None:
+            return
+        why = no_progress(
+            record.accuracies[:epochs],
+            record.losses,
+            record.training.planned_epochs,
+            name=metric.name,
+            mode=metric.mode,
+            classes=record.classes if metric.is_accuracy else None,
+        )
+        if why:
+            record.decision = unless_blocked(Decision(True, why, record.time), blocked_by)
 
     def _decide_in_sweep(
         self, trial: TrialSession, record: Record, before: Decision, blocked_by: str

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_nndyn.callback.messages import layers_changed, weights_exchanged
 from lightning_nndyn.callback.phases import ReaderPhase
+from lightning_nndyn.callback.task import LOSS_FUNCTIONS
 from lightning_nndyn.errors import NNDynError, TracingError
 from lightning_nndyn.graph.blocks import LayerWeight
 from lightning_nndyn.graph.rolled import RolledGraph
@@ -43,6 +44,7 @@ class GraphReader:
         first_weights: what distances are measured from; empty before snapshot 0 is read.
         frozen: the graph's layers whose weights no optimizer holds.
         lost: what the user is to be told where the weights cannot be read as those of one run; else empty.
+        losses: the loss functions that the traced batch has called, each with the shape of what it was given.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class GraphReader:
         self.first_weights = list(first_weights)
         self.frozen: list[str] = []
         self.lost = ""
+        self.losses: list[tuple[str, tuple[int, ...]]] = []
         self._layers, self._topology, self._last = layers, topology, last
         self._tracer: _FaultTolerantTracer | None = None
         self._trained: TrainedWeights | None = None
@@ -133,6 +136,7 @@ class GraphReader:
         """
         if self._tracer is None:
             return
+        self.losses = self._tracer.losses
         if self._graph_due:
             self._build_graph(self._tracer, loss)
         if not nested:
@@ -153,6 +157,7 @@ class GraphReader:
             TracingError: if there is no way through the model.
         """
         tracer = self._tracer
+        self.losses = self.losses if tracer is None else tracer.losses
         self._stop_tracing()
         if self._graph_due and (self._stepped or _versions(model) != self._versions):
             if start_due:
@@ -288,6 +293,10 @@ class _FaultTolerantTracer(LayerTracer):
 
     failure: Exception | None = None
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.losses: list[tuple[str, tuple[int, ...]]] = []
+
     def graph(self, topology: Topology | None = None, trained: TrainedWeights | None = None) -> RolledGraph:
         """See `LayerTracer.graph`; raises what has gone wrong while tracing."""
         if self.failure is not None:
@@ -304,6 +313,8 @@ class _FaultTolerantTracer(LayerTracer):
         if self.failure is not None or torch.compiler.is_compiling():
             return func(*args, **(kwargs or {}))
         operation = _Operation(func)
+        if operation.__name__ in LOSS_FUNCTIONS and args and isinstance(args[0], Tensor):
+            self.losses.append((operation.__name__, tuple(args[0].shape)))
         try:
             return super().__torch_function__(operation, types, args, kwargs)
         except Exception as error:

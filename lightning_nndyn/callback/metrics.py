@@ -19,6 +19,8 @@ from lightning_nndyn.callback.record import Record
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+_ROUNDING = 1e-6  # of a mean over batches
+
 
 class LoggedMetrics:
     """Puts the metrics that the model logs into a run's record.
@@ -28,10 +30,11 @@ class LoggedMetrics:
 
     Attributes:
         any_monitor: whether the monitor may be something else than an accuracy.
+        may_be_percent: whether values above 1 are taken for percent, from the first one on.
     """
 
     def __init__(self, monitor: str | None = None) -> None:
-        self.any_monitor = False
+        self.any_monitor = self.may_be_percent = False
         self._monitor = monitor
         self._rows, self._accuracies = _News(), _News()
         self._validated = self._comes_late = False
@@ -84,10 +87,19 @@ class LoggedMetrics:
         accuracies = record.accuracies
         accuracies[epochs:] = []  # of an epoch that is trained again
         accuracies += [math.nan] * (epochs - len(accuracies))
-        if 0 <= value <= 1 or (self.any_monitor and math.isfinite(value)):
-            accuracies[-1] = value
-        elif math.isfinite(value):
-            self._refused, accuracies[-1] = value, math.nan
+        if math.isfinite(value):  # else it was not logged since it was recorded
+            accuracies[-1] = value if self.any_monitor else self._as_fraction(record, value)
+
+    def _as_fraction(self, record: Record, value: float) -> float:
+        """An accuracy as a fraction; NaN for what is none."""
+        if record.unit == "fraction" and 1 + _ROUNDING < value <= 100 and self.may_be_percent:
+            record.unit = "percent"
+            record.accuracies[:] = [accuracy / 100 for accuracy in record.accuracies]
+        fraction = value / 100 if record.unit == "percent" else value
+        if 0 <= fraction <= 1 + _ROUNDING:
+            return min(fraction, 1.0)
+        self._refused = value
+        return math.nan
 
     def complaint(self, trainer: Trainer, record: Record, epochs: EpochCounter) -> str:
         """What to warn of as long as there has been no accuracy that should have come; else empty."""
@@ -98,9 +110,10 @@ class LoggedMetrics:
             return ""
         found = f"is {self._refused:g}" if math.isfinite(self._refused) else "was not logged by validation"
         names = ", ".join(sorted(name for name in trainer.callback_metrics if not _is_ours(name)))
+        wanted = "that is logged" if self.any_monitor else "that is an accuracy between 0 and 1"
         return (
-            f"monitor={self._monitor!r} {found}; give a metric that is an accuracy between 0 and 1 (logged: "
-            f"{names or 'none'}). Until it is there, runs are judged in their first epoch only"
+            f"monitor={self._monitor!r} {found}; give a metric {wanted} (logged: {names or 'none'}). "
+            "Until it is there, runs are judged in their first epoch only"
         ) + (epochs.validation_hint if misses else "")
 
     def record_epoch(self, record: Record, epochs: int, metrics: Mapping[str, Any]) -> None:

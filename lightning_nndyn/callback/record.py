@@ -18,7 +18,8 @@ from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot
 
 _STATE_VERSION = 2
-_SAME_NAMES = ("history", "verdicts", "decision", "classes", "kind", "metrics", "run")
+_SAME_NAMES = ("history", "verdicts", "decision", "classes", "kind", "metrics", "run", "unit")
+Unit = Literal["fraction", "percent", "own"]
 _MOST_CLASSES = 2**31
 _UNDECIDED = Decision(stop=False, reason="no verdict yet", epoch=0.0)
 
@@ -39,6 +40,7 @@ class StoredRecord(msgspec.Struct, kw_only=True):
     steps_per_epoch: Number | None
     optimizer: str | None
     planned_epochs: Number | None = None
+    unit: Unit = "fraction"
 
     def __post_init__(self) -> None:
         if any(late.epoch <= early.epoch for early, late in pairwise(self.history)):
@@ -57,7 +59,10 @@ class Record:
         decision: the latest; a decision to stop is final.
         losses: for each snapshot's time the mean training loss of its epoch so far, and of its last
             sixteenth; NaN where there was none.
-        accuracies: validation accuracy after each epoch; NaN where there was none.
+        accuracies: validation accuracy after each epoch, or the metric that is monitored in its place; NaN
+            where there was none.
+        unit: of the monitored metric as it is logged. `accuracies` are fractions where it is a fraction or in
+            percent; else the metric is no accuracy, and they are in its own unit.
         classes: number of classes of the task.
         kind: of the models that judge this run, by their inputs; empty until the first verdict.
         metrics: for each metric of the Trainer its latest value after each epoch.
@@ -76,6 +81,7 @@ class Record:
     kind: str = ""
     metrics: dict[str, list[float | None]] = field(default_factory=dict)
     exempt: str = ""
+    unit: Unit = "fraction"
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     training: TrainingSetup = field(default_factory=TrainingSetup)
     first_weights: list[Tensor] = field(default_factory=list, repr=False)
@@ -90,13 +96,21 @@ class Record:
         """Time of the last snapshot in epochs; -1 before the first."""
         return self.history[-1].epoch if self.history else -1.0
 
+    @property
+    def best_accuracy(self) -> float:
+        """The best accuracy so far; 0 where there was none."""
+        if self.unit == "own":
+            return 0.0
+        return max(filter(math.isfinite, self.accuracies), default=0.0)
+
     def curve(self) -> LearningCurve:
         """The learning curve. Epochs without validation are interpolated linearly between those with one.
 
         Before training the accuracy is that of guessing. After the last validation nothing is filled in: an
-        accuracy that stays as it was would look like a run that learns no more.
+        accuracy that stays as it was would look like a run that learns no more. What is no accuracy is left
+        out.
         """
-        return self.curve_of(self.accuracies)
+        return self.curve_of(() if self.unit == "own" else self.accuracies)
 
     def curve_of(self, values: Sequence[float], start: float | None = None) -> LearningCurve:
         """The learning curve with another metric in place of the accuracy.
@@ -139,6 +153,7 @@ class Record:
             "metrics": {name: list(values) for name, values in self.metrics.items()},
             "spared": self.exempt,
             "run": self.run,
+            "unit": self.unit,
             **asdict(self.training),
         }
 

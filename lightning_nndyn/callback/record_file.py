@@ -15,6 +15,7 @@ import msgspec
 from lightning_nndyn._files import Count, decode, read_json, write_atomically
 from lightning_nndyn.callback.audit import AUDIT_FILE, SWITCHED_OFF, AuditedRun, append_audited_run
 from lightning_nndyn.callback.decision import predictor_name
+from lightning_nndyn.callback.monitored_metric import Mode
 from lightning_nndyn.callback.record import Record, StoredRecord
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.trainer_state import record_folder
@@ -48,6 +49,7 @@ class RecordFile(StoredRecord, kw_only=True):
 
     status: Literal["finished", "stopped", "interrupted", "running"]
     monitor: str | None
+    mode: Literal["max", "min"] | None = None
     predictor: str | None = None
     action: Literal["stop", "observe"] = "stop"
     max_epochs: Annotated[int, msgspec.Meta(ge=-1, le=2**53)] | None = None
@@ -166,7 +168,13 @@ class RecordWriter:
 
     @classmethod
     def open(
-        cls, trainer: Trainer, settings: Settings, record: Record, policy: Mapping[str, Any], audited: bool
+        cls,
+        trainer: Trainer,
+        settings: Settings,
+        record: Record,
+        policy: Mapping[str, Any],
+        audited: bool,
+        mode: Mode | None = None,
     ) -> RecordWriter:
         """The writer of a run that begins or is resumed. All processes must call this; the first one writes.
 
@@ -176,12 +184,14 @@ class RecordWriter:
             record: the run's.
             policy: what decisions rest on.
             audited: whether the audit file is kept, if there is an audit share.
+            mode: whether the monitored metric is to grow or to fall; None if that is not known.
         """
         log_folder = trainer.log_dir  # a collective call
         if not trainer.is_global_zero:
             return cls(None, {})
         facts = {
             "monitor": settings.monitor,
+            "mode": mode,
             "predictor": predictor_name(settings.predictor),
             "action": settings.action,
             "max_epochs": trainer.max_epochs,
@@ -197,9 +207,14 @@ class RecordWriter:
             settings.monitor or "",
         )
 
+    def file(self, record: Record) -> Path | None:
+        """Where the record goes; None for nowhere."""
+        return None if self.folder is None else self.folder / f"nndyn-{record.run}.json"
+
     def write(self, record: Record, status: str) -> None:
         """Writes the record as it is now."""
-        if self.folder is None or not record.history:
+        path = self.file(record)
+        if path is None or not record.history:
             return
         content = {
             **record.facts(),
@@ -207,7 +222,7 @@ class RecordWriter:
             "layer_sizes": list(self.layer_sizes),
             **self.facts,
         }
-        history, path = self._history_json(record.history), self.folder / f"nndyn-{record.run}.json"
+        history = self._history_json(record.history)
         self._write(lambda: write_record(path, content, history), path, record.run)
 
     def end(self, record: Record, status: str, flagged_to_stop: bool = False) -> None:
@@ -223,7 +238,8 @@ class RecordWriter:
         folder = self.audit_folder
         if folder is None or status != FINISHED or not values or not record.verdicts:
             return
-        run = AuditedRun(max(values), record.classes, flagged_to_stop, self.share, record.run)
+        best = max(values) / (100 if record.unit == "percent" else 1)
+        run = AuditedRun(best, record.classes, flagged_to_stop, self.share, record.run)
         self._write(lambda: append_audited_run(folder, run), folder / AUDIT_FILE, record.run)
 
     def _history_json(self, history: Sequence[Snapshot]) -> str:

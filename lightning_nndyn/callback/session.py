@@ -15,7 +15,6 @@ from lightning_nndyn.callback.loggers import RunSummary, log_summary
 from lightning_nndyn.callback.logging import logging_step
 from lightning_nndyn.callback.losses import LossMeter
 from lightning_nndyn.callback.messages import (
-    frozen_layers,
     late_beginning,
     unknown_beginning,
     unknown_length,
@@ -25,6 +24,7 @@ from lightning_nndyn.callback.phases import EpochPhase, Phase, ReaderPhase
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import FINISHED, INTERRUPTED, RUNNING, STOPPED, RecordWriter
 from lightning_nndyn.callback.session_parts import SessionParts
+from lightning_nndyn.callback.start_line import start_line
 from lightning_nndyn.callback.trainer_state import (
     is_complete,
     loss_divisor,
@@ -82,9 +82,14 @@ class RunSession(SessionParts):
         """Settles, on all processes alike, what may become of the run, and finds the place of its record."""
         trainer, decisions = self.trainer, self.decisions
         decisions.open(trainer, self.record, self._starts_here)
-        self.metrics.any_monitor = decisions.in_sweep and self.settings.predictor is None
+        self.metrics.any_monitor = not decisions.task.monitors_accuracy
+        if decisions.task.has_own_unit:
+            self.record.unit = "own"
+        self.metrics.may_be_percent = decisions.task.has_accuracy_name
+        self.messages.warn("mode", decisions.task.question)
         audited = self.trial is None  # a sweep does without the audit's file
-        writer = RecordWriter.open(trainer, self.settings, self.record, decisions.facts, audited)
+        mode = None if decisions.task.metric is None else decisions.task.metric.mode
+        writer = RecordWriter.open(trainer, self.settings, self.record, decisions.facts, audited, mode)
         if self.guard.error is None:
             self.writer = writer
 
@@ -168,10 +173,28 @@ class RunSession(SessionParts):
     def _end_forward(self, loss: Tensor | None = None) -> None:
         manual = not self.trainer.lightning_module.automatic_optimization
         self._try(self.reader.end_forward, manual, loss)
-        self.messages.info("frozen", frozen_layers(self.reader.frozen))
+        self._see_task()
         self.decisions.withdraw(self.record, self.reader.lost)
         if manual:  # the next step may be one that Lightning does not see
             self._read_start()
+
+    def _see_task(self) -> None:
+        """Notes what the traced batch shows of the task."""
+        sizes, task = self.reader.layer_sizes, self.decisions.task
+        if sizes:
+            task.see_losses(self.reader.losses, sizes[-1], len(self.trainer.optimizers))
+            self._try(self._say_start)
+
+    def _say_start(self) -> None:
+        """Tells what is done with the run, once its first weights are on record."""
+        reader = self.reader
+        if self.record.from_start and reader.layer_names and not self.decisions.withdrawn:
+            file = self.writer.file(self.record)
+            names, frozen = reader.layer_names, reader.frozen
+            self.messages.info(
+                "start",
+                start_line(self.trainer, self.settings, self.decisions, self.record, names, frozen, file),
+            )
 
     def _read_start(self) -> None:
         if self.active and self._all_work():
@@ -184,12 +207,14 @@ class RunSession(SessionParts):
             self.record.first_weights = self.reader.first_weights
             self.record.classes = max(2, self.reader.layer_sizes[-1])
             self.decisions.withdraw(self.record, late_beginning(self.epochs.num_ended))
+            self._say_start()
 
     def end_batch(self, outputs: Any, batch_idx: int) -> None:
         """Reads the weights if that is due; what is decided inside an epoch takes effect at once."""
         trainer = self.trainer
         if self.reader.phase is ReaderPhase.TRACING:
             self._try(self.reader.end_batch, trainer.lightning_module, self.start_due)
+            self._see_task()
         if self._awaits_metric:
             self._conclude_late(in_batch=True)
             if not self.active:
@@ -220,6 +245,7 @@ class RunSession(SessionParts):
         self._try(self._read_losses, losses)
         # Processes see other batches: all judge by the mean of their losses.
         losses = strategy.reduce(losses, reduce_op="mean")
+        self.decisions.task.see_names(metrics_shown(self.trainer))
         self._try(self._read_snapshots, due, losses, defer_verdict)
 
     def _read_losses(self, out: Tensor) -> None:
@@ -248,6 +274,7 @@ class RunSession(SessionParts):
             epochs: how many of the Trainer's have ended, including one that ends now.
             in_batch: whether the Trainer is still busy with the last batch.
         """
+        self.decisions.task.see_names(metrics_shown(self.trainer))
         self._try(self.decisions.predict, self.record)
         if self._all_work():
             self.decisions.decide(self.trainer, self.record, self.epochs.num_ended, epochs)
@@ -300,6 +327,8 @@ class RunSession(SessionParts):
         trainer, ended = self.trainer, self.epochs.num_ended
         # May be computed now, on all processes together.
         self.metrics.record(trainer, self.record, ended, trainer.callback_metrics)
+        if self.record.unit == "percent":
+            self.messages.info("percent", f"{self.settings.monitor} is in percent, and read as a fraction")
         self._epoch_phase = EpochPhase.METRICS
         self._awaits_metric = not self.epochs.by_steps and self.metrics.is_awaited(self.record, ended)
         if not self._awaits_metric:

@@ -62,6 +62,8 @@ class SessionParts:
         self.epochs, self.metrics = EpochCounter(), LoggedMetrics(settings.monitor)
         self.guard, self.messages = Guard(settings.strict, self._fail), Messages(settings.verbose)
         self.decisions = RunDecider(settings, trial, self.messages, self.guard)
+        if not self.decisions.task.reads_metric:
+            self.metrics = LoggedMetrics()
         self.logger, self.writer = ValueLogger(settings.log_signature), RecordWriter(None, {})
         self._awaits_metric = False  # whether an epoch is judged only once its metric has been logged
         self._starts_here = False  # whether training begins with step 0, not from a checkpoint

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lightning_nndyn.callback.monitored_metric import Mode
 from lightning_nndyn.graph.tracing.tracer import Topology, check_topology
 from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.policy import Policy
@@ -18,8 +19,8 @@ class Settings:
     """What a user asks of the callback, with defaults resolved; see `GraphDynamicsCallback`.
 
     Raises:
-        ValueError: if ``action`` or ``topology`` is unknown, or ``layers`` are named for another than the
-            chain.
+        ValueError: if ``action``, ``mode`` or ``topology`` is unknown, ``mode`` comes without ``monitor``, or
+            ``layers`` are named for another than the chain.
         PredictorError: if ``max_false_stop_rate``, ``confidence`` or ``threshold`` is out of its range.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     snapshots: tuple[float, ...] | None
     snapshot_every_n_steps: int | None
     monitor: str | None
+    mode: Mode | None
     max_false_stop_rate: float
     confidence: float | None
     threshold: float | None
@@ -42,6 +44,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.action not in ("stop", "observe"):
             raise ValueError(f"action={self.action!r} is unknown: take 'stop' or 'observe'")
+        if self.mode not in ("max", "min", None):
+            raise ValueError(
+                f"mode={self.mode!r} is unknown: take 'max', 'min', or None to guess it by the name"
+            )
+        if self.mode is not None and self.monitor is None:
+            raise ValueError(f"mode={self.mode!r} is that of a metric: name it with monitor=")
         check_topology(self.topology, self.layers)
         Policy({}, self.max_false_stop_rate, self.threshold, confidence=self.confidence)  # checks the three
 

@@ -75,7 +75,11 @@ def load_runs(folder: Path | str, metric: str | None = None) -> list[LoadedRun]:
 
 
 def _loaded(file: Path, record: Record, stored: RecordFile, metric: str | None) -> LoadedRun:
-    values = record.metrics.get(metric or stored.monitor or "", [])
+    scale = 100 if record.unit == "percent" and metric in (None, stored.monitor) else 1
+    values = [
+        None if value is None else value / scale
+        for value in record.metrics.get(metric or stored.monitor or "", [])
+    ]
     known = [value for value in values if value is not None]
     logged = record.curve_of([math.nan if value is None else value for value in values])
     return LoadedRun(
@@ -83,7 +87,7 @@ def _loaded(file: Path, record: Record, stored: RecordFile, metric: str | None) 
         status=stored.status,
         history=record.history,
         # For the monitor the record also says which epochs had a validation.
-        curve=record.curve() if metric in (None, stored.monitor) else logged,
+        curve=record.curve_of(record.accuracies) if metric in (None, stored.monitor) else logged,
         accuracy=max(known, default=None),
         training=record.training,
         logged=frozenset(record.metrics),

@@ -161,7 +161,8 @@ def _verdict_on_record(file: Path, predictor: Predictor, record: Record) -> Chec
     verdicts, why = [], ""
     for curve in curves:
         try:
-            verdicts.append(predictor.predict(record.history, curve=curve, training=record.training))
+            verdict = predictor.predict(record.history, curve=curve, training=record.training)
+            verdicts.append(verdict.at_least(record.best_accuracy))
         except (PredictorError, ValueError) as error:  # snapshots of graphs that differ
             why = str(error)
     latest = max(verdicts, key=lambda verdict: verdict.epoch, default=None)

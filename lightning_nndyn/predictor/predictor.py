@@ -62,6 +62,9 @@ class Predictor:
         PredictorError: an argument is not one of the values it may have.
     """
 
+    shipped = False
+    """Whether it came with the package, fitted to classifications."""
+
     def __init__(
         self,
         *,

@@ -15,6 +15,13 @@ def list_predictors() -> list[str]:
     return sorted(file.stem for file in _folder().glob("*.skops"))
 
 
+def is_shipped(predictor: str | os.PathLike[str] | Predictor) -> bool:
+    """Whether a predictor, or its name, is one that ships with the package: it knows accuracies alone."""
+    if isinstance(predictor, Predictor):
+        return predictor.shipped
+    return os.fspath(predictor) in list_predictors()
+
+
 def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
     """Load a predictor that ships with the package by name, or any other by path.
 
@@ -24,8 +31,10 @@ def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
         ArtefactError: there is none of that name, or the files are not right (see `Predictor.load`).
     """
     name = os.fspath(name_or_path)
-    if name in list_predictors():
-        return Predictor.load(_folder() / name)
+    if is_shipped(name):
+        predictor = Predictor.load(_folder() / name)
+        predictor.shipped = True
+        return predictor
     if Path(name).name == name and not any(file.exists() for file in persistence.paths(name)):
         raise ArtefactError(
             f"there is no predictor named {name!r}, and no such file: the package has "

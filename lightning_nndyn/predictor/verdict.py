@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_nndyn._files import Finite
 
@@ -43,3 +43,7 @@ class Verdict:
     kind: str = WEIGHTS
     distance: float | None = None
     p_domain: float | None = None
+
+    def at_least(self, seen: float) -> Verdict:
+        """The verdict on a run that has reached an accuracy: it ends with its best, and so with no less."""
+        return replace(self, predicted_accuracy=max(self.predicted_accuracy, seen))

@@ -201,6 +201,11 @@ class _RungDecider(RunDecider):
         super().__init__(*arguments)
         self._end_time = end
 
+    def predict(self, record: Record) -> None:
+        """Ranks by predictions whatever the task is: the race's caller has named a predictor for it."""
+        self.task.is_classification = True
+        super().predict(record)
+
     def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
         if record.decision.stop:
             return

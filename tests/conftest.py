@@ -21,23 +21,25 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Ray's processes yield to all others unless told otherwise, and then wait for the tests beside them to end.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-STARTING_RAY = ("corpus/test_backends.py", "test_examples.py", "integrations/test_ray.py")
+STARTING_RAY = ("corpus/test_backends.py", "integrations/test_ray.py", "test_examples.py::test_ray_sweep")
 
 OF_SEVERAL_PROCESSES = ("callback/test_strategies.py", "graph/test_sharding.py")
 
 # Clusters, servers and browsers are other programs, which now and then fail to start on a busy machine. What
 # fails in these files is tried once more, and the summary lists it as RERUN. All other tests have one chance.
 WITH_OTHER_PROGRAMS = (
-    *STARTING_RAY,
     "callback/test_ddp.py",
     "callback/test_deepspeed.py",
     "callback/test_loggers.py",
     "callback/test_participants.py",
     "callback/test_strategies.py",
+    "corpus/test_backends.py",
     "evaluation/report/test_page_in_a_browser.py",
     "graph/test_sharding.py",
     "integrations/test_optuna_ddp.py",
     "integrations/test_optuna_workers.py",
+    "integrations/test_ray.py",
+    "test_examples.py",
 )
 
 
@@ -105,7 +107,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             processes = re.search(r"[\[-][24]-", nodeid) if file.endswith(OF_SEVERAL_PROCESSES) else None
-            return "ray" if file.endswith(STARTING_RAY) else file + (processes[0] if processes else "")
+            if any(test in nodeid for test in STARTING_RAY):
+                return "ray"
+            return file + (processes[0] if processes else "")
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from lightning_nndyn.cli.demo.training import TrainingResult
 from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.presets.paper import DROPOUTS, LEARNING_RATES
 from lightning_nndyn.predictor.policy import Decision
+
+EPOCHS = 12
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -32,8 +35,12 @@ def test_no_configuration_is_in_the_corpus(seed: int) -> None:
     assert len({config.seed for config in configs}) == 64
 
 
-def test_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
+    short = [replace(config, epochs=EPOCHS) for config in demo_configurations(3, 2)]  # 50 take a minute
+    monkeypatch.setitem(run_demo.__globals__, "demo_configurations", lambda *_: short)
     summary = run_demo(3, output=tmp_path / "demo", seed=2)
     printed = capsys.readouterr().out
     for line in summary.lines():
@@ -42,7 +49,7 @@ def test_demo_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     rows = list(csv.DictReader((tmp_path / "demo" / "sweep.csv").open()))
     assert [float(row["accuracy"]) for row in rows] == [run.accuracy for run in summary.runs]
     for run in summary.runs:
-        assert len(run.truth.accuracies) == 50
+        assert len(run.truth.accuracies) == EPOCHS
         assert run.repeated
         assert run.first.callback is not None
         assert run.first.callback.verdicts

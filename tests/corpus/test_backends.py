@@ -49,7 +49,8 @@ def own_surroundings() -> Iterator[None]:
 def ray_address(own_surroundings: None) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    lean = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **lean})
     cluster.add_node(num_cpus=1)
     yield cluster.address
     cluster.shutdown()

@@ -34,7 +34,9 @@ class Nodes:
         place = ["--address", self.address] if self.address else ["--head", f"--temp-dir={self._folder}"]
         if not self.address:
             place += ["--port=0", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
+            place += ["--no-monitor"]  # a process that would start more nodes where they are wanted
         node = f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=1"
+        node += ("--include-log-monitor=false",)  # a process that shows the driver what others print
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         with output.open("w") as file:
             self._nodes.append(

@@ -140,24 +140,30 @@ TORCHVISION.append(  # the head reads the class token, which no patch has made
 # -- timm
 
 
-def _timm(name: str, size: int, **options: Any) -> Callable[[], Built]:
+def _timm(name: str, size: int, blocks: int | None = None, **options: Any) -> Callable[[], Built]:
+    """With `blocks` only the first of the model's blocks, where timm does not take their number."""
+
     def build() -> Built:
         import timm
 
-        return timm.create_model(name, pretrained=False, num_classes=4, **options), images(size)
+        model = timm.create_model(name, pretrained=False, num_classes=4, **options)
+        if blocks:
+            model.blocks = model.blocks[:blocks]
+        return model, images(size)
 
     return build
 
 
+# As few blocks of each kind as there can be: each is traced, and walked channel by channel.
 _TOKENS: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2}
 TIMM = [
     Entry(f"timm-{name}", _timm(name, size, **options), "timm", 1, (*TABLES, "rel_pos_h", "rel_pos_w"))
     for name, size, options in [
         ("resnet10t", 64, {}),
-        ("seresnet18", 64, {}),
-        ("skresnet18", 64, {}),
+        ("seresnet18", 64, {"layers": [2, 1, 1, 1]}),
+        ("skresnet18", 64, {"layers": [2, 1, 1, 1]}),
         ("resnest14d", 64, {}),
-        ("res2net50_14w_8s", 64, {}),
+        ("res2net50_14w_8s", 64, {"layers": [2, 1, 1, 1]}),
         ("efficientnet_lite0", 64, {}),
         ("mobilenetv3_small_050", 64, {}),
         ("mobilenetv4_conv_small", 64, {}),
@@ -165,26 +171,26 @@ TIMM = [
         ("ghostnet_050", 64, {}),
         ("regnetx_002", 64, {}),
         ("repvgg_a0", 64, {}),
-        ("convnext_atto", 64, {}),
-        ("convnextv2_atto", 64, {}),
+        ("convnext_atto", 64, {"depths": (1, 1, 2, 1)}),
+        ("convnextv2_atto", 64, {"depths": (1, 1, 2, 1)}),
         ("vit_tiny_patch16_224", 32, {**_TOKENS, "num_heads": 2}),
         ("cait_xxs24_224", 32, {**_TOKENS, "num_heads": 2}),
-        ("mixer_s32_224", 64, {"img_size": 64}),
-        ("gmlp_s16_224", 32, {"img_size": 32}),
-        ("resmlp_12_224", 32, {"img_size": 32}),
+        ("mixer_s32_224", 64, {"img_size": 64, "blocks": 2}),
+        ("gmlp_s16_224", 32, {"img_size": 32, "blocks": 2}),
+        ("resmlp_12_224", 32, {"img_size": 32, "blocks": 2}),
         ("poolformer_s12", 64, {}),
-        ("levit_128s", 224, {}),
+        ("levit_128s", 224, {"depth": (1, 2, 1)}),
         ("mobilevit_xxs", 64, {}),
-        ("edgenext_xx_small", 64, {}),
+        ("edgenext_xx_small", 64, {"depths": (1, 2, 2, 2)}),
         ("dla34", 64, {}),
         ("hrnet_w18_small", 64, {}),
         ("vovnet39a", 64, {}),
-        ("pvt_v2_b0", 64, {}),
-        ("fastvit_t8", 64, {}),
+        ("pvt_v2_b0", 64, {"depths": (1, 1, 2, 1)}),
+        ("fastvit_t8", 64, {"layers": (1, 1, 2, 1)}),
         ("rexnet_100", 64, {}),
-        ("inception_next_atto", 64, {}),
+        ("inception_next_atto", 64, {"depths": (1, 1, 2, 1)}),
         ("darknet17", 64, {}),
-        ("starnet_s1", 64, {}),
+        ("starnet_s1", 64, {"depths": [1, 1, 2, 1]}),
         ("nf_regnet_b0", 64, {}),
     ]
 ]

@@ -22,7 +22,7 @@ from lightning_nndyn.graph.tracing.tracer import Topology
 from lightning_nndyn.predictor import Predictor, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot
-from lightning_nndyn.sweep import SweepPredictor
+from lightning_nndyn.sweep import DEFAULT_KEEP, SweepPredictor
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -118,6 +118,9 @@ class GraphDynamicsCallback(CallbackBase):
             for `SweepPredictor`. These are settings: each sweep learns for itself.
         mode: whether ``monitor`` is to grow (``"max"``) or to fall (``"min"``). None takes the direction of
             the trial's sweep, or guesses from the name where that is safe ("loss" falls, "iou" grows).
+        keep: in a sweep (``trial``), the share of its runs that is trained to the end: each run is compared
+            with those that were read at the same time, from the third one on. None keeps good runs instead
+            (``max_false_stop_rate``), which costs more, and stops nothing before ten runs have finished.
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.
@@ -156,6 +159,7 @@ class GraphDynamicsCallback(CallbackBase):
         trial: Any = None,
         sweep: SweepPredictor | None = None,
         mode: Literal["max", "min"] | None = None,
+        keep: float | None = DEFAULT_KEEP,
     ) -> None:
         super().__init__()
         self.predictor = predictor
@@ -174,7 +178,7 @@ class GraphDynamicsCallback(CallbackBase):
         self.strict = strict
         self.verbose = verbose
         settings = self._settings()  # checked before a trial is joined
-        self._trial = TrialSession.from_trial(trial, sweep, max_false_stop_rate)
+        self._trial = TrialSession.from_trial(trial, sweep, max_false_stop_rate, keep)
         if self._trial is not None:
             check_direction(mode, self._trial.member.direction)
         self.session = RunSession(settings, self._trial)

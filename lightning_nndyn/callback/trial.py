@@ -38,7 +38,7 @@ class TrialSession:
 
     @classmethod
     def from_trial(
-        cls, trial: Any, sweep: SweepPredictor | None, max_false_stop_rate: float
+        cls, trial: Any, sweep: SweepPredictor | None, max_false_stop_rate: float, keep: float | None
     ) -> TrialSession | None:
         """The session of an Optuna trial, or of a member of another sweep; None without one.
 
@@ -52,7 +52,7 @@ class TrialSession:
             return None
         member = trial if isinstance(trial, SweepMember) else _optuna_member(trial)
         if sweep is None:
-            sweep = SweepPredictor(direction=member.direction)
+            sweep = SweepPredictor(direction=member.direction, keep=keep)
         if sweep.direction != member.direction:
             raise ValueError(
                 f"the trial's sweep is to {member.direction}, and sweep= has direction={sweep.direction!r}: "
@@ -88,7 +88,7 @@ class TrialSession:
             What is to be logged.
         """
         new = self._new_readings(record)
-        forecasts = self._forecast(new) if new else []
+        forecasts = self._forecast(new, record.training.planned_epochs) if new else []
         record.decision = self._decision_for(record, before, blocked_by)
         audited = record.decision.stop and bool(record.exempt)
         weight = 1 / audit_share if audited and audit_share else 1.0
@@ -116,15 +116,17 @@ class TrialSession:
             if snapshot.epoch > since
         ]
 
-    def _forecast(self, new: Sequence[SweepReading]) -> list[SweepForecast | None]:
+    def _forecast(
+        self, new: Sequence[SweepReading], planned_epochs: float | None
+    ) -> list[SweepForecast | None]:
         runs, params = self.member.runs(), dict(self.member.params)
         lock, predictor = shared_predictor(self.member.shared, self.template)
         forecasts = []
         with lock:
-            self._ready = predictor.fit(runs).ready
+            self._ready = predictor.fit(runs).decides
             for reading in new:
                 self._readings.append(reading)
-                run = SweepRun(params, tuple(self._readings))
+                run = SweepRun(params, tuple(self._readings), planned_epochs=planned_epochs)
                 forecasts.append(predictor.forecast(run))
             self._decision = predictor.decide(run, forecasts[-1])
         return forecasts

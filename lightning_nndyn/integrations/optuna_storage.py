@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -89,8 +90,8 @@ def user_values(trial: optuna.trial.FrozenTrial) -> dict[int, float]:
 class EndedTrials:
     """The ended trials of a study as runs of a sweep.
 
-    Each trial is decoded once. Only the latest finished ones keep their readings, as no more are used in a
-    fit.
+    Each trial is decoded once. Only the latest finished and the latest stopped ones keep their readings: no
+    more are used in a fit, and as many suffice to compare a run with.
 
     Args:
         readings: reads those of a trial.
@@ -111,7 +112,9 @@ class EndedTrials:
         with self._lock:
             trials = study.get_trials(deepcopy=False, states=_ENDED)
             runs = [self._without_readings.get(trial.number) or self._add(trial) for trial in trials]
-            latest = [index for index, run in enumerate(runs) if run.finished][-MAX_FITTED_RUNS:]
+            finished = [index for index, run in enumerate(runs) if run.finished]
+            stopped = [index for index, run in enumerate(runs) if run.stopped]
+            latest = finished[-MAX_FITTED_RUNS:] + stopped[-MAX_FITTED_RUNS:]
             before, self._with_readings = self._with_readings, {}
             for index in latest:
                 trial = trials[index]
@@ -132,4 +135,5 @@ class EndedTrials:
             weight = decode(weight, Weight)
         except ValueError:
             weight = 1.0
-        return SweepRun(trial.params, self._readings(trial), trial.value, weight=weight)
+        whole = self._without_readings[trial.number]
+        return replace(whole, readings=self._readings(trial), weight=1.0 if whole.stopped else weight)

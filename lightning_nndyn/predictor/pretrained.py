@@ -43,6 +43,11 @@ def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
     return Predictor.load(name)
 
 
+def shipped_file(name: str) -> Path:
+    """The path of a file that ships with the package."""
+    return _folder() / name
+
+
 def _folder() -> Path:
     """The wheel has the predictors inside the package, the repository beside it."""
     package = Path(__file__).parent.parent

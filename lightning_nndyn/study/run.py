@@ -14,7 +14,7 @@ from lightning_nndyn.study.config import SweepConfig
 from lightning_nndyn.study.killed_trials import retry_killed_trials, store_process, was_killed
 from lightning_nndyn.study.race import TrainFunction, race
 from lightning_nndyn.study.race_result import RUNGS, RaceResult
-from lightning_nndyn.sweep import SweepPredictor
+from lightning_nndyn.sweep import DEFAULT_KEEP, SweepPredictor
 
 if TYPE_CHECKING:
     import optuna
@@ -169,7 +169,8 @@ def _objective(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -
 
 def _train(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -> float:
     params = config.suggest(trial)
-    predictor = SweepPredictor(direction=config.direction, **config.learner)
+    keep = None if "max_false_stop_rate" in config.learner else DEFAULT_KEEP
+    predictor = SweepPredictor(direction=config.direction, **{"keep": keep, **config.learner})
     arguments: dict[str, Any] = {"verbose": False, "monitor": config.monitor, **config.callback}
     callback = GraphDynamicsCallback(trial=trial, sweep=predictor, **arguments)
     value = train(params, callback)

@@ -6,18 +6,24 @@ that of the signature (section 3.2 of the paper); the sweep's own predictor is n
 knows neither Lightning nor any tuner: a tuner joins by a `SweepMember`.
 """
 
+from lightning_nndyn.sweep.cohort_rule import DEFAULT_KEEP, CohortRule, Standing
 from lightning_nndyn.sweep.predictor import MAX_FITTED_RUNS, SweepForecast, SweepPredictor, shared_predictor
 from lightning_nndyn.sweep.run import Reading, SweepReading, SweepRun, movement_since_start
+from lightning_nndyn.sweep.standing import rank
 from lightning_nndyn.sweep.trial import SweepMember
 
 __all__ = [
+    "DEFAULT_KEEP",
     "MAX_FITTED_RUNS",
+    "CohortRule",
     "Reading",
+    "Standing",
     "SweepForecast",
     "SweepMember",
     "SweepPredictor",
     "SweepReading",
     "SweepRun",
     "movement_since_start",
+    "rank",
     "shared_predictor",
 ]

@@ -13,6 +13,7 @@ from scipy.special import stdtr
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words, good_runs_needed
 from lightning_nndyn.signature.snapshot import Array
+from lightning_nndyn.sweep.cohort_rule import CohortRule
 from lightning_nndyn.sweep.false_stop_budget import agreed_scores, good_value, stop_threshold
 from lightning_nndyn.sweep.features import GROUPS, RankTransform, RunFeatures
 from lightning_nndyn.sweep.gaussian_process import NUM_HYPERPARAMETERS, GaussianProcess, one_blas_thread
@@ -95,12 +96,17 @@ class SweepPredictor:
     it. There is no guarantee for runs unlike those that have finished, such as those of a sampler that moves
     on: let some runs finish that would be stopped (``audit_share``).
 
+    Two rules can stop a run. With `keep`, the best runs of each rung go on (`CohortRule`), from the third run
+    on: cheap, and nothing is promised of any one run. Without it, what is promised is that good runs are
+    kept, and no run is stopped before enough have finished.
+
     Args:
         direction: whether large or small values of the metric are good.
         n_startup_trials: runs that must have finished before the first prediction, 5 at least.
-        good_share: the best share of all runs, of which none is to be stopped.
+        good_share: the best share of all runs, of which none is to be stopped where `keep` is None.
         max_false_stop_rate: share of those that may be stopped by mistake; None for the callback's, and for
             0.05 without one.
+        keep: the share of all runs that is trained to the end, such as 0.05; None to keep good runs.
 
     Raises:
         PredictorError: an argument is out of its range.
@@ -113,6 +119,7 @@ class SweepPredictor:
         n_startup_trials: int = 10,
         good_share: float = 0.25,
         max_false_stop_rate: float | None = None,
+        keep: float | None = None,
     ) -> None:
         if direction not in ("maximize", "minimize"):
             raise PredictorError(f"direction={direction!r}: it is 'maximize' or 'minimize'")
@@ -126,6 +133,9 @@ class SweepPredictor:
         self.n_startup_trials = n_startup_trials
         self.good_share = good_share
         self.max_false_stop_rate = max_false_stop_rate
+        self.keep = keep
+        self._rule = None if keep is None else CohortRule(keep)
+        self._others: Sequence[SweepRun] = ()
         self._num_finished = 0
         self._models: dict[float, _TimeModel] = {}
 
@@ -141,6 +151,7 @@ class SweepPredictor:
             n_startup_trials=self.n_startup_trials,
             good_share=self.good_share,
             max_false_stop_rate=max_false_stop_rate if own is None else own,
+            keep=self.keep,
         )
 
     def fit(self, runs: Sequence[SweepRun]) -> SweepPredictor:
@@ -153,6 +164,7 @@ class SweepPredictor:
         Returns:
             Itself.
         """
+        self._others = runs
         finished = [run for run in runs if run.finished]
         enough = max(self.n_startup_trials, self._num_finished * (1 + _GROWTH) + 1)
         if len(finished) < enough:
@@ -168,6 +180,11 @@ class SweepPredictor:
     def ready(self) -> bool:
         """Whether enough runs have finished."""
         return bool(self._models)
+
+    @property
+    def decides(self) -> bool:
+        """Whether it decides on runs: at once with `keep`, else when enough have finished."""
+        return self._rule is not None or self.ready
 
     @property
     def num_finished(self) -> int:
@@ -202,11 +219,17 @@ class SweepPredictor:
             run: the run.
             forecast: what `forecast` has returned for this run, if it was called already.
         """
+        if self._rule is not None:
+            return self._rule.decide(run, self._others)
         forecast = forecast or self.forecast(run)
         if forecast is None:
             wait = f"{self.n_startup_trials} runs of this sweep must have finished first"
             return Decision(False, f"goes on: {wait}", max((r.time for r in run.readings), default=0.0))
         return Decision(forecast.stop, self._reason(forecast), forecast.time)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the sweep's runs, which every process has from its tuner."""
+        return {**self.__dict__, "_others": ()}
 
     # -- fitting ---------------------------------------------------------------------------------------------
 
@@ -298,7 +321,7 @@ def shared_predictor(
     Returns:
         A lock to hold while the predictor is used, as runs may be threads; and the predictor.
     """
-    numbers = (template.n_startup_trials, template.good_share, template.max_false_stop_rate)
+    numbers = (template.n_startup_trials, template.good_share, template.max_false_stop_rate, template.keep)
     key = f"predictor {name} {template.direction} {numbers}"
     fresh = threading.RLock(), template.unfitted()
     found: tuple[threading.RLock, SweepPredictor] = shared.setdefault(key, fresh)

@@ -100,6 +100,7 @@ class SweepRun:
         stopped: whether it was stopped for its prediction, so that its final value is unknown.
         weight: how many runs it stands for. More than 1 if it was flagged to stop and finished as an audit:
             it represents the flagged runs that were stopped, whose final values are unknown.
+        planned_epochs: how long it is to be trained, in the unit of the readings' times; None if unknown.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class SweepRun:
     value: float | None = None
     stopped: bool = False
     weight: float = 1.0
+    planned_epochs: float | None = None
 
     @property
     def finished(self) -> bool:

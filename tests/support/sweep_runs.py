@@ -56,8 +56,8 @@ def suggested(trial: Any) -> Perceptron:
 
 
 def joined(trial: Any, predictor: Any = None, **settings: Any) -> GraphDynamicsCallback:
-    """A callback that takes part in a sweep, without audits, and hides no failure."""
-    defaults = {"monitor": "val_acc", "strict": True, "verbose": False, "audit_share": 0.0}
+    """A callback that takes part in a sweep, keeps good runs, makes no audits, and hides no failure."""
+    defaults = {"monitor": "val_acc", "strict": True, "verbose": False, "audit_share": 0.0, "keep": None}
     return GraphDynamicsCallback(predictor, trial=trial, **{**defaults, **settings})
 
 

@@ -1,0 +1,162 @@
+"""Fits the model of standings to random cohorts of recorded sweeps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_nndyn.evaluation.cohort.recorded_sweeps import RecordedSweep
+from lightning_nndyn.signature.snapshot import Array
+from lightning_nndyn.sweep import SweepRun
+from lightning_nndyn.sweep.cohort import INPUTS, cohort_table, normal_scores
+from lightning_nndyn.sweep.standing import StandingModel
+
+MEMBERS = 4
+"""Networks of the committee."""
+
+_UNITS, _STEPS, _BATCH, _RATE, _DECAY = 24, 600, 48, 4e-3, 0.1
+_DROPPED_UNITS, _DROPPED_INPUTS = 0.2, 0.15  # an input is dropped for a whole cohort: a sweep may lack it
+_SMALLEST, _LARGEST = 4, 40  # runs in a cohort
+_LATEST = 16.0  # epochs: later, the metric's own order is the best there is
+_DRAWS, _GRID_DRAWS = (
+    8,
+    20,
+)  # cohorts that are drawn of a sweep, and of a grid's hundreds of runs, at each time
+_GRID_WEIGHT = 0.3  # a grid of the paper is not what people sweep
+
+
+@dataclass(frozen=True)
+class _Cohorts:
+    """Cohorts, filled up to the same number of runs.
+
+    Attributes:
+        tables: shape [cohorts, runs, inputs].
+        targets: normal scores of the final values, shape [cohorts, runs].
+        present: which runs there are, shape [cohorts, runs].
+        weights: how often a cohort is drawn, relative to others; shape [cohorts].
+    """
+
+    tables: Tensor
+    targets: Tensor
+    present: Tensor
+    weights: Array
+
+
+def fit_standing_model(sweeps: Sequence[RecordedSweep], *, seed: int = 0) -> StandingModel:
+    """Fit a committee to recorded sweeps. The same arguments give the same model.
+
+    Args:
+        sweeps: of as many families and data sets as possible.
+        seed: of draws and initial weights.
+    """
+    cohorts = _draw_cohorts(sweeps, np.random.default_rng(seed))
+    members = [_train_member(cohorts, seed=seed + number) for number in range(MEMBERS)]
+    parts = [[part.detach().numpy().astype(np.float64) for part in member.arrays()] for member in members]
+    return StandingModel(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+# -- cohorts -------------------------------------------------------------------------------------------------
+
+
+def _draw_cohorts(sweeps: Sequence[RecordedSweep], rng: np.random.Generator) -> _Cohorts:
+    tables, targets, weights = [], [], []
+    for sweep in sweeps:
+        for time in times_of(sweep.runs):
+            for runs in _cohorts_at(sweep, time, rng):
+                tables.append(cohort_table(runs, time))
+                targets.append(normal_scores(np.array([[run.value] for run in runs], dtype=np.float64))[:, 0])
+                weights.append(_GRID_WEIGHT if sweep.is_grid else 1.0)
+    shape = len(tables), _LARGEST
+    filled, aims = np.zeros((*shape, len(INPUTS)), np.float32), np.zeros(shape, np.float32)
+    present = np.zeros(shape, np.bool_)
+    for index, (table, target) in enumerate(zip(tables, targets, strict=True)):
+        filled[index, : len(table)], aims[index, : len(table)] = table, target
+        present[index, : len(table)] = True
+    return _Cohorts(
+        torch.from_numpy(filled), torch.from_numpy(aims), torch.from_numpy(present), np.array(weights)
+    )
+
+
+def times_of(runs: Sequence[SweepRun]) -> list[float]:
+    """The times at which a third of the runs were read."""
+    counts = Counter(reading.time for run in runs for reading in run.readings)
+    return sorted(
+        time for time, n in counts.items() if n >= max(_SMALLEST, len(runs) / 3) and time <= _LATEST
+    )
+
+
+def _cohorts_at(sweep: RecordedSweep, time: float, rng: np.random.Generator) -> Iterator[list[SweepRun]]:
+    runs = [run for run in sweep.runs if run.at(time) is not None]
+    values = np.array([run.value for run in runs], dtype=np.float64)
+    rates = np.log10([float(run.params["learning_rate"]) for run in runs])
+    for _ in range(_GRID_DRAWS if sweep.is_grid else _DRAWS):
+        pool = _narrowed(values, rates, rng) if sweep.is_grid else np.arange(len(runs))
+        size = min(len(pool), int(rng.integers(_SMALLEST, _LARGEST + 1)))
+        yield [runs[index] for index in rng.permutation(pool)[:size]]
+
+
+def _narrowed(values: Array, rates: Array, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some of a grid's runs, as a narrower search space has them: the better ones, or similar rates."""
+    kind = rng.random()
+    if kind < 1 / 3:
+        return np.argsort(-values)[: max(15, int(len(values) * rng.uniform(0.3, 0.7)))]
+    if kind < 2 / 3:
+        low = rng.uniform(rates.min(), rates.max() - 1)
+        inside = np.flatnonzero((rates >= low) & (rates <= low + rng.uniform(1, 2.5)))
+        if len(inside) >= _SMALLEST:
+            return inside
+    return np.arange(len(values))
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+class _Member(nn.Module):
+    """`StandingModel` with one member, to be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(len(INPUTS), 1, bias=False)
+        self.first, self.second = nn.Linear(len(INPUTS), _UNITS), nn.Linear(_UNITS, _UNITS)
+        self.last = nn.Linear(_UNITS, 2)
+        self.drop = nn.Dropout(_DROPPED_UNITS)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, tables: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.drop(torch.relu(self.first(tables)))
+        hidden = self.drop(torch.relu(self.second(hidden)))
+        out = self.last(hidden)
+        return out[..., 0] + self.linear(tables)[..., 0], out[..., 1].clamp(-2, 1)
+
+    def arrays(self) -> list[Tensor]:
+        """The arrays of `StandingModel`, in its order."""
+        layers = [(layer.weight.T, layer.bias) for layer in (self.first, self.second, self.last)]
+        return [self.linear.weight[0], *(array for layer in layers for array in layer)]
+
+
+def _train_member(cohorts: _Cohorts, seed: int) -> _Member:
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        member = _Member()
+        optimizer = torch.optim.AdamW(member.parameters(), lr=_RATE, weight_decay=_DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
+        shares = cohorts.weights / cohorts.weights.sum()
+        for _ in range(_STEPS):
+            batch = torch.from_numpy(rng.choice(len(shares), _BATCH, p=shares))
+            kept = torch.rand(_BATCH, 1, len(INPUTS), generator=generator) > _DROPPED_INPUTS
+            means, log_stds = member(cohorts.tables[batch] * kept)
+            errors = (cohorts.targets[batch] - means) / log_stds.exp()
+            loss = (errors**2 / 2 + log_stds)[cohorts.present[batch]].mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    return member.eval()

@@ -1,0 +1,95 @@
+"""The runs of corpora as sweeps: those of one network, data set and search space together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.corpus import RunRecord
+from lightning_nndyn.evaluation.dataset import RunDataset
+from lightning_nndyn.sweep import SweepReading, SweepRun
+from lightning_nndyn.sweep.run import curve_numbers
+
+_FAMILIES = {"resnet32": "resnet", "resnet44": "resnet", "vgg7": "vgg", "lenet5": "lenet"}
+
+
+@dataclass(frozen=True)
+class RecordedSweep:
+    """Runs of one network and data set that were trained to their ends.
+
+    Attributes:
+        corpus: that they come from.
+        family: of the network.
+        dataset: that they were trained on.
+        records: of the runs.
+        accuracies: the runs' best accuracies.
+        is_grid: whether it is a grid of the paper's settings or of random networks, not a sweep as people
+            make them.
+        runs: with all readings and final values.
+    """
+
+    corpus: str
+    family: str
+    dataset: str
+    records: Sequence[RunRecord]
+    runs: Sequence[SweepRun]
+    is_grid: bool
+
+    @cached_property
+    def epochs(self) -> list[float]:
+        """How long each run was trained; a fraction where it diverged within an epoch."""
+        lengths = [float(len(curve)) for curve in self.curves]
+        ends = [record.diverged_epoch for record in self.records]
+        return [min(n, n if end is None else end) for n, end in zip(lengths, ends, strict=True)]
+
+    @property
+    def curves(self) -> list[list[float | None]]:
+        """Validation accuracies after each epoch."""
+        return [record.curve["test_accuracy"] for record in self.records]
+
+
+def load_recorded_sweeps(corpora: Sequence[Path | str]) -> list[RecordedSweep]:
+    """The sweeps in corpora.
+
+    Raises:
+        CorpusError: a corpus cannot be read.
+        PredictorError: one has no runs.
+    """
+    found = []
+    for path in corpora:
+        dataset = RunDataset.load(path)
+        sweeps: dict[Any, list[int]] = defaultdict(list)
+        for index, record in enumerate(dataset.records):
+            sweeps[record.config["dataset"], record.config.get("sweep")].append(index)
+        for indices in sweeps.values():
+            found.append(_recorded_sweep(dataset, indices))
+    return found
+
+
+def _recorded_sweep(dataset: RunDataset, indices: Sequence[int]) -> RecordedSweep:
+    first = dataset.records[indices[0]].config
+    network = "zoo" if first["preset"] == "zoo" else first["network"]
+    return RecordedSweep(
+        corpus=dataset.name,
+        family=first.get("family") or _FAMILIES.get(network, network),
+        dataset=first["dataset"],
+        records=[dataset.records[index] for index in indices],
+        runs=[_sweep_run(dataset, index) for index in indices],
+        is_grid=not first.get("family"),
+    )
+
+
+def _sweep_run(dataset: RunDataset, index: int) -> SweepRun:
+    history, curve = dataset.histories[index], dataset.curves[index]
+    config = dataset.records[index].config
+    params = {"learning_rate": config["learning_rate"], "optimizer": config["optimizer"]}
+    readings = [SweepReading.of([history[0], snapshot], curve) for snapshot in history[1:]]
+    # Corpora of sweeps keep the weights of the first epochs alone; the curve goes on.
+    last, epochs = readings[-1].time if readings else 0.0, len(curve.accuracies)
+    for epoch in range(int(last) + 1, epochs + 1):
+        readings.append(SweepReading(float(epoch), (), tuple(curve_numbers(curve, epoch))))
+    return SweepRun({**(config.get("searched") or {}), **params}, readings, float(dataset.accuracies[index]))

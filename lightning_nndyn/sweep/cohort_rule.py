@@ -18,7 +18,7 @@ from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.sweep.run import SweepRun
 from lightning_nndyn.sweep.standing import standings
 
-DEFAULT_KEEP = 0.05
+DEFAULT_KEEP = 0.1
 
 _FIRST_TIME = 1 / 16  # epochs
 _EXPONENT = 1 / 3  # of the progress: the share that goes on falls early, while epochs are still to be saved
@@ -120,7 +120,7 @@ class CohortRule:
             return standing.decision
         time = run.readings[-1].time if run.readings else 0.0
         when = f"after {epochs_in_words(time)}" if time else "before training"
-        return Decision(False, f"goes on {when}: no other runs to compare it with, or no new rung", time)
+        return Decision(False, f"goes on {when}: no rung, or fewer than {_FEWEST} runs to compare", time)
 
     @staticmethod
     def _reaches_rung(run: SweepRun) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from lightning_nndyn.errors import ArtefactError
@@ -141,19 +142,28 @@ def rank(
     scores, seen = np.zeros(len(runs)), np.zeros(len(runs), dtype=bool)
     times = sorted({reading.time for run in runs for reading in run.readings if reading.time > 0})
     for time in times:
-        members = np.flatnonzero([run.at(time) is not None for run in runs])
+        members = [index for index, run in enumerate(runs) if run.at(time) is not None]
         mean, _ = standings([runs[index] for index in members], time, model)
         _reorder(scores, seen, members, mean)
     sign = 1.0 if direction == "maximize" else -1.0
-    finished = np.flatnonzero([run.finished for run in runs])
-    _reorder(scores, seen, finished, sign * np.array([runs[i].value for i in finished], dtype=np.float64))
+    finished = [index for index, run in enumerate(runs) if run.finished]
+    values = np.array([runs[index].value for index in finished], dtype=np.float64)
+    _reorder(scores, seen, finished, sign * values)
     return [float(score) for score in scores]
 
 
-def _reorder(scores: Array, seen: Array, members: Array, by: Array) -> None:
-    """Exchange the places that some of the runs have among all, so that their order is that of `by`."""
-    if not len(members):
+def _reorder(scores: Array, seen: NDArray[np.bool_], runs: Sequence[int], by: Array) -> None:
+    """Exchange the places that some of the runs have among all, so that their order is that of `by`.
+
+    Args:
+        scores: of all runs, changed in place; shape [n].
+        seen: which of them have a place, changed in place; shape [n].
+        runs: indices of those to be ordered; runs without a place get one by their ranks among these.
+        by: shape of `runs`.
+    """
+    if not runs:
         return
+    members = np.array(runs)
     new = ~seen[members]
     scores[members[new]] = normal_scores(by[:, None])[new, 0]
     seen[members] = True

@@ -47,7 +47,7 @@ class RecordedSweep:
         return [min(n, n if end is None else end) for n, end in zip(lengths, ends, strict=True)]
 
     @property
-    def curves(self) -> list[list[float | None]]:
+    def curves(self) -> list[Sequence[float | None]]:
         """Validation accuracies after each epoch."""
         return [record.curve["test_accuracy"] for record in self.records]
 

@@ -1,4 +1,4 @@
-"""What `nndyn sweep examples/sweep.yaml` trains: LeNet on scikit-learn's digits."""
+"""What `nndyn sweep sweep.yaml` trains: LeNet on scikit-learn's digits."""
 
 from typing import Any
 

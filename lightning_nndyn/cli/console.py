@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-Corpora = Annotated[list[Path], typer.Argument(help="Corpus folders or parquet files.")]
+Corpora = Annotated[
+    list[Path], typer.Argument(help="Corpus folders, parquet files, or lenet5-digits, which ships.")
+]
 InputShape = Annotated[str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")]
 
 _PIPE_WIDTH = 160

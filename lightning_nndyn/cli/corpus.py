@@ -58,8 +58,8 @@ def corpus_train(
 ) -> None:
     """Train the runs of a preset that the folder does not hold yet, on all cores; kill it at any time.
 
-    Example: `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs
-        25`, or `nndyn corpus train zoo corpora/zoo --runs 400 --data cifar10=C10 --data imagenet100=IN100`
+    Example: `nndyn corpus train lenet5-digits corpora/lenet5-digits --runs 4`; with images of your own
+        `nndyn corpus train lenet5-cifar10 corpora/lenet5-cifar10 --data cifar10 --images 20000 --epochs 25`
     """
     from lightning_nndyn.corpus import RunOptions, run_corpus
 
@@ -93,7 +93,7 @@ def corpus_state(
 ) -> None:
     """Print how many runs corpora have, and their accuracies.
 
-    Example: `nndyn corpus status pretrained_predictors/*.parquet --json`
+    Example: `nndyn corpus status lenet5-digits --json`
     """
     from lightning_nndyn.corpus import corpus_status
 
@@ -164,7 +164,7 @@ def corpus_verify(
     "identical": equal to the last bit, except for wall times. "close": the same initial weights, the same end
     and about the same accuracy, as on another processor.
 
-    Example: `nndyn corpus verify pretrained_predictors/lenet5-digits.parquet`
+    Example: `nndyn corpus verify lenet5-digits`
     """
     from lightning_nndyn.corpus import verify_corpus
 
@@ -191,8 +191,8 @@ def corpus_export(
 ) -> None:
     """Write a corpus folder's records into one parquet file, or into several.
 
-    Example: `nndyn corpus export corpora/resnet44-cifar10 resnet44-cifar10.parquet --max-mb 20`, or `nndyn
-        corpus export corpora/sweeps corpora/begun/sweeps.parquet --max-mb 20 --split`
+    Example: `nndyn corpus export corpora/lenet5-digits digits.parquet --max-mb 20`, in several files with
+        `--split`
     """
     from lightning_nndyn.corpus import export_parquet, export_parts
 
@@ -214,7 +214,7 @@ def corpus_import(
 ) -> None:
     """Put the records of a parquet file into a corpus folder, to continue the corpus there.
 
-    Example: `nndyn corpus import corpora/zoo.parquet zoo`, then `nndyn corpus train zoo zoo ...`
+    Example: `nndyn corpus import lenet5-digits digits`, then `nndyn corpus train lenet5-digits digits`
     """
     from lightning_nndyn.corpus import import_parquet
 

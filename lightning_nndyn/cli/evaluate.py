@@ -35,8 +35,8 @@ _Minutes = Annotated[
 def evaluate_what() -> None:
     """Measure on recorded runs how good predictions are, and what stopping by them saves in a sweep.
 
-    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`,
-        short for `nndyn evaluate predictions ...`; or `nndyn evaluate sweep corpora/*.parquet --output docs`
+    Example: `nndyn evaluate lenet5-digits --output results --jobs 2`, short for `nndyn evaluate predictions
+        ...`; or `nndyn evaluate sweep lenet5-digits --output results`
     """
 
 
@@ -57,7 +57,7 @@ def evaluate_corpora(
 ) -> None:
     """Compare methods that predict the final accuracy of held-out runs, from weights, curves and both.
 
-    Example: `nndyn evaluate pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    Example: `nndyn evaluate lenet5-digits --output results --jobs 2`
     """
     from lightning_nndyn.evaluation import evaluate
 
@@ -82,7 +82,7 @@ def evaluate_sweep(
 ) -> None:
     """Replay corpora as sweeps in random order: what Optuna's pruners, patience and our rules save and miss.
 
-    Example: `nndyn evaluate sweep pretrained_predictors/*.parquet corpora/*.parquet --output docs --jobs 2`
+    Example: `nndyn evaluate sweep lenet5-digits --output results --jobs 2`
     """
     from lightning_nndyn.evaluation import replay_sweeps
 

@@ -16,7 +16,9 @@ _DEPRECATED = typer.Option(hidden=True, help="A setting of the paper's models, f
 def fit(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Corpus folders or parquet files, and last the output: NAME for NAME.skops."),
+        typer.Argument(
+            help="Corpora (folders, parquet files, lenet5-digits); last the output: NAME for NAME.skops."
+        ),
     ],
     runs: Annotated[
         Path | None, typer.Option(help="Fit to your own runs: the folder they were logged under.")
@@ -43,7 +45,7 @@ def fit(
 ) -> None:
     """Fit a predictor, print its cross-validated scores, and save it with its card.
 
-    Example: `nndyn fit pretrained_predictors/lenet5-digits.parquet my-predictor`, or
+    Example: `nndyn fit lenet5-digits my-predictor`, or
         `nndyn fit --runs lightning_logs --metric val_acc my-predictor`
     """
     from lightning_nndyn.evaluation import fit_predictor, fit_runs

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lightning_nndyn.cli.console import InputShape, new_console, parse_shape
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def graph(
     model: Annotated[
         str, typer.Argument(help="A network of the paper, or MODULE:FUNCTION that returns one.")
     ],
-    num_classes: Annotated[int, typer.Option(help="Outputs of the network.")] = 10,
+    num_classes: Annotated[
+        int, typer.Option(help="Outputs of the network, if its function has such an argument.", min=1)
+    ] = 10,
     input_shape: InputShape = None,
     layers: Annotated[str | None, typer.Option(help="Layers of the chain, separated by commas.")] = None,
 ) -> None:
@@ -31,7 +36,7 @@ def graph(
     torch.manual_seed(0)
     example = None if input_shape is None else torch.zeros(2, *parse_shape(input_shape))
     names = None if layers is None else layers.split(",")
-    found = rolled_graph(_constructor(model)(num_classes=num_classes), example, layers=names)
+    found = rolled_graph(_network(model, num_classes), example, layers=names)
     degree, central = weighted_degree(found), eigenvector_centrality(found)
     table = Table(title=f"{model}: {found.num_nodes:,} nodes, {found.num_edges:,} edges")
     for column in ("layer", "nodes", "edges to it", "mean degree", "share of centrality"):
@@ -48,6 +53,30 @@ def graph(
     )
     for name, reason in found.left_out.items():
         console.print(f"left out: {name}, {reason}", highlight=False, markup=False)
+
+
+def _network(name: str, num_classes: int) -> nn.Module:
+    """Calls the function of a name, with the number of classes if it takes one.
+
+    Raises:
+        BadParameter: it cannot be called so, or returns no network.
+    """
+    from torch import nn
+
+    constructor = _constructor(name)
+    try:
+        try:
+            made = constructor(num_classes=num_classes)
+        except TypeError:  # many functions take no such argument
+            made = constructor()
+    except Exception as error:  # whatever a function of the user's raises
+        raise typer.BadParameter(
+            f"{name!r} cannot be called without further arguments ({type(error).__name__}: {error}): give "
+            "MODULE:FUNCTION, a function of your own that takes none and returns a network"
+        ) from None
+    if not isinstance(made, nn.Module):
+        raise typer.BadParameter(f"{name!r} returns a {type(made).__name__}, which is no network")
+    return made
 
 
 def _constructor(name: str) -> Callable[..., Any]:

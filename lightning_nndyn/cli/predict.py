@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from lightning_nndyn.cli.console import InputShape, new_console, parse_shape
+from lightning_nndyn.errors import PredictorError
 
 
 def predict(
@@ -35,9 +36,15 @@ def predict(
     for column in ("checkpoint", "after", "accuracy", "of the best", "p_low", "known", "note"):
         table.add_column(column, overflow="fold")
     readable: list[Path] = []
+    whys: list[tuple[Path, str]] = []
     for scored in predict_checkpoints(checkpoints, loaded, model=model, shape=sizes):
         table.add_row(*_cells(scored.file, scored.verdict, scored.why))
+        whys.append((scored.file, scored.why))
         readable += [scored.file, *scored.file.parents] if scored.readable else []
+    if not readable:
+        raise PredictorError(
+            f"{whys[0][0]}: {whys[0][1]}; give checkpoints (*.ckpt) that a Trainer has saved"
+        )
     new_console().print(table)
     if not set(checkpoints) <= set(readable):
         raise typer.Exit(1)

@@ -9,22 +9,32 @@ from typing import Annotated, Any
 
 import typer
 
+import lightning_nndyn
 from lightning_nndyn.cli.console import new_console
 
 
 def sweep(
-    plan: Annotated[Path, typer.Argument(help="YAML file: what to train, the search space, how many runs.")],
+    plan: Annotated[
+        Path | None, typer.Argument(help="YAML file: what to train, the search space, how many runs.")
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(help="Number of runs; the file's unless given.", min=1)
     ] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Write sweep.yaml and sweep_digits.py here, to begin with.")
+    ] = False,
 ) -> None:
     """Search hyperparameters, and stop runs that will not end among the best, as finished runs predict.
 
     The command goes on with a sweep that was cut, and several of them can work on one file at the same time.
     With a `race` part in the file, all runs are trained for a sixteenth of an epoch, the best for longer.
 
-    Example: `nndyn sweep examples/sweep.yaml`
+    Example: `nndyn sweep --example`, then `nndyn sweep sweep.yaml`
     """
+    if example:
+        return _write_example(Path())
+    if plan is None:
+        raise typer.BadParameter("give a YAML file; --example writes one to begin with")
     from dataclasses import replace
 
     from lightning_nndyn.study import load_config
@@ -42,6 +52,17 @@ def sweep(
         _run_with_table(partial(run_sweep, config), table)
     else:
         _run_with_table(partial(run_race, config), race_table)
+
+
+def _write_example(folder: Path) -> None:
+    package = Path(lightning_nndyn.__file__).parent
+    for name in ("sweep.yaml", "sweep_digits.py"):
+        inside = package / "examples" / name  # in a wheel; the repository has it beside the package
+        source = inside if inside.exists() else package.parent / "examples" / name
+        if (folder / name).exists():
+            raise typer.BadParameter(f"{name} is here already, and is not replaced")
+        (folder / name).write_bytes(source.read_bytes())
+    typer.echo("sweep.yaml and sweep_digits.py: nndyn sweep sweep.yaml")
 
 
 def _run_with_table(run: Callable[..., Any], table: Callable[[Any], Any]) -> None:

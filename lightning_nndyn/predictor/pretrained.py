@@ -48,6 +48,12 @@ def shipped_file(name: str) -> Path:
     return _folder() / name
 
 
+def shipped_corpus(name: str) -> Path | None:
+    """The file of a corpus that ships with the package; None if there is none of that name."""
+    file = _folder() / f"{name}.parquet"
+    return file if Path(name).name == name and file.is_file() else None
+
+
 def _folder() -> Path:
     """The wheel has the predictors inside the package, the repository beside it."""
     package = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +15,7 @@ from lightning_nndyn.study.killed_trials import was_killed
 from lightning_nndyn.study.race_result import RaceResult
 
 _MAX_ROWS = 12
+_WIDE = 120  # columns of a terminal on which a reason fits beside its run
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "KILLED": "red", "RUNNING": "bold"}
 _WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 
@@ -54,13 +55,29 @@ def race_table(state: RaceResult) -> Group:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]], progress: str) -> Group:
-    table = Table(title=None, expand=True)
-    for name in columns[:-1]:
-        table.add_column(name, justify="left" if name in ("hyperparameters", "state") else "right")
-    table.add_column(columns[-1], ratio=1, no_wrap=True, overflow="ellipsis")
-    for cells in rows:
-        table.add_row(*cells)
-    return Group(table, Text(progress))
+    return Group(_Runs(columns, list(rows)), Text(progress))
+
+
+class _Runs:
+    """A table of runs, whose last column is the reason; on a narrow terminal the reasons stand below it."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+        self.columns, self.rows = columns, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= _WIDE
+        table = Table(title=None, expand=True)
+        for name in self.columns[:-1]:
+            left = name in ("hyperparameters", "state")
+            table.add_column(name, justify="left" if left else "right", overflow="fold")
+        if wide:
+            table.add_column(self.columns[-1], ratio=1, no_wrap=True, overflow="ellipsis")
+        for cells in self.rows:
+            table.add_row(*(cells if wide else cells[:-1]))
+        yield table
+        for cells in () if wide else self.rows:
+            if cells[-1].plain:
+                yield Text.assemble(cells[0], ": ", cells[-1])
 
 
 def _name_cells(number: int, params: Mapping[str, Any], best: bool) -> list[Text]:

@@ -10,6 +10,7 @@ from paths import ROOT
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app, main
+from lightning_nndyn.study import load_config
 
 runner = CliRunner()
 
@@ -36,6 +37,7 @@ def in_here(*arguments: str) -> int:
         "evaluate predictions",
         "evaluate sweep",
         "report",
+        "sweep",
         *(f"corpus {name}" for name in "train status verify export import".split()),
     ],
 )
@@ -54,6 +56,50 @@ def test_graph_takes_any_function_and_input(capsys: pytest.CaptureFixture[str]) 
     network = "lightning_nndyn.corpus.models:resnet44"
     assert in_here("graph", network, "--input", "3x16x16", "--num-classes", "7") == 0
     assert "1,594 nodes" in capsys.readouterr().out
+
+
+def test_graph_takes_functions_that_know_no_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    for network, said in (
+        ("torch.nn:Linear", "cannot be called without further arguments (TypeError: "),
+        ("os:getcwd", "returns a str, which is no network"),
+    ):
+        assert in_here("graph", network) == 2
+        assert said in " ".join(capsys.readouterr().err.replace("│", " ").split()), network
+    assert in_here("graph", "torch.nn:ReLU") == 1
+    network = "torch.nn:Identity"
+    assert in_here("graph", network, "--num-classes", "7") == 1  # no layer
+    assert "nndyn: " in capsys.readouterr().err
+
+
+def test_files_that_are_something_else_end_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("hi")
+    for command in (
+        ["predict", str(tmp_path / "a.txt")],
+        ["fit", "--runs", str(tmp_path / "nosuch"), "out"],
+        ["fit", str(tmp_path / "a.txt"), "out"],
+        ["evaluate", str(tmp_path / "nosuch.parquet")],
+        ["sweep", str(tmp_path / "a.txt")],
+        ["report", str(tmp_path / "a.txt")],
+    ):
+        assert in_here(*command) == 1, command
+        printed = capsys.readouterr()
+        assert printed.err.startswith("nndyn: ") and printed.err.count("\n") == 1 and not printed.out, command
+
+
+def test_a_corpus_that_ships_is_known_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert in_here("corpus", "status", "lenet5-digits") == 0
+    assert "480" in capsys.readouterr().out
+
+
+def test_a_sweep_to_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert in_here("sweep", "--example") == 0 and load_config(tmp_path / "sweep.yaml").monitor == "val_acc"
+    capsys.readouterr()
+    assert in_here("sweep", "--example") == 2 and in_here("sweep") == 2
 
 
 def test_a_mistake_ends_the_real_command_in_words_too() -> None:

@@ -35,3 +35,24 @@ def test_the_table_shows_the_best_run_and_how_long_it_takes() -> None:
     text = console.file.getvalue()
     assert "* 0" in text and "lr 0.0123" in text and "0.25" in text
     assert "14 of 20 runs: 1 finished, 13 stopped; best 0.9 (run 0); about 0:01:00 left" in text
+
+
+def test_in_80_columns_reasons_stand_below_the_table_and_can_be_read() -> None:
+    from lightning_nndyn.study.live_table import sweep_table
+
+    reason = "predicted final accuracy 10.2 % (risk 3.49 > 3.32, the threshold that was set) after 1 epoch"
+    trial = SimpleNamespace(
+        number=3,
+        state=SimpleNamespace(name="PRUNED", is_finished=lambda: True),
+        value=None,
+        params={"learning_rate": 0.0123, "dropout": 0.25, "batch_size": 128},
+        intermediate_values={1: 0.102},
+        user_attrs={"nndyn:reason": reason},
+        datetime_start=None,
+        datetime_complete=None,
+    )
+    console = Console(width=80, file=io.StringIO())
+    console.print(sweep_table([trial], 20, "maximize"))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and f"3: {reason}" in " ".join(line.strip() for line in lines)
+    assert "learning_rate 0.0123" in console.file.getvalue()

@@ -16,6 +16,7 @@ from lightning_nndyn.corpus.storage.parquet import (
 )
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.errors import CorpusError
+from lightning_nndyn.predictor.pretrained import shipped_corpus
 
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def corpus_manifest(path: Path | str) -> dict[str, Any]:
         CorpusError: There is no corpus, or it cannot be read.
         MissingExtraError: The path is a parquet file and pyarrow is not installed.
     """
-    path = Path(path)
+    path = _located(path)
     return read_manifest(path) if path.is_file() else CorpusFolder(path).manifest()
 
 
@@ -39,12 +40,19 @@ def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
         CorpusError: There is no corpus, or it cannot be read.
         MissingExtraError: The path is a parquet file and pyarrow is not installed.
     """
-    path = Path(path)
+    path = _located(path)
     if path.is_file():
         return read_parquet(path, raw=raw)
     corpus = CorpusFolder(path)
     corpus.manifest()
     return corpus.records()
+
+
+def _located(path: Path | str) -> Path:
+    """The path of a corpus; the name of one that ships with the package stands for its file."""
+    path = Path(path)
+    shipped = None if path.exists() else shipped_corpus(str(path))
+    return shipped or path
 
 
 def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None = None) -> float:
@@ -146,7 +154,8 @@ def import_parquet(file: Path | str, folder: Path | str) -> int:
         CorpusError: The file cannot be read, or the folder has other settings or data or cannot be written.
         MissingExtraError: pyarrow is not installed.
     """
-    manifest = read_manifest(Path(file))
+    file = _located(file)
+    manifest = read_manifest(file)
     corpus = CorpusFolder(folder)
     corpus.open(manifest["settings"], manifest["data"])
     kept, _ = corpus.complete()

@@ -66,7 +66,8 @@ class CorpusFolder:
         try:
             manifest = decode(read_json(self.manifest_file), dict[str, Any])
         except FileNotFoundError:
-            raise CorpusError(f"{str(self.folder)!r} is no corpus folder: it has no corpus.json") from None
+            why = "it has no corpus.json" if self.folder.exists() else "it does not exist"
+            raise CorpusError(f"{str(self.folder)!r} is no corpus folder: {why}") from None
         except (OSError, ValueError) as error:
             raise CorpusError(f"cannot read {str(self.manifest_file)!r}: {error}") from error
         if manifest.get("record_version") != RECORD_VERSION:

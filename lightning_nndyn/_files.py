@@ -160,3 +160,10 @@ def decode(content: Any, kind: type[T]) -> T:
         return msgspec.convert(content, kind)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder that ships with the package: in a wheel it is inside of it, in the repository beside it."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name

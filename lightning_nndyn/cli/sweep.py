@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-import lightning_nndyn
+from lightning_nndyn._files import shipped_folder
 from lightning_nndyn.cli.console import new_console
 
 
@@ -55,13 +55,11 @@ def sweep(
 
 
 def _write_example(folder: Path) -> None:
-    package = Path(lightning_nndyn.__file__).parent
+    source = shipped_folder("examples")
     for name in ("sweep.yaml", "sweep_digits.py"):
-        inside = package / "examples" / name  # in a wheel; the repository has it beside the package
-        source = inside if inside.exists() else package.parent / "examples" / name
         if (folder / name).exists():
             raise typer.BadParameter(f"{name} is here already, and is not replaced")
-        (folder / name).write_bytes(source.read_bytes())
+        (folder / name).write_bytes((source / name).read_bytes())
     typer.echo("sweep.yaml and sweep_digits.py: nndyn sweep sweep.yaml")
 
 

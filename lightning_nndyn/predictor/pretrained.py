@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lightning_nndyn._files import shipped_folder
 from lightning_nndyn.errors import ArtefactError
 from lightning_nndyn.predictor import persistence
 from lightning_nndyn.predictor.predictor import Predictor
@@ -48,14 +49,5 @@ def shipped_file(name: str) -> Path:
     return _folder() / name
 
 
-def shipped_corpus(name: str) -> Path | None:
-    """The file of a corpus that ships with the package; None if there is none of that name."""
-    file = _folder() / f"{name}.parquet"
-    return file if Path(name).name == name and file.is_file() else None
-
-
 def _folder() -> Path:
-    """The wheel has the predictors inside the package, the repository beside it."""
-    package = Path(__file__).parent.parent
-    inside = package / "pretrained_predictors"
-    return inside if inside.is_dir() else package.parent / "pretrained_predictors"
+    return shipped_folder("pretrained_predictors")

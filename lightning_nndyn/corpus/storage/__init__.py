@@ -6,6 +6,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+from lightning_nndyn._files import shipped_folder
 from lightning_nndyn.corpus.storage.folder import CorpusFolder, write_atomically
 from lightning_nndyn.corpus.storage.parquet import (
     horizons,
@@ -16,7 +17,6 @@ from lightning_nndyn.corpus.storage.parquet import (
 )
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.errors import CorpusError
-from lightning_nndyn.predictor.pretrained import shipped_corpus
 
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
 def _located(path: Path | str) -> Path:
     """The path of a corpus; the name of one that ships with the package stands for its file."""
     path = Path(path)
-    shipped = None if path.exists() else shipped_corpus(str(path))
-    return shipped or path
+    shipped = shipped_folder("pretrained_predictors") / f"{path.name}.parquet"
+    return shipped if str(path) == path.name and not path.exists() and shipped.is_file() else path
 
 
 def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None = None) -> float:

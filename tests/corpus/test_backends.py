@@ -134,11 +134,13 @@ def test_nothing_to_do_is_done(cluster: str, tmp_path: Path) -> None:
 
 @on_each_cluster
 def test_an_error_is_raised_as_it_is_before_the_others_end(cluster: str, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="the first one failed") as raised:
-        results(fail_beside_another, tmp_path, 2, backend=cluster)
-    assert type(raised.value) is CorpusError and str(raised.value) == "the first one failed"
-    assert not (tmp_path / "second ended").exists()
-    (tmp_path / "let go").touch()
+    try:
+        with pytest.raises(CorpusError, match="the first one failed") as raised:
+            results(fail_beside_another, tmp_path, 2, backend=cluster)
+        assert type(raised.value) is CorpusError and str(raised.value) == "the first one failed"
+        assert not (tmp_path / "second ended").exists()
+    finally:
+        (tmp_path / "let go").touch()
 
 
 @on_each_cluster

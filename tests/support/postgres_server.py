@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from processes import PATIENCE, wait_until
 from requirements import find_program
 
 
@@ -53,11 +53,11 @@ def postgres() -> Iterator[str]:
             serve = [find_program("postgres"), "-D", data, *options]
             server = subprocess.Popen(serve, stdout=log, stderr=log, cwd=folder, **user)
         try:
-            _wait(server, port, folder)
+            _wait(server, port, folder / "log")
             yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # SIGTERM would wait for those who are connected
-            server.wait(timeout=60)
+            server.wait(timeout=PATIENCE)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -70,15 +70,18 @@ def _user() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    try:
+        wait_until(lambda: _answers(port), server)
+    except AssertionError as error:
+        raise AssertionError(log.read_text()) from error
+
+
+def _answers(port: int) -> bool:
     import psycopg2
 
-    for _ in range(300):
-        try:
-            psycopg2.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres").close()
-        except psycopg2.OperationalError:
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError((folder / "log").read_text())
+    try:
+        psycopg2.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres").close()
+    except psycopg2.OperationalError:
+        return False
+    return True

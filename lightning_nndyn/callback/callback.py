@@ -121,6 +121,10 @@ class GraphDynamicsCallback(CallbackBase):
         keep: in a sweep (``trial``), the share of its runs that is trained to the end: each run is compared
             with those that were read at the same time, from the third one on. None keeps good runs instead
             (``max_false_stop_rate``), which costs more, and stops nothing before ten runs have finished.
+        earlier_runs: whether a run without ``trial`` is compared with those that its log folder has records
+            of, and stopped if it has hardly a chance to end among the best quarter; from five comparable runs
+            on, as long as ``predictor`` is not None. They must have the same layers, classes, ``monitor`` and
+            ``max_epochs``.
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.
@@ -160,6 +164,7 @@ class GraphDynamicsCallback(CallbackBase):
         sweep: SweepPredictor | None = None,
         mode: Literal["max", "min"] | None = None,
         keep: float | None = DEFAULT_KEEP,
+        earlier_runs: bool = True,
     ) -> None:
         super().__init__()
         self.predictor = predictor
@@ -172,6 +177,7 @@ class GraphDynamicsCallback(CallbackBase):
         self.threshold = threshold
         self.audit_share = resolve_audit_share(audit_share, monitor, trial is not None)
         self.record = record
+        self.earlier_runs = earlier_runs
         self.log_signature = log_signature
         self.layers = layers if layers is None else list(layers)  # Hydra has lists of its own
         self.topology: Topology = topology

@@ -21,12 +21,15 @@ from lightning_nndyn.predictor import Predictor, load_predictor
 from lightning_nndyn.predictor.no_progress import no_progress
 from lightning_nndyn.predictor.policy import Decision, Policy
 from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
+from lightning_nndyn.sweep import reaches_rung
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from lightning_nndyn.callback.earlier_runs import EarlierRuns
     from lightning_nndyn.callback.trial import TrialSession
 
+_WORTH_SAYING = 4  # earlier runs: fewer decide nothing
 _OWN_RUNS = ". Some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
 
 
@@ -162,6 +165,7 @@ class RunDecider:
         maker: of decisions by the predictor; None without one.
         task: whether the predictor may speak of this run.
         in_sweep: whether the trial's sweep can be reached.
+        earlier: the runs that the log folder has records of; None where this run is not compared with them.
         withdrawn: whether the run is judged no more.
         sweep_values: what the sweep has predicted last, to be logged.
     """
@@ -176,6 +180,8 @@ class RunDecider:
         self._settings, self._trial = settings, trial
         self._messages, self._guard = messages, guard
         self._asked_at = 0.0  # time of the latest snapshot that a verdict was asked for
+        self.earlier: EarlierRuns | None = None
+        self._comparison: Decision | None = None  # with the earlier runs, at its latest rung
 
     def load_predictor(self) -> None:
         """Loads the predictor.
@@ -224,6 +230,11 @@ class RunDecider:
             low = maker.predictor.low_threshold, maker.predictor.low_share
             folder = Path(trainer.default_root_dir)
             record.exempt = exemption_reason(folder, of.audit_share, of.max_false_stop_rate, *low)
+
+    @property
+    def compares_at_once(self) -> bool:
+        """Whether the sweep compares its runs from the third one on, and waits for none to finish."""
+        return self._trial is not None and self._trial.template.keep is not None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -277,6 +288,8 @@ class RunDecider:
                 self._guard.attempt(trainer, self._decide_in_sweep, self._trial, record, before, blocked_by)
             decided = (record.decision, self.sweep_values)
             record.decision, self.sweep_values = trainer.strategy.broadcast(decided)
+        elif self.earlier is not None:
+            self._compare(trainer, self.earlier, record, blocked_by)
         self.agree(trainer, record)
 
     def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
@@ -315,6 +328,26 @@ class RunDecider:
         )
         if why:
             record.decision = unless_blocked(Decision(True, why, record.time), blocked_by)
+
+    def _compare(self, trainer: Trainer, earlier: EarlierRuns, record: Record, blocked_by: str) -> None:
+        """Compares the run with earlier ones once at each rung. All processes must call this."""
+        if record.decision.stop:
+            return
+        new = self._comparison is None or record.time > self._comparison.epoch
+        if new and reaches_rung([snapshot.epoch for snapshot in record.history]):
+            self._comparison = None
+            if trainer.is_global_zero and not (self.withdrawn or record.has_not_moved):
+                self._guard.attempt(trainer, self._compare_with, earlier, record)
+            self._comparison = trainer.strategy.broadcast(self._comparison)
+        found = self._comparison
+        if found is not None and found.stop:
+            record.decision = unless_blocked(found, blocked_by)
+
+    def _compare_with(self, earlier: EarlierRuns, record: Record) -> None:
+        self._comparison, count = earlier.decide(record)
+        if count >= _WORTH_SAYING:
+            text = f"compares this run with {count} earlier ones of its kind under {earlier.folder}"
+            self._messages.info("earlier", f"{text} (earlier_runs=False does not)")
 
     def _decide_in_sweep(
         self, trial: TrialSession, record: Record, before: Decision, blocked_by: str

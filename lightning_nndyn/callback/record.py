@@ -40,6 +40,7 @@ class StoredRecord(msgspec.Struct, kw_only=True):
     steps_per_epoch: Number | None
     optimizer: str | None
     planned_epochs: Number | None = None
+    learning_rate: Finite | None = None
     unit: Unit = "fraction"
 
     def __post_init__(self) -> None:
@@ -200,10 +201,16 @@ class Record:
         return cls(
             losses={time: (_number(mean), _number(late)) for time, mean, late in stored.losses},
             accuracies=[_number(accuracy) for accuracy in stored.accuracies],
-            training=TrainingSetup(stored.steps_per_epoch, stored.optimizer, stored.planned_epochs),
+            training=_training_of(stored),
             exempt=stored.spared,
             **{name: getattr(stored, name) for name in _SAME_NAMES},
         )
+
+
+def _training_of(stored: StoredRecord) -> TrainingSetup:
+    return TrainingSetup(
+        stored.steps_per_epoch, stored.optimizer, stored.planned_epochs, stored.learning_rate
+    )
 
 
 def _interpolated(accuracies: Sequence[float], guess: float) -> list[float]:

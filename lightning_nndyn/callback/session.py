@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_nndyn.callback.earlier_runs import EarlierRuns
 from lightning_nndyn.callback.epochs import make_counter
 from lightning_nndyn.callback.graph_reader import GraphReader
 from lightning_nndyn.callback.loggers import RunSummary, log_summary
@@ -92,6 +93,9 @@ class RunSession(SessionParts):
         writer = RecordWriter.open(trainer, self.settings, self.record, decisions.facts, audited, mode)
         if self.guard.error is None:
             self.writer = writer
+        if self.trial is None and self.settings.earlier_runs and self.settings.predictor is not None:
+            sign = -1.0 if mode == "min" else 1.0
+            decisions.earlier = EarlierRuns(writer.folder, self.settings.monitor, sign)
 
     def end_training(self) -> None:
         """Records how the run has ended."""

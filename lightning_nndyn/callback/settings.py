@@ -35,6 +35,7 @@ class Settings:
     threshold: float | None
     audit_share: float
     record: bool | str | Path
+    earlier_runs: bool
     log_signature: bool
     layers: list[str] | None
     topology: Topology

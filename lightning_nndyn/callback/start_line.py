@@ -53,7 +53,7 @@ def _judge(settings: Settings, decisions: RunDecider, record: Record) -> str:
     task, maker = decisions.task, decisions.maker
     metric = f" and {task.metric}" if task.metric is not None and task.reads_metric else ""
     if decisions.in_sweep:
-        return f"its sweep's finished runs judge it, by hyperparameters, weights{metric}"
+        return f"its sweep's runs judge it, by hyperparameters, weights{metric}"
     if maker is None:
         return f"records weights{metric}, and nothing judges it (predictor=None)"
     if not task.has_accuracy:
@@ -68,7 +68,11 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     if settings.action == "observe":
         return "nothing is stopped (action='observe')"
     if decisions.in_sweep:
-        return "may stop it once they are enough"
+        return (
+            "may stop it from the third run on"
+            if decisions.compares_at_once
+            else "may stop it once they are enough"
+        )
     maker, task = decisions.maker, decisions.task
     if maker is None:
         return ""

@@ -29,7 +29,15 @@ def training_setup(trainer: Trainer, steps: int | None = None) -> TrainingSetup:
         steps_per_epoch=steps or _steps_per_epoch(trainer),
         optimizer=" and ".join(sorted(optimizers)) or None,
         planned_epochs=_planned_epochs(trainer, steps),
+        learning_rate=_learning_rate(trainer),
     )
+
+
+def _learning_rate(trainer: Trainer) -> float | None:
+    """The first optimizer's, before any schedule's factor; None without one, or if it is no finite number."""
+    groups = [group for optimizer in trainer.optimizers[:1] for group in optimizer.param_groups[:1]]
+    rates = [float(group.get("initial_lr", group.get("lr", math.nan))) for group in groups]
+    return next(filter(math.isfinite, rates), None)
 
 
 def _planned_epochs(trainer: Trainer, steps: int | None) -> float | None:

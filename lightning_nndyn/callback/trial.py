@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.decision import unless_blocked
 from lightning_nndyn.callback.record import Record
+from lightning_nndyn.callback.sweep_readings import sweep_readings
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import STATISTICS
 from lightning_nndyn.sweep import (
@@ -104,17 +104,8 @@ class TrialSession:
         if not record.from_start:
             return []
         since = self._readings[-1].time if self._readings else 0.0
-        # Larger is better in a curve, as in what the predictor is to tell.
         sign = 1.0 if self.member.direction == "maximize" else -1.0
-        values = [sign * value for value in record.accuracies]
-        # It may be any metric, whose value before training is not known: the first one stands for it.
-        curve = record.curve_of(values, start=next(filter(math.isfinite, values), math.nan))
-        prior = {verdict.epoch: verdict.relative_accuracy for verdict in record.verdicts}
-        return [
-            SweepReading.of(record.history[: index + 1], curve, prior.get(snapshot.epoch))
-            for index, snapshot in enumerate(record.history)
-            if snapshot.epoch > since
-        ]
+        return sweep_readings(record, sign, after=since)
 
     def _forecast(
         self, new: Sequence[SweepReading], planned_epochs: float | None

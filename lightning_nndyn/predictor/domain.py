@@ -30,11 +30,13 @@ class TrainingSetup:
         steps_per_epoch: optimizer steps in an epoch.
         optimizer: the optimizer's class name in lower case, such as "sgd".
         planned_epochs: how many epochs the run is to have at most; -1 for no end.
+        learning_rate: that training begins with, before any schedule's factor.
     """
 
     steps_per_epoch: float | None = None
     optimizer: str | None = None
     planned_epochs: float | None = None
+    learning_rate: float | None = None
 
 
 Training = TrainingSetup

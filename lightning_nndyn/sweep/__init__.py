@@ -6,7 +6,7 @@ that of the signature (section 3.2 of the paper); the sweep's own predictor is n
 knows neither Lightning nor any tuner: a tuner joins by a `SweepMember`.
 """
 
-from lightning_nndyn.sweep.cohort_rule import DEFAULT_KEEP, CohortRule, Standing
+from lightning_nndyn.sweep.cohort_rule import DEFAULT_KEEP, ChanceRule, CohortRule, Standing, reaches_rung
 from lightning_nndyn.sweep.predictor import MAX_FITTED_RUNS, SweepForecast, SweepPredictor, shared_predictor
 from lightning_nndyn.sweep.run import Reading, SweepReading, SweepRun, movement_since_start
 from lightning_nndyn.sweep.standing import rank
@@ -15,6 +15,7 @@ from lightning_nndyn.sweep.trial import SweepMember
 __all__ = [
     "DEFAULT_KEEP",
     "MAX_FITTED_RUNS",
+    "ChanceRule",
     "CohortRule",
     "Reading",
     "Standing",
@@ -25,5 +26,6 @@ __all__ = [
     "SweepRun",
     "movement_since_start",
     "rank",
+    "reaches_rung",
     "shared_predictor",
 ]

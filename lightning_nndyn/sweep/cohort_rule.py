@@ -16,13 +16,14 @@ import numpy as np
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.sweep.run import SweepRun
-from lightning_nndyn.sweep.standing import standings
+from lightning_nndyn.sweep.standing import chance_among_best, standings
 
-DEFAULT_KEEP = 0.1
+DEFAULT_KEEP = 0.08
 
-_FIRST_TIME = 1 / 16  # epochs
+_FIRST_TIME = 1 / 8  # epochs
 _EXPONENT = 1 / 3  # of the progress: the share that goes on falls early, while epochs are still to be saved
-_FEWEST = 3  # runs to compare
+_FEWEST, _FEWEST_FOR_CHANCES = 3, 5  # runs to compare
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class Standing:
         rank: 1 for the best.
         num_compared: runs that were read at this time, this one included.
         num_begun: runs of the sweep so far, this one included.
-        limit: ranks up to this one go on.
     """
 
     time: float
@@ -45,21 +45,43 @@ class Standing:
     rank: int
     num_compared: int
     num_begun: int
-    limit: int
 
-    @property
-    def stop(self) -> bool:
-        """Whether the run is stopped."""
-        return self.rank > self.limit
+    @classmethod
+    def of(cls, run: SweepRun, others: Sequence[SweepRun], fewest: int = _FEWEST) -> Standing | None:
+        """Compare a run by its latest reading, if that is the first one of a rung.
 
-    @property
-    def decision(self) -> Decision:
-        """The decision, with the reason."""
-        among = (
+        Args:
+            run: goes on so far.
+            others: the other runs of the sweep, in any state, with all that was read of them.
+            fewest: runs that must have been read at this time, this one included.
+
+        Returns:
+            None where no rung is reached, or too few runs were read at this time.
+        """
+        begun = [other for other in others if other.readings]
+        if not reaches_rung([reading.time for reading in run.readings]):
+            return None
+        time = run.readings[-1].time
+        cohort = [other for other in begun if other.at(time) is not None]
+        if len(cohort) + 1 < fewest:
+            return None
+        means, stds = standings([*cohort, run], time)
+        rank = 1 + int(np.sum(means > means[-1]))
+        return cls(time, float(means[-1]), float(stds[-1]), rank, len(means), len(begun) + 1)
+
+    def chance_among_best(self, share: float) -> float:
+        """The probability that the run ends among the best `share` of all runs so far.
+
+        The cohort consists of those that were not stopped before, which were the better ones.
+        """
+        of_cohort = min(1.0, share * self.num_begun / self.num_compared)
+        return float(chance_among_best(np.array(self.score), np.array(self.std), of_cohort))
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
             f"rank {self.rank} of {self.num_compared} runs that were read after {epochs_in_words(self.time)}"
         )
-        rule = f"of {self.num_begun} runs so far the best {self.limit} go on from there"
-        return Decision(self.stop, f"{'' if self.stop else 'goes on: '}{among}; {rule}", self.time)
 
 
 @dataclass(frozen=True)
@@ -82,56 +104,78 @@ class CohortRule:
                 f"keep={self.keep} is not in (0, 1); give a share such as {DEFAULT_KEEP}, or None"
             )
 
-    def standing(self, run: SweepRun, others: Sequence[SweepRun]) -> Standing | None:
-        """Compare a run by its latest reading, if that is the first one of a rung.
+    def decide(self, run: SweepRun, others: Sequence[SweepRun]) -> Decision:
+        """Decide whether a run goes on.
+
+        It does where no rung is reached, fewer than three runs were read at this time, or nobody knows how
+        long the run is to be trained.
 
         Args:
             run: goes on so far.
             others: the other runs of the sweep, in any state, with all that was read of them.
-
-        Returns:
-            None where nothing is to be decided: no rung is reached, fewer than three runs were read at this
-            time, or nobody knows how long the run is to be trained.
         """
-        read = [other for other in others if other.readings]
-        planned = self._planned(run, read)
-        if not self._reaches_rung(run) or planned is None:
-            return None
-        time = run.readings[-1].time
-        cohort = [other for other in read if other.at(time) is not None]
-        if len(cohort) + 1 < _FEWEST:
-            return None
-        means, stds = standings([*cohort, run], time)
-        share = self.keep ** (min(1.0, time / planned) ** _EXPONENT)
-        return Standing(
-            time=time,
-            score=float(means[-1]),
-            std=float(stds[-1]),
-            rank=1 + int(np.sum(means > means[-1])),
-            num_compared=len(cohort) + 1,
-            num_begun=len(read) + 1,
-            limit=max(1, math.ceil(share * (len(read) + 1) - 1e-9)),
-        )
+        standing, planned = Standing.of(run, others), _planned_epochs(run, others)
+        if standing is None or planned is None:
+            return _undecided(run)
+        limit = self.limit(standing.time / planned, standing.num_begun)
+        rule = f"of {standing.num_begun} runs so far the best {limit} go on from there"
+        stop = standing.rank > limit
+        return Decision(stop, f"{'' if stop else 'goes on: '}{standing}; {rule}", standing.time)
+
+    def limit(self, progress: float, num_begun: int) -> int:
+        """How many of the runs that have begun go on from a progress (0..1)."""
+        share = self.keep ** (min(1.0, progress) ** _EXPONENT)
+        return max(1, math.ceil(share * num_begun - _ROUNDING))
+
+
+@dataclass(frozen=True)
+class ChanceRule:
+    """Stops the runs that have hardly a chance to end among the best.
+
+    Attributes:
+        good_share: the best share of all runs, of which none is to be stopped.
+        max_chance: runs with a smaller chance to be among them are stopped. With the default, less than 5 %
+            of the best quarter were stopped in recorded sweeps whose families of networks are not in the
+            model's fit (``benchmarks/cohort.py``).
+    """
+
+    good_share: float = 0.25
+    max_chance: float = 0.003
 
     def decide(self, run: SweepRun, others: Sequence[SweepRun]) -> Decision:
-        """Decide whether a run goes on; see `standing`."""
-        standing = self.standing(run, others)
-        if standing is not None:
-            return standing.decision
-        time = run.readings[-1].time if run.readings else 0.0
-        when = f"after {epochs_in_words(time)}" if time else "before training"
-        return Decision(False, f"goes on {when}: no rung, or fewer than {_FEWEST} runs to compare", time)
+        """Decide whether a run goes on; see `CohortRule.decide`."""
+        standing = Standing.of(run, others, _FEWEST_FOR_CHANCES)
+        if standing is None:
+            return _undecided(run)
+        chance = standing.chance_among_best(self.good_share)
+        stop = chance < self.max_chance
+        of = f"chance {chance:.2%} to end among the best {self.good_share:.0%}"
+        limit = f"{'<' if stop else '>='} {self.max_chance:.2%}"
+        return Decision(stop, f"{'' if stop else 'goes on: '}{of} {limit}; {standing}", standing.time)
 
-    @staticmethod
-    def _reaches_rung(run: SweepRun) -> bool:
-        times = [reading.time for reading in run.readings if reading.time >= _FIRST_TIME]
-        rungs = [math.floor(math.log2(time)) for time in times[-2:]]
-        return len(rungs) == 1 or (len(rungs) == 2 and rungs[1] > rungs[0])
 
-    @staticmethod
-    def _planned(run: SweepRun, others: Sequence[SweepRun]) -> float | None:
-        """Epochs of training, as planned or as long as finished runs were read; None if unknown."""
-        if run.planned_epochs is not None and run.planned_epochs > 0:
-            return run.planned_epochs
-        lengths = [other.readings[-1].time for other in others if other.finished]
-        return max(lengths, default=None)
+def reaches_rung(times: Sequence[float]) -> bool:
+    """Whether the last of a run's times is the first one of a rung; each rung is twice as late as the last.
+
+    Args:
+        times: of its readings so far, in epochs, ascending.
+    """
+    if not times or times[-1] < _FIRST_TIME:
+        return False
+    before = [time for time in times[-2:-1] if time >= _FIRST_TIME]
+    return not before or math.floor(math.log2(times[-1])) > math.floor(math.log2(before[0]))
+
+
+def _undecided(run: SweepRun) -> Decision:
+    time = run.readings[-1].time if run.readings else 0.0
+    when = f"after {epochs_in_words(time)}" if time else "before training"
+    return Decision(False, f"goes on {when}: no rung, or too few runs to compare", time)
+
+
+def _planned_epochs(run: SweepRun, others: Sequence[SweepRun]) -> float | None:
+    """Epochs of training, as planned or as long as finished runs were read; None if unknown."""
+    if run.planned_epochs is not None and run.planned_epochs > 0:
+        return run.planned_epochs
+    return max(
+        (other.readings[-1].time for other in others if other.finished and other.readings), default=None
+    )

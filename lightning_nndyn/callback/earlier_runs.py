@@ -8,7 +8,7 @@ optimizers and all other settings may differ.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lightning_nndyn.callback.record import Record
@@ -16,9 +16,9 @@ from lightning_nndyn.callback.record_file import FINISHED, PATTERN, STOPPED, Rec
 from lightning_nndyn.callback.sweep_readings import sweep_readings
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.policy import Decision
-from lightning_nndyn.sweep import ChanceRule, SweepRun
+from lightning_nndyn.sweep import ChanceRule, SweepRun, reaches_rung
 
-_MOST = 200  # records that are read: the latest
+_MOST = 100  # records that are read: the latest
 
 
 @dataclass
@@ -81,7 +81,15 @@ class EarlierRuns:
     def _sweep_run(self, record: Record, value: float | None = None, stopped: bool = False) -> SweepRun:
         of = record.training
         params = {"learning_rate": of.learning_rate, "optimizer": of.optimizer}
-        return SweepRun(params, sweep_readings(record, self.sign, with_predictions=False), value, stopped)
+        readings = sweep_readings(_at_rungs(record), self.sign, with_predictions=False)
+        return SweepRun(params, readings, value, stopped)
+
+
+def _at_rungs(record: Record) -> Record:
+    """The record with the snapshots at which runs are compared, and the first one."""
+    times = [snapshot.epoch for snapshot in record.history]
+    rungs = [one for i, one in enumerate(record.history) if i == 0 or reaches_rung(times[: i + 1])]
+    return replace(record, history=rungs)
 
 
 def _latest(folder: Path) -> list[tuple[Path, int]]:
@@ -106,7 +114,7 @@ def _is_alike(other: Record, record: Record) -> bool:
 
 
 def _steps_are_alike(steps: float | None, others: float | None) -> bool:
-    """Whether two numbers of steps are those of the same data, in batches or processes twice as many, or more.
+    """Whether two numbers of steps are those of the same data, if batches or processes are twice as many.
 
     Halves are rounded: 23 steps of one process are 12 of two.
     """

@@ -18,7 +18,7 @@ from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.callback.monitored_metric import Mode
 from lightning_nndyn.callback.record import Record, StoredRecord
 from lightning_nndyn.callback.settings import Settings
-from lightning_nndyn.callback.trainer_state import record_folder
+from lightning_nndyn.callback.trainer_state import hyperparameters, record_folder
 from lightning_nndyn.errors import NNDynWarning, PredictorError
 from lightning_nndyn.signature.snapshot import Snapshot
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 FORMAT = 1
+_MOST_HPARAMS, _LONGEST, _LARGEST = 64, 80, 1e300
 PATTERN = "nndyn-*.json"
 """File names of records."""
 
@@ -50,6 +51,7 @@ class RecordFile(StoredRecord, kw_only=True):
     status: Literal["finished", "stopped", "interrupted", "running"]
     monitor: str | None
     mode: Literal["max", "min"] | None = None
+    hparams: dict[str, str | float | bool | None] = msgspec.field(default_factory=dict)
     predictor: str | None = None
     action: Literal["stop", "observe"] = "stop"
     max_epochs: Annotated[int, msgspec.Meta(ge=-1, le=2**53)] | None = None
@@ -142,6 +144,21 @@ def find_records(folder: Path | str) -> Iterator[Path]:
     return iter(sorted(Path(folder).rglob(PATTERN)))
 
 
+def plain_hparams(found: Mapping[Any, Any]) -> dict[str, str | float | bool | None]:
+    """Hyperparameters as JSON-able values; whatever else there is becomes a short text."""
+    values = dict(list(found.items())[:_MOST_HPARAMS])
+    return {str(name)[:_LONGEST]: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> str | float | bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)) and abs(value) < _LARGEST:
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 @dataclass
 class RecordWriter:
     """Writes a run's record after each epoch and at the end.
@@ -175,6 +192,7 @@ class RecordWriter:
         policy: Mapping[str, Any],
         audited: bool,
         mode: Mode | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> RecordWriter:
         """The writer of a run that begins or is resumed. All processes must call this; the first one writes.
 
@@ -185,6 +203,7 @@ class RecordWriter:
             policy: what decisions rest on.
             audited: whether the audit file is kept, if there is an audit share.
             mode: whether the monitored metric is to grow or to fall; None if that is not known.
+            params: of the run's trial, which are kept with the model's own hyperparameters.
         """
         log_folder = trainer.log_dir  # a collective call
         if not trainer.is_global_zero:
@@ -192,6 +211,7 @@ class RecordWriter:
         facts = {
             "monitor": settings.monitor,
             "mode": mode,
+            "hparams": plain_hparams({**hyperparameters(trainer), **(params or {})}),
             "predictor": predictor_name(settings.predictor),
             "action": settings.action,
             "max_epochs": trainer.max_epochs,

@@ -90,7 +90,10 @@ class RunSession(SessionParts):
         self.messages.warn("mode", decisions.task.question)
         audited = self.trial is None  # a sweep does without the audit's file
         mode = None if decisions.task.metric is None else decisions.task.metric.mode
-        writer = RecordWriter.open(trainer, self.settings, self.record, decisions.facts, audited, mode)
+        params = None if self.trial is None else self.trial.member.params
+        writer = RecordWriter.open(
+            trainer, self.settings, self.record, decisions.facts, audited, mode, params
+        )
         if self.guard.error is None:
             self.writer = writer
         if self.trial is None and self.settings.earlier_runs and self.settings.predictor is not None:

@@ -132,6 +132,14 @@ def metrics_shown(trainer: Trainer) -> Mapping[str, Any]:
     return trainer.callback_metrics if known is None else known
 
 
+def hyperparameters(trainer: Trainer) -> Mapping[str, Any]:
+    """The model's `hparams`; none where it has saved none, or something else has that name."""
+    try:
+        return dict(trainer.lightning_module.hparams)
+    except Exception:  # a user's own attribute
+        return {}
+
+
 def record_folder(trainer: Trainer, record: bool | str | Path, log_folder: str | None) -> Path | None:
     """Where a run's record goes; None for nowhere, as with a log folder that is no folder of this machine.
 

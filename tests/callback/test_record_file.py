@@ -25,6 +25,8 @@ from lightning_nndyn.callback.record_file import (
     FINISHED,
     STOPPED,
     RecordWriter,
+    load_record,
+    plain_hparams,
     read_record,
     write_record,
 )
@@ -273,3 +275,24 @@ def test_of_a_run_with_two_records_the_longer_one_counts(tmp_path: Path) -> None
     assert len(records(tmp_path)) == 2
     (found,) = load_runs(tmp_path)
     assert found.file.parent.name == "a" and found.history[-1].epoch == 2.0
+
+
+def test_hyperparameters_of_any_kind_become_short_plain_values() -> None:
+    found = plain_hparams(
+        {"lr": 0.1, "on": True, "nothing": None, 3: [1, 2], "nan": float("nan"), "x": "y" * 999}
+    )
+    wanted = {"lr": 0.1, "on": True, "nothing": None, "3": "[1, 2]", "nan": "nan"}
+    assert {name: value for name, value in found.items() if name != "x"} == wanted
+    assert len(str(found["x"])) == 80
+    assert len(plain_hparams(dict.fromkeys(range(1000)))) == 64
+
+
+def test_a_record_has_the_model_s_hyperparameters(tmp_path: Path) -> None:
+    class Own(Digits):
+        def __init__(self, width: int, lr: float) -> None:
+            super().__init__(lr)
+            self.save_hyperparameters()
+
+    trainer(watcher(record=tmp_path), max_epochs=1).fit(Own(3, 0.01))
+    (file,) = tmp_path.glob("nndyn-*.json")
+    assert load_record(file)[1].hparams == {"width": 3, "lr": 0.01}

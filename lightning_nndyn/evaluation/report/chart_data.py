@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_nndyn.evaluation.report.formatting import decided, epochs, fate, outcome, percent
 from lightning_nndyn.evaluation.report.low_runs import ReportRule
-from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, in_words
 from lightning_nndyn.evaluation.report.records import RecordedRuns
 from lightning_nndyn.evaluation.report.summary import TimeErrors
 from lightning_nndyn.graph.statistics import LAYER_STATISTICS, QUANTILES
@@ -100,6 +100,7 @@ def _facts(run: RecordedRun, rule: ReportRule, metric: str) -> list[tuple[str, s
     longest = f" of {epochs(run.planned)} at most" if run.planned else ""
     optimizer, steps = run.training.optimizer, run.training.steps_per_epoch
     facts = [
+        ("Hyperparameters", in_words(run.hparams)),
         ("Ended", run.status),
         ("Decision", decided(run)),
         ("Exempt", run.exempt),

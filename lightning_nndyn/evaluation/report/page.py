@@ -22,7 +22,7 @@ from lightning_nndyn.errors import ReportError
 from lightning_nndyn.evaluation.report import formatting
 from lightning_nndyn.evaluation.report.chart_data import MOST_TIMES, embedded, payload, with_layers
 from lightning_nndyn.evaluation.report.low_runs import DEFAULT, ReportRule, report_rule
-from lightning_nndyn.evaluation.report.recorded_run import RecordedRun
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, in_words
 from lightning_nndyn.evaluation.report.records import RecordedRuns, load
 from lightning_nndyn.evaluation.report.replay import Replay, replay_runs
 from lightning_nndyn.evaluation.report.summary import Summary, prediction_errors, summarise
@@ -71,10 +71,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     shown = ("counted", "epochs", "fate", "number", "percent", "why")
-    environment.filters |= {name: getattr(formatting, name) for name in shown} | {
-        "sha256": _sha256,
-        "tally": _tally,
-    }
+    environment.filters |= (
+        {"in_words": in_words}
+        | {name: getattr(formatting, name) for name in shown}
+        | {
+            "sha256": _sha256,
+            "tally": _tally,
+        }
+    )
     environment.globals |= {
         "MOST_TIMES": MOST_TIMES,
         "OUTCOMES": formatting.OUTCOMES,

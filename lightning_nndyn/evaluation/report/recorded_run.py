@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import FINISHED, STOPPED, PolicyFacts, RecordFile
+from lightning_nndyn.callback.record_file import (
+    FINISHED,
+    STOPPED,
+    PolicyFacts,
+    RecordFile,
+    plain_hparams,
+)
 from lightning_nndyn.predictor import TrainingSetup, Verdict
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.signature.snapshot import Snapshot, statistics_matrix
@@ -45,6 +51,9 @@ class RecordedRun:
         epochs: epochs it was trained for.
         no_accuracy: why there is no curve; empty if there is one.
         label: what to call it.
+        differs: what tells it from the other runs, by hyperparameters, where the label does not.
+        mode: whether its metric is to grow or to fall; None if that is not on record.
+        hparams: its hyperparameters by name; empty if they are not on record.
     """
 
     name: str
@@ -69,6 +78,9 @@ class RecordedRun:
     epochs: float
     no_accuracy: str = ""
     label: str = field(default="")
+    differs: str = ""
+    mode: str | None = None
+    hparams: Mapping[str, str | float | bool | None] = field(default_factory=dict)
 
     @property
     def best(self) -> float | None:
@@ -142,7 +154,27 @@ def recorded_run(file: Path, record: Record, stored: RecordFile) -> RecordedRun:
         training=record.training,
         planned=float(planned) if by_epochs and planned is not None else None,
         epochs=_trained(record, stored.status),
+        mode=stored.mode,
+        hparams=stored.hparams or _from_logger(file.parent / "hparams.yaml"),
     )
+
+
+def _from_logger(file: Path) -> dict[str, str | float | bool | None]:
+    """The hyperparameters that Lightning's loggers keep beside the record; none where they cannot be read."""
+    import yaml  # comes with Lightning
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return plain_hparams(found) if isinstance(found, dict) else {}
+
+
+def in_words(hparams: Mapping[str, str | float | bool | None]) -> str:
+    """Hyperparameters in a line: "learning_rate 0.0123, dropout 0.5"."""
+    known = {name: value for name, value in hparams.items() if value is not None}
+    numbers = {name: f"{value:.4g}" for name, value in known.items() if isinstance(value, float)}
+    return ", ".join(f"{name} {numbers.get(name, value)}" for name, value in known.items())
 
 
 def _trained(record: Record, status: str) -> float:

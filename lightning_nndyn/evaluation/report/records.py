@@ -13,7 +13,7 @@ from typing import NamedTuple
 from lightning_nndyn.callback.audit import AUDIT_FILE
 from lightning_nndyn.callback.record_file import find_records, load_records
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, Values, recorded_run
+from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, Values, in_words, recorded_run
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 
@@ -106,6 +106,9 @@ def _with_curve(one: _Read, metric: str) -> RecordedRun:
     run = one.run
     run.curve = _values(one, metric)
     known = [value for value in run.curve if value is not None]
+    if run.monitor == metric and run.mode == "min":
+        run.no_accuracy, run.curve = f"{metric} is to fall, so it is no accuracy", []
+        return run
     wrong = next((value for value in known if not 0 <= value <= 1), None)
     if wrong is not None:
         run.no_accuracy = f"{metric} is {wrong:g}, which is no accuracy between 0 and 1"
@@ -123,7 +126,7 @@ def _values(one: _Read, metric: str) -> Values:
 
 
 def _label(runs: Sequence[RecordedRun], paths: Sequence[Path]) -> None:
-    """Calls runs by their folders, as far as these tell them apart; else by their own names."""
+    """Calls runs by their folders where these tell them apart, else by their hyperparameters or names."""
     roots = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
     common = Path(os.path.commonpath(roots)) if len({root.anchor for root in roots}) == 1 else Path()
     names = {
@@ -133,10 +136,22 @@ def _label(runs: Sequence[RecordedRun], paths: Sequence[Path]) -> None:
         for run in runs
     }
     shared = Counter(names.values())
+    params = _told_by_hparams(runs)
     for run in runs:
         folder = names[run.name]
         alone = shared[folder] == 1 and folder != "."
-        run.label = folder if alone else run.name if folder == "." else f"{folder}/{run.name}"
+        own = params.get(run.name) or run.name
+        run.differs = params.get(run.name, "") if alone else ""
+        run.label = folder if alone else own if folder == "." else f"{folder}/{own}"
+
+
+def _told_by_hparams(runs: Sequence[RecordedRun]) -> dict[str, str]:
+    """Runs by those of their hyperparameters that differ between runs, as far as these tell them apart."""
+    names = list(dict.fromkeys(name for run in runs for name in run.hparams))
+    differ = [name for name in names if len({repr(run.hparams.get(name)) for run in runs}) > 1]
+    texts = {run.name: in_words({name: run.hparams.get(name) for name in differ}) for run in runs}
+    counts = Counter(texts.values())
+    return {name: text if counts[text] == 1 else f"{text} ({name})" for name, text in texts.items() if text}
 
 
 def _folders(paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,13 @@ function curvePoints(run) {
   return run.curve.map((value, i) => [Math.min(i + 1, run.epochs), value]).filter(([, value]) => known(value));
 }
 
+// What was predicted before the first validation, and that validation: the early epochs have no curve.
+function earlyPoints(run) {
+  const points = curvePoints(run), first = points.length ? points[0][0] : Infinity;
+  const said = run.verdicts.filter(([time, predicted]) => time < first && known(predicted)).map(([time, predicted]) => [time, predicted]);
+  return said.length && points.length ? [...said, points[0]] : said;
+}
+
 // Where a decision is marked: on the curve, or before its first point at that point's height.
 function momentOf(run) {
   if (!run.stop) return null;
@@ -28,6 +35,8 @@ function momentOf(run) {
     const before = moment ? points.filter(([epoch]) => epoch <= run.time) : points;
     const after = moment ? points.filter(([epoch]) => epoch > run.time) : [];
     const place = ([epoch, value]) => [frame.x(epoch), frame.y(value)];
+    const early = earlyPoints(run);
+    if (early.length > 1) to.append(sv("path", { class: `line early ${run.outcome}`, d: path(early.map(place)) }));
     if (before.length) to.append(sv("path", { class: `line ${run.outcome}`, d: path([...before, ...(moment ? [moment] : [])].map(place)) }));
     if (after.length) to.append(sv("path", { class: `line after ${run.outcome}`, d: path([moment, ...after].map(place)) }));
   }
@@ -51,6 +60,7 @@ function momentOf(run) {
     data.runs.forEach((run, i) => {
       const own = curvePoints(run);
       drawRun(run, own, frame.body);
+      for (const [epoch, value] of earlyPoints(run)) points.push({ x: frame.x(epoch), y: frame.y(value), run: i, epoch, value });
       for (const [epoch, value] of own) points.push({ x: frame.x(epoch), y: frame.y(value), run: i, epoch, value });
     });
     for (const run of data.runs) drawMoment(run, frame.body);

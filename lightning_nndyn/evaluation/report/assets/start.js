@@ -3,7 +3,10 @@
   const button = byId("theme"), root = document.documentElement;
   const preferred = window.matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : preferred.matches);
-  const show = () => button.setAttribute("aria-pressed", String(dark()));
+  const show = () => {
+    button.setAttribute("aria-pressed", String(dark()));
+    button.textContent = dark() ? "Switch to the light theme" : "Switch to the dark theme";
+  };
   button.hidden = false;
   button.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";

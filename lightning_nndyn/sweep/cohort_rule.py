@@ -16,7 +16,7 @@ import numpy as np
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.sweep.run import SweepRun
-from lightning_nndyn.sweep.standing import chance_among_best, standings
+from lightning_nndyn.sweep.standing import StandingModel, chance_among_best, standings
 
 DEFAULT_KEEP = 0.08
 
@@ -47,13 +47,20 @@ class Standing:
     num_begun: int
 
     @classmethod
-    def of(cls, run: SweepRun, others: Sequence[SweepRun], fewest: int = _FEWEST) -> Standing | None:
+    def of(
+        cls,
+        run: SweepRun,
+        others: Sequence[SweepRun],
+        fewest: int = _FEWEST,
+        model: StandingModel | None = None,
+    ) -> Standing | None:
         """Compare a run by its latest reading, if that is the first one of a rung.
 
         Args:
             run: goes on so far.
             others: the other runs of the sweep, in any state, with all that was read of them.
             fewest: runs that must have been read at this time, this one included.
+            model: None for the one that ships.
 
         Returns:
             None where no rung is reached, or too few runs were read at this time.
@@ -65,7 +72,7 @@ class Standing:
         cohort = [other for other in begun if other.at(time) is not None]
         if len(cohort) + 1 < fewest:
             return None
-        means, stds = standings([*cohort, run], time)
+        means, stds = standings([*cohort, run], time, model)
         rank = 1 + int(np.sum(means > means[-1]))
         return cls(time, float(means[-1]), float(stds[-1]), rank, len(means), len(begun) + 1)
 
@@ -91,12 +98,14 @@ class CohortRule:
     Attributes:
         keep: the share of all runs that is trained to the end. Of the runs that have reached the progress p
             (0..1) of their planned training, the share ``keep ** (p ** (1/3))`` goes on.
+        model: that ranks; None for the one that ships.
 
     Raises:
         PredictorError: `keep` is not between 0 and 1.
     """
 
     keep: float = DEFAULT_KEEP
+    model: StandingModel | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.keep < 1:
@@ -114,7 +123,8 @@ class CohortRule:
             run: goes on so far.
             others: the other runs of the sweep, in any state, with all that was read of them.
         """
-        standing, planned = Standing.of(run, others), _planned_epochs(run, others)
+        standing = Standing.of(run, others, model=self.model)
+        planned = _planned_epochs(run, others)
         if standing is None or planned is None:
             return _undecided(run)
         limit = self.limit(standing.time / planned, standing.num_begun)
@@ -137,14 +147,16 @@ class ChanceRule:
         max_chance: runs with a smaller chance to be among them are stopped. With the default, less than 5 %
             of the best quarter were stopped in recorded sweeps whose families of networks are not in the
             model's fit (``benchmarks/cohort.py``).
+        model: that ranks; None for the one that ships.
     """
 
     good_share: float = 0.25
     max_chance: float = 0.003
+    model: StandingModel | None = None
 
     def decide(self, run: SweepRun, others: Sequence[SweepRun]) -> Decision:
         """Decide whether a run goes on; see `CohortRule.decide`."""
-        standing = Standing.of(run, others, _FEWEST_FOR_CHANCES)
+        standing = Standing.of(run, others, _FEWEST_FOR_CHANCES, self.model)
         if standing is None:
             return _undecided(run)
         chance = standing.chance_among_best(self.good_share)

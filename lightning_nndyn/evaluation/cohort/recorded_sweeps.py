@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,26 +60,25 @@ def load_recorded_sweeps(corpora: Sequence[Path | str]) -> list[RecordedSweep]:
         CorpusError: a corpus cannot be read.
         PredictorError: one has no runs.
     """
-    found = []
-    for path in corpora:
+    sweeps: dict[Any, list[tuple[RunDataset, int]]] = defaultdict(list)
+    for path in corpora:  # a corpus may lie in several files
         dataset = RunDataset.load(path)
-        sweeps: dict[Any, list[int]] = defaultdict(list)
         for index, record in enumerate(dataset.records):
-            sweeps[record.config["dataset"], record.config.get("sweep")].append(index)
-        for indices in sweeps.values():
-            found.append(_recorded_sweep(dataset, indices))
-    return found
+            of = record.config
+            sweeps[dataset.name, of["dataset"], of.get("sweep")].append((dataset, index))
+    return [_recorded_sweep(name, runs) for (name, _, _), runs in sweeps.items()]
 
 
-def _recorded_sweep(dataset: RunDataset, indices: Sequence[int]) -> RecordedSweep:
-    first = dataset.records[indices[0]].config
+def _recorded_sweep(corpus: str, runs: Sequence[tuple[RunDataset, int]]) -> RecordedSweep:
+    records = [dataset.records[index] for dataset, index in runs]
+    first = records[0].config
     network = "zoo" if first["preset"] == "zoo" else first["network"]
     return RecordedSweep(
-        corpus=dataset.name,
+        corpus=corpus,
         family=first.get("family") or _FAMILIES.get(network, network),
         dataset=first["dataset"],
-        records=[dataset.records[index] for index in indices],
-        runs=[_sweep_run(dataset, index) for index in indices],
+        records=records,
+        runs=[_sweep_run(dataset, index) for dataset, index in runs],
         is_grid=not first.get("family"),
     )
 
@@ -87,9 +87,15 @@ def _sweep_run(dataset: RunDataset, index: int) -> SweepRun:
     history, curve = dataset.histories[index], dataset.curves[index]
     config = dataset.records[index].config
     params = {"learning_rate": config["learning_rate"], "optimizer": config["optimizer"]}
-    readings = [SweepReading.of([history[0], snapshot], curve) for snapshot in history[1:]]
+    read = [snapshot for snapshot in history[1:] if _is_compared(snapshot.epoch)]
+    readings = [SweepReading.of([history[0], snapshot], curve) for snapshot in read]
     # Corpora of sweeps keep the weights of the first epochs alone; the curve goes on.
     last, epochs = readings[-1].time if readings else 0.0, len(curve.accuracies)
-    for epoch in range(int(last) + 1, epochs + 1):
+    for epoch in filter(_is_compared, range(int(last) + 1, epochs + 1)):
         readings.append(SweepReading(float(epoch), (), tuple(curve_numbers(curve, epoch))))
     return SweepRun({**(config.get("searched") or {}), **params}, readings, float(dataset.accuracies[index]))
+
+
+def _is_compared(time: float) -> bool:
+    """Whether runs are compared at a time: it is the first one of a rung."""
+    return math.log2(time).is_integer()

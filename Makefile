@@ -111,6 +111,8 @@ predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a co
 	done; \
 	$(BIN)/nndyn fit --name universal $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)) \
 		pretrained_predictors/universal
+	$(BIN)/nndyn fit --cohort $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet)) \
+		pretrained_predictors/cohort
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -35,6 +35,9 @@ def fit(
     low_share: Annotated[
         float | None, typer.Option(help="Instead, a share of the best accuracy on the same data.")
     ] = None,
+    cohort: Annotated[
+        bool, typer.Option("--cohort", help="Fit what ranks the runs of any sweep: OUTPUT.npz.")
+    ] = False,
     max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and forests.")] = 0,
     classifier: Annotated[str | None, _DEPRECATED] = None,
@@ -51,6 +54,9 @@ def fit(
     from lightning_nndyn.evaluation import fit_predictor, fit_runs
 
     *corpora, output = paths
+    if cohort:
+        _fit_cohort(corpora, output)
+        return
     settings: dict[str, Any] = dict(
         low_threshold=low_threshold, low_share=low_share, max_epoch=max_epoch, seed=seed
     )
@@ -73,6 +79,17 @@ def fit(
     typer.echo(
         f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}"
     )
+
+
+def _fit_cohort(corpora: list[Path], output: Path) -> None:
+    from lightning_nndyn.evaluation.cohort import fit_standing_model, load_recorded_sweeps, save_with_card
+
+    if not corpora:
+        raise typer.BadParameter("give corpora and then the output: nndyn fit --cohort CORPUS... OUTPUT")
+    sweeps = load_recorded_sweeps(corpora)
+    save_with_card(fit_standing_model(sweeps), sweeps, output)
+    runs = sum(len(sweep.runs) for sweep in sweeps)
+    typer.echo(f"{output}.npz and {output}.json: {runs} runs of {len(sweeps)} sweeps and grids")
 
 
 def _score_table(predictor: Any) -> Table:

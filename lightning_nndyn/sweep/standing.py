@@ -65,7 +65,8 @@ class StandingModel:
     def save(self, path: Path) -> None:
         """Write a file of plain arrays (NumPy's ``.npz``)."""
         arrays = {field.name: getattr(self, field.name).astype(np.float32) for field in fields(self)}
-        np.savez(path, inputs=np.array(INPUTS), **arrays)
+        with path.open("wb") as file:
+            np.savez(file, inputs=np.array(INPUTS), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> StandingModel:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightning_nndyn._files import write_atomically
 from lightning_nndyn.evaluation.cohort.recorded_sweeps import RecordedSweep
 from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep import SweepRun
@@ -59,6 +63,29 @@ def fit_standing_model(sweeps: Sequence[RecordedSweep], *, seed: int = 0) -> Sta
     members = [_train_member(cohorts, seed=seed + number) for number in range(MEMBERS)]
     parts = [[part.detach().numpy().astype(np.float64) for part in member.arrays()] for member in members]
     return StandingModel(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+def save_with_card(model: StandingModel, sweeps: Sequence[RecordedSweep], path: Path) -> None:
+    """Write PATH.npz, and PATH.json: what the model was fitted to.
+
+    Args:
+        model: fitted.
+        sweeps: to which.
+        path: without ending; a missing folder is created.
+    """
+    array_file = path.with_name(f"{path.name}.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(array_file)
+    content = array_file.read_bytes()
+    card = {
+        "corpora": dict(sorted(Counter(sweep.corpus for sweep in sweeps).items())),
+        "families": sorted({sweep.family for sweep in sweeps}),
+        "datasets": sorted({sweep.dataset for sweep in sweeps}),
+        "runs": sum(len(sweep.runs) for sweep in sweeps),
+        "inputs": INPUTS,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(card, indent=1) + "\n").encode())
 
 
 # -- cohorts -------------------------------------------------------------------------------------------------

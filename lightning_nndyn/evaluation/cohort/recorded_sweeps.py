@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class RecordedSweep:
         ends = [record.diverged_epoch for record in self.records]
         return [min(n, n if end is None else end) for n, end in zip(lengths, ends, strict=True)]
 
-    @property
+    @cached_property
     def curves(self) -> list[Sequence[float | None]]:
         """Validation accuracies after each epoch."""
         return [record.curve["test_accuracy"] for record in self.records]
@@ -60,9 +60,13 @@ def load_recorded_sweeps(corpora: Sequence[Path | str]) -> list[RecordedSweep]:
         CorpusError: a corpus cannot be read.
         PredictorError: one has no runs.
     """
+    return sweeps_of(map(RunDataset.load, corpora))
+
+
+def sweeps_of(datasets: Iterable[RunDataset]) -> list[RecordedSweep]:
+    """The sweeps in recorded runs; those of one sweep may lie in several files of its corpus."""
     sweeps: dict[Any, list[tuple[RunDataset, int]]] = defaultdict(list)
-    for path in corpora:  # a corpus may lie in several files
-        dataset = RunDataset.load(path)
+    for dataset in datasets:
         for index, record in enumerate(dataset.records):
             of = record.config
             sweeps[dataset.name, of["dataset"], of.get("sweep")].append((dataset, index))

@@ -1,9 +1,9 @@
-"""A sweep with Optuna that learns from its own finished runs which of the next ones to stop.
+"""A sweep with Optuna that compares its runs with each other, and stops the hopeless ones.
 
     pip install 'lightning-nndyn[optuna]'
     python examples/optuna_sweep.py
 
-No predictor is needed: the first ten trials finish, the others are compared with them. Nothing is downloaded.
+No predictor is needed: each trial is compared with the earlier ones. Nothing is downloaded.
 """
 
 import lightning as L
@@ -44,7 +44,7 @@ def objective(trial: optuna.Trial) -> float:
     """Trains one run; `TrialPruned` comes out of `fit`."""
     L.seed_everything(trial.number, verbose=False)
     model = Digits(trial.suggest_float("learning_rate", 1e-5, 1, log=True), trial.suggest_int("width", 8, 32))
-    callback = nd.GraphDynamicsCallback(predictor=None, monitor="val_acc", trial=trial)
+    callback = nd.GraphDynamicsCallback(monitor="val_acc", trial=trial)
     trainer = L.Trainer(max_epochs=4, callbacks=[callback], accelerator="cpu", enable_progress_bar=False)
     train, test = torch.utils.data.random_split(DATA, [1400, 397], torch.Generator().manual_seed(0))
     trainer.fit(model, DataLoader(train, 64, shuffle=True), DataLoader(test, 397))

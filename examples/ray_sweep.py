@@ -3,7 +3,7 @@
     pip install 'lightning-nndyn[ray]'
     python examples/ray_sweep.py
 
-No predictor is needed: the first ten trials finish, the others are compared with them. Nothing is downloaded.
+No predictor is needed: each trial is compared with the earlier ones. Nothing is downloaded.
 """
 
 from typing import Any

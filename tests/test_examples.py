@@ -62,7 +62,7 @@ def test_shadow_mode_and_its_report(example: RunExample, tmp_path: Path) -> None
 def test_optuna_sweep(example: RunExample) -> None:
     printed = example("optuna_sweep.py")
     assert "best: 0." in printed and "24 trials" in printed
-    assert "pruned: predicted final value" in printed
+    assert "pruned: rank " in printed
 
 
 def test_race(example: RunExample, tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_race(example: RunExample, tmp_path: Path) -> None:
 def test_ray_sweep(tmp_path: Path) -> None:
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
     printed = in_a_process(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **settings)
-    assert printed.count("  finished") >= 10 and "  stopped" in printed
-    assert "predicted final value" in printed
+    assert printed.count("  finished") >= 2 and "  stopped" in printed
+    assert "runs that were read after" in printed
 
 
 @pytest.mark.needs("tensorboard", "matplotlib")

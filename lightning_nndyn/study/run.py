@@ -169,7 +169,8 @@ def _objective(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -
 
 def _train(config: SweepConfig, train: TrainFunction, trial: optuna.Trial) -> float:
     params = config.suggest(trial)
-    keep = None if "max_false_stop_rate" in config.learner else DEFAULT_KEEP
+    asks_to_keep_good_runs = "max_false_stop_rate" in {**config.callback, **config.learner}
+    keep = config.callback.get("keep", None if asks_to_keep_good_runs else DEFAULT_KEEP)
     predictor = SweepPredictor(direction=config.direction, **{"keep": keep, **config.learner})
     arguments: dict[str, Any] = {"verbose": False, "monitor": config.monitor, **config.callback}
     callback = GraphDynamicsCallback(trial=trial, sweep=predictor, **arguments)

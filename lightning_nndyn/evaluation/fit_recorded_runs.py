@@ -31,6 +31,7 @@ class LoadedRun:
         accuracy: the metric's best value; None where it was never logged.
         training: optimizer and steps per epoch.
         logged: names of the metrics that were logged.
+        falls: whether the metric is to fall, which no accuracy is.
     """
 
     file: Path
@@ -40,6 +41,7 @@ class LoadedRun:
     accuracy: float | None
     training: TrainingSetup
     logged: frozenset[str] = frozenset()
+    falls: bool = False
 
 
 def load_runs(folder: Path | str, metric: str | None = None) -> list[LoadedRun]:
@@ -91,6 +93,7 @@ def _loaded(file: Path, record: Record, stored: RecordFile, metric: str | None) 
         accuracy=max(known, default=None),
         training=record.training,
         logged=frozenset(record.metrics),
+        falls=metric in (None, stored.monitor) and stored.mode == "min",
     )
 
 
@@ -156,6 +159,11 @@ def _counted(runs: Sequence[LoadedRun]) -> str:
 
 def _check_fractions(runs: Sequence[LoadedRun], metric: str | None) -> None:
     for run in runs:
+        if run.falls:
+            raise PredictorError(
+                f"{metric or 'the monitor'} is to fall in {run.file}: predictors know accuracies. Name "
+                "another with metric= or --metric"
+            )
         if run.accuracy is not None and not 0 <= run.accuracy <= 1:
             raise PredictorError(
                 f"{metric or 'the monitor'} is {run.accuracy:g} in {run.file}: it must be an accuracy "

@@ -130,6 +130,13 @@ def test_a_folder_without_usable_records_is_refused_in_words(tmp_path: Path) -> 
             load_runs(tmp_path)
 
 
+def test_a_metric_that_is_to_fall_is_refused(tmp_path: Path) -> None:
+    callback = watcher(None, monitor="val_accuracy", mode="min", record=tmp_path)
+    trainer(callback, max_epochs=1).fit(Digits(validate=True))
+    with pytest.raises(PredictorError, match=r"is to fall in .*predictors know accuracies"):
+        fit_runs(tmp_path)
+
+
 # -- verdicts on checkpoints ---------------------------------------------------------------------------------
 
 

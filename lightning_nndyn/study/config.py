@@ -33,9 +33,9 @@ class SweepConfig:
         seed: of the sampler; None for another at each start.
         callback: further arguments of `GraphDynamicsCallback`.
         learner: arguments of `SweepPredictor`.
-        race: turns the sweep into a race over `trials` candidates that are drawn at random: `predictor`, the
-            name or path of one that was fitted to such runs, and `rungs`, a list of ``{epochs: ..., keep:
-            ...}``; None for a sweep.
+        race: turns the sweep into a race over `trials` candidates that are drawn at random. It may hold
+            `predictor`, the name or path of one that was fitted to such runs, and `rungs`, a list of
+            ``{epochs: ..., keep: ...}``; None for a sweep.
     """
 
     file: Path
@@ -134,13 +134,10 @@ def _check(config: SweepConfig) -> None:
 
 
 def _check_race(config: SweepConfig) -> None:
-    example = "race: {predictor: lenet5-digits, rungs: [{epochs: 0.0625, keep: 0.5}, {epochs: 1, keep: 0.1}]}"
-    if not isinstance(config.race, Mapping) or not {"predictor"} <= set(config.race) <= {
-        "predictor",
-        "rungs",
-    }:
+    example = "race: {rungs: [{epochs: 0.0625, keep: 0.5}, {epochs: 1, keep: 0.1}]}"
+    if not isinstance(config.race, Mapping) or not set(config.race) <= {"predictor", "rungs"}:
         raise SweepError(
-            f"race: {config.race!r} names no predictor, or more than rungs beside it; give {example}"
+            f"race: {config.race!r} is no mapping, or has more than predictor and rungs; give {example}"
         )
     rungs = config.race.get("rungs", [])
     if not isinstance(rungs, list) or any(

@@ -1,7 +1,7 @@
-"""A race: successive halving over predicted accuracy.
+"""A race: successive halving from within the first epoch.
 
-All candidates are trained for a fraction of an epoch, those with the best predicted final accuracy for
-longer, and the best of these to their end. Training begins anew at each rung.
+All candidates are trained for a fraction of an epoch, the most promising for longer, and the best of these to
+their end. They are ranked with each other, or by what a predictor says. Training begins anew at each rung.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from typing import Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.decision import RunDecider, predictor_name
+from lightning_nndyn.callback.monitored_metric import MonitoredMetric
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.callback.settings import Settings
+from lightning_nndyn.callback.sweep_readings import sweep_readings
 from lightning_nndyn.errors import SweepError, renamed_arguments
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.study.race_journal import RungResult, open_journal
 from lightning_nndyn.study.race_result import RUNGS, RaceResult, Rung
+from lightning_nndyn.sweep import SweepReading
 
 _MAX_FAILURES = 3  # if that many runs fail and none succeeds, the race ends
 _MAX_OUT_OF_DOMAIN = 0.5  # share of a rung's runs outside of the predictor's domain: beyond, ranks are random
 _MAX_ERROR_LENGTH = 500  # characters that are kept
-_RESERVED = ("action", "audit_share", "monitor", "predictor", "sweep", "trial")  # arguments that a race sets
+_RESERVED = "action audit_share earlier_runs monitor predictor sweep trial".split()  # set by the race
 
 
 TrainFunction = Callable[[dict[str, Any], Any], float]
@@ -42,7 +45,7 @@ def race(
     candidates: Sequence[Mapping[str, Any]],
     *,
     file: str | Path,
-    predictor: str | Path | Predictor | None,
+    predictor: str | Path | Predictor | None = None,
     monitor: str = "val_acc",
     rungs: Sequence[tuple[float, float]] = RUNGS,
     callback: Mapping[str, Any] | None = None,
@@ -50,20 +53,24 @@ def race(
 ) -> RaceResult:
     """Find the best of many configurations by training nearly all of them for less than an epoch.
 
-    All are trained for 1/16 epoch, the half with the best predicted final accuracy for 1/4, a quarter for one
-    epoch, and the best 6 % to their end (`docs/replay.md` says what that costs and misses). Training begins
-    anew at each rung: `train` must train the same run for the same hyperparameters, so set the seed in it.
-    There is no promise about good runs, unlike where the callback stops by risk.
+    All are trained for 1/16 epoch, the most promising half for 1/4, a quarter for one epoch, and the best 6 %
+    to their end (`docs/replay.md` says what that costs and misses). Training begins anew at each rung:
+    `train` must train the same run for the same hyperparameters, so set the seed in it. There is no promise
+    about good runs, unlike where the callback stops by risk.
+
+    Without a predictor the candidates are ranked with each other (`lightning_nndyn.sweep.rank`): by their
+    weights' movement, losses, accuracies and learning rates, whatever the network and the data.
 
     Args:
         train: called with hyperparameters and a callback for its Trainer; trains one run and returns its
-            final accuracy. The callback ends the run at its rung.
+            final accuracy, or another value of which larger is better. The callback ends the run at its rung.
         candidates: hyperparameters of each, JSON-able; two at least.
         file: keeps the result of each candidate at each rung, a JSON line each. Called again with the same
             file, the race goes on.
-        predictor: one that was fitted to such networks and data, as for the callback; None to rank by
-            `monitor` alone, at rungs after whole epochs.
-        monitor: name of the logged metric that is the validation accuracy, a fraction.
+        predictor: one that was fitted to such networks and data, as for the callback; None to rank the
+            candidates with each other, or, where no rung lies within the first epoch, by an accuracy alone.
+        monitor: name of the logged metric that is the validation accuracy, a fraction; without a predictor
+            any metric (``callback={"mode": "min"}`` where it falls and its name does not tell).
         rungs: pairs of epochs, rising, and the share of all candidates that goes on then, falling.
         callback: further arguments of `GraphDynamicsCallback`.
         on_update: called with the state of the race after each result.
@@ -80,7 +87,7 @@ def race(
     """
     further = dict(callback or {})
     state = RaceResult([dict(params) for params in candidates], [Rung(*rung) for rung in rungs])
-    _check_arguments(state, predictor, further)
+    _check_arguments(state, further)
     settings = {
         "candidates": state.candidates,
         "rungs": state.rungs,
@@ -88,7 +95,8 @@ def race(
         "monitor": monitor,
     }
     loaded = load_predictor(predictor) if isinstance(predictor, (str, Path)) else predictor
-    arguments = {"verbose": False, "audit_share": 0.0, **further, "predictor": loaded, "monitor": monitor}
+    arguments = {"verbose": False, **further, "predictor": loaded, "monitor": monitor}
+    arguments |= {"audit_share": 0.0, "earlier_runs": False}
     with open_journal(Path(file), settings) as journal:
         state = replace(state, results=journal.results)
         for rung, candidate in _pending(state):
@@ -125,6 +133,8 @@ def _train(
     except Exception as error:  # the others go on
         return RungResult(candidate, rung, failure=f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH])
     _check_end(callback, end)
+    by_metric = state.rungs[0].epochs >= 1 and not callback.falls
+    compared = end is not None and arguments["predictor"] is None and not by_metric
     verdict = None if callback.diverged else callback.verdict
     return RungResult(
         candidate,
@@ -135,6 +145,7 @@ def _train(
         failure="has diverged: weights are not finite" if callback.diverged else "",
         out_of_domain=verdict.note if verdict is not None and not verdict.in_domain else "",
         seconds=round(time.perf_counter() - begin, 3),
+        readings=callback.readings if compared else (),
     )
 
 
@@ -163,6 +174,19 @@ class RungCallback(GraphDynamicsCallback):
         return self.session.record.time
 
     @property
+    def went_on(self) -> bool:
+        """Whether the run was not ended at its rung."""
+        decider = self.session.decisions
+        return isinstance(decider, _RungDecider) and self.time > decider.reached
+
+    @property
+    def _limit(self) -> float:
+        """Time of the reading that counts: the rung's, or the next where weights cannot be read then."""
+        if self._end_time is None:
+            return math.inf
+        return next((one.epoch for one in self.history if one.epoch >= self._end_time), math.inf)
+
+    @property
     def diverged(self) -> bool:
         """Whether weights are no longer finite."""
         return bool(self.history) and not self.history[-1].finite
@@ -170,13 +194,26 @@ class RungCallback(GraphDynamicsCallback):
     @property
     def verdict(self) -> Verdict | None:
         """The predictor's latest verdict up to the rung."""
-        limit = math.inf if self._end_time is None else self._end_time
-        return next((verdict for verdict in self.verdicts[::-1] if verdict.epoch <= limit), None)
+        return next((verdict for verdict in self.verdicts[::-1] if verdict.epoch <= self._limit), None)
+
+    @property
+    def falls(self) -> bool:
+        """Whether small values of the monitored metric are better."""
+        return self.monitor is not None and MonitoredMetric.of(self.monitor, self.mode).mode == "min"
+
+    @property
+    def readings(self) -> tuple[SweepReading, ...]:
+        """What can be compared with other candidates at the rung."""
+        record = self.session.record
+        found = sweep_readings(record, -1.0 if self.falls else 1.0) if record.from_start else []
+        return tuple(reading for reading in found if reading.time <= self._limit)
 
     @property
     def best_accuracy(self) -> float | None:
-        """The best validation accuracy up to the rung; None before the first."""
-        epochs = None if self._end_time is None else int(self._end_time)
+        """The best validation accuracy up to the rung; None before the first, and of a metric that falls."""
+        if self.falls:
+            return None
+        epochs = None if math.isinf(self._limit) else int(self._limit)
         return max(filter(math.isfinite, self.session.record.accuracies[:epochs]), default=None)
 
     def _new_session(self) -> RunSession:
@@ -200,6 +237,7 @@ class _RungDecider(RunDecider):
     def __init__(self, end: float | None, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._end_time = end
+        self.reached = math.inf  # time of the reading at which the rung was found to be reached
 
     def predict(self, record: Record) -> None:
         """Ranks by predictions whatever the task is: the race's caller has named a predictor for it."""
@@ -212,6 +250,7 @@ class _RungDecider(RunDecider):
         if record.history and not record.history[-1].finite:
             record.decision = Decision(True, "weights are not finite", record.time)
         elif self._end_time is not None and record.time >= self._end_time:
+            self.reached = min(self.reached, record.time)
             reason = f"the rung of {epochs_in_words(self._end_time)} is reached"
             record.decision = Decision(not blocked_by, blocked_by or reason, record.time)
 
@@ -219,7 +258,7 @@ class _RungDecider(RunDecider):
 # -- checks --------------------------------------------------------------------------------------------------
 
 
-def _check_arguments(state: RaceResult, predictor: Any, further: Mapping[str, Any]) -> None:
+def _check_arguments(state: RaceResult, further: Mapping[str, Any]) -> None:
     if len(state.candidates) < 2:
         raise ValueError(f"candidates holds {len(state.candidates)}: a race needs two at least")
     epochs, shares = [rung.epochs for rung in state.rungs], [rung.keep for rung in state.rungs]
@@ -234,11 +273,6 @@ def _check_arguments(state: RaceResult, predictor: Any, further: Mapping[str, An
         if name in further:
             raise ValueError(f"callback holds {name}={further[name]!r}: that is the race's own")
     _check_times(epochs, further.get("snapshots"))
-    if predictor is None and epochs[0] < 1:
-        raise ValueError(
-            f"rungs begin after {epochs[0]:g} epochs, when there is nothing to rank by without a predictor: "
-            "give one, or rungs after whole epochs"
-        )
 
 
 def _check_times(epochs: Sequence[float], snapshots: Sequence[float] | None) -> None:
@@ -263,7 +297,7 @@ def _check_end(callback: RungCallback, end: float | None) -> None:
         raise SweepError(
             "nothing was read of a run: `train` must give its callback to the Trainer, and train"
         )
-    if end is not None and callback.time > end:
+    if end is not None and callback.went_on:
         raise SweepError(
             f"a rung of {epochs_in_words(end)} went on to {epochs_in_words(callback.time)} "
             f"({callback.decision.reason}): let `train` set no min_epochs or min_steps"
@@ -289,6 +323,6 @@ def _check_domain(results: Sequence[RungResult]) -> None:
     if outside and len(outside) > _MAX_OUT_OF_DOMAIN * len(results):
         raise SweepError(
             f"the predictor does not know {len(outside)} of {len(results)} runs ({outside[0].out_of_domain}) "
-            "and would rank them at random: give predictor= one that was fitted to such runs, or None and "
-            "rungs after whole epochs"
+            "and would rank them at random: give predictor= one that was fitted to such runs, or None to "
+            "rank them with each other"
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightning_nndyn._files import Count, Finite, decode, parse_json, try_lock
 from lightning_nndyn.errors import SweepError
+from lightning_nndyn.sweep import SweepReading
 
 _KEYS = {"rung": "number", "best_accuracy": "seen", "failure": "out", "out_of_domain": "strange"}
 _NAMES = {key: name for name, key in _KEYS.items()}
@@ -31,6 +32,8 @@ class RungResult:
         failure: why the candidate cannot go on: an exception, or weights that are not finite; else empty.
         out_of_domain: why the predictor does not apply to this run; empty if it does.
         seconds: of training.
+        readings: what was read up to the rung, by which the candidates are ranked with each other; empty
+            where something else ranks them.
     """
 
     candidate: Count
@@ -41,6 +44,7 @@ class RungResult:
     failure: str = ""
     out_of_domain: str = ""
     seconds: Finite = 0.0
+    readings: Sequence[SweepReading] = ()
 
 
 class RaceJournal:
@@ -55,7 +59,11 @@ class RaceJournal:
 
     def add(self, result: RungResult) -> None:
         """Store a result: it is on disk when this returns."""
-        _append(self._file, {_KEYS.get(name, name): value for name, value in asdict(result).items()})
+        line = {_KEYS.get(name, name): value for name, value in asdict(replace(result, readings=())).items()}
+        del line["readings"]
+        if result.readings:
+            line["readings"] = [reading.to_dict() for reading in result.readings]
+        _append(self._file, line)
         self.results[result.rung, result.candidate] = result
 
 
@@ -109,7 +117,9 @@ def _read_lines(file: BinaryIO) -> list[Any]:
 
 def _parse(path: Path, line: Any) -> RungResult:
     try:
-        return decode({_NAMES.get(key, key): value for key, value in line.items()}, RungResult)
+        content = {_NAMES.get(key, key): value for key, value in line.items() if key != "readings"}
+        readings = decode(line.get("readings", []), list[dict[str, Any]])
+        return replace(decode(content, RungResult), readings=tuple(map(SweepReading.from_dict, readings)))
     except (AttributeError, ValueError) as error:
         message = f"{path} holds {_shortened(line)}, which is no result of a race ({error}): name another"
         raise SweepError(message) from error

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.study.race_journal import RungResult
+from lightning_nndyn.sweep import SweepRun, rank
 
 
 class Rung(NamedTuple):
@@ -42,6 +43,9 @@ class RaceResult:
     candidates: Sequence[Mapping[str, Any]]
     rungs: Sequence[Rung]
     results: Mapping[tuple[int, int], RungResult] = field(default_factory=dict)
+    _rankings: dict[int, list[RungResult]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def laps(self) -> Mapping[tuple[int, int], RungResult]:
@@ -58,17 +62,27 @@ class RaceResult:
     def ranking(self, rung: int) -> list[RungResult]:
         """The results of a rung, best first; empty as long as it is not complete.
 
-        Within the first epoch the predicted accuracy ranks: the accuracy that is measured there depends on
+        Where readings are kept, `lightning_nndyn.sweep.rank` compares the candidates with each other. Else
+        the predicted accuracy ranks within the first epoch: the accuracy that is measured there depends on
         little but the learning rate. From then on the mean of two ranks does, of the predicted and of the
         best measured accuracy; after the last rung the final value. Candidates without a prediction come
         first, failed ones last, equal ones in their given order.
         """
+        if rung not in self._rankings:
+            if not (found := self._ranked(rung)):
+                return []
+            self._rankings[rung] = found  # does not change any more
+        return list(self._rankings[rung])
+
+    def _ranked(self, rung: int) -> list[RungResult]:
         known = [self.results.get((rung, candidate)) for candidate in self.running(rung)]
         results = [result for result in known if result is not None]
         if len(results) < len(known):
             return []
         if rung == len(self.rungs):
             scores = [_final_value(result) for result in results]
+        elif any(result.readings for result in results):
+            scores = rank([SweepRun(self.candidates[one.candidate], one.readings) for one in results])
         else:
             scores = _ranks([result.predicted for result in results], math.inf)
             if self.rungs[rung].epochs >= 1:

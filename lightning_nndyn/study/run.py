@@ -70,7 +70,7 @@ def run_race(
         MissingExtraError: Optuna, which draws the candidates, is not installed.
     """
     train = config.train_function()
-    name = config.race["predictor"]
+    name = config.race.get("predictor")
     path = config.file.parent / str(name)
     rungs = [(float(rung["epochs"]), float(rung["keep"])) for rung in config.race.get("rungs", [])]
     with _quiet():

@@ -21,9 +21,12 @@ from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study import Race, race
 from lightning_nndyn.study.race_journal import RungResult
 from lightning_nndyn.study.race_result import RaceResult, Rung
+from lightning_nndyn.sweep import SweepRun, rank
 
 SEEN = ((1.0, 0.5), (2.0, 0.2))
-"""Rungs of a race without a predictor."""
+"""Rungs of a race by the accuracy alone."""
+EARLY = ((0.25, 0.5), (1.0, 0.25))
+"""Rungs of a race whose candidates are compared with each other."""
 
 
 def rates(*values: float) -> list[dict[str, Any]]:
@@ -120,6 +123,20 @@ def test_runs_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
     assert raced() == found and len(steps) == 7  # all is done: called again, it trains nothing
 
 
+def test_a_killed_race_whose_candidates_are_compared_ranks_as_one_that_was_not(tmp_path: Path) -> None:
+    command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl", "compared"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    killed, whole = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()[1:]]
+        for name in ("race.jsonl", "whole.jsonl")
+    )
+    for line in killed + whole:
+        del line["seconds"]
+    assert killed == whole and len(killed) == 14
+    assert sum("readings" in line for line in killed) == 13
+
+
 def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path) -> None:
     """With the shipped predictor on the network and data that it knows; rungs of 1/16, 1/4 and one epoch."""
     command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl"]
@@ -134,6 +151,41 @@ def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path
     assert [line["seen"] is None for line in lines] == [True] * 10 + [False] * 4
     best = next(line for line in lines if line["number"] == 3)
     assert best["candidate"] in (0, 1) and best["value"] > 0.8  # learning rates of 0.3 and 0.1
+
+
+def learning(*rates: float) -> list[dict[str, Any]]:
+    return [{"rate": rate, "lr": rate} for rate in rates]
+
+
+def test_by_default_candidates_are_ranked_with_each_other(tmp_path: Path) -> None:
+    candidates = learning(1e-6, 1.0, 0.3, 1e-5, 1e-4, 1e-3)
+    found = race(train, candidates, file=tmp_path / "r", rungs=EARLY)
+    first = [found.results[0, candidate] for candidate in range(6)]
+    assert [[one.time for one in result.readings] for result in first] == [[1 / 16, 1 / 8, 1 / 4]] * 6
+    runs = [SweepRun(params, one.readings) for params, one in zip(candidates, first, strict=True)]
+    scores = rank(runs)
+    assert [one.candidate for one in found.ranking(0)] == sorted(range(6), key=lambda one: -scores[one])
+    assert {1, 2} <= set(found.running(1)) and found.best in (1, 2)
+    assert not found.results[2, found.best].readings  # a final value needs none
+    assert race(train, candidates, file=tmp_path / "r", rungs=EARLY) == found
+
+
+@pytest.mark.parametrize("monitor", ["val_acc", "val_loss", "not_logged"])
+def test_any_metric_will_do_and_any_number_of_batches(tmp_path: Path, monitor: str) -> None:
+    """The default rungs begin after a quarter of the first of four batches."""
+    found = race(train, learning(1e-6, 0.3, 1e-5), file=tmp_path / "r", monitor=monitor)
+    assert [one.time for one in found.results[0, 0].readings] == [1 / 16]
+    assert found.best == 1
+    curve = found.results[2, 1].readings[-1].curve
+    assert len(curve) == (0 if monitor == "not_logged" else 5)
+    assert monitor != "val_loss" or curve[2] < 0  # larger is better
+
+
+def test_a_race_without_readings_goes_on_with_the_ranks_that_it_had(tmp_path: Path) -> None:
+    """Rungs after whole epochs, by accuracy alone, are what earlier releases had without a predictor."""
+    found = race(train, rates(1e-6, 1.0, 0.1), file=tmp_path / "r", rungs=SEEN)
+    assert not any(result.readings for result in found.results.values())
+    assert "readings" not in (tmp_path / "r").read_text()
 
 
 def test_names_of_earlier_releases_work_and_warn(tmp_path: Path) -> None:
@@ -236,7 +288,6 @@ def test_a_train_that_forgets_the_callback_is_refused(tmp_path: Path) -> None:
         ({"rungs": ((1, 1.0),)}, "between 0 and 1"),
         ({"rungs": ((0.3, 0.5),), "predictor": "lenet5-digits"}, "not read after 0.3 epochs, but at 0.0625"),
         ({"rungs": ((2, 0.5),), "callback": {"snapshots": [1, 4]}}, "not read after 2 epochs, but at 1, 4"),
-        ({"rungs": ((0.25, 0.5),)}, "nothing to rank by without a predictor"),
         ({"callback": {"trial": 3}}, "callback holds trial=3: that is the race's own"),
     ],
 )
@@ -254,7 +305,7 @@ def planned(folder: Path, **changed: Any) -> Any:
     plan = {
         "train": "script.py:train", "monitor": "val_acc", "trials": 4, "seed": 1, "storage": "race.jsonl",
         "space": {"rate": {"low": 1e-6, "high": 0.5, "log": True}},
-        "race": {"predictor": None, "rungs": [{"epochs": 1, "keep": 0.5}]}, **changed,
+        "race": {"rungs": [{"epochs": 1, "keep": 0.5}]}, **changed,
     }  # fmt: skip
     (folder / "script.py").write_text("from race_runs import train\n")
     (folder / "plan.yaml").write_text(json.dumps(plan))
@@ -278,7 +329,7 @@ def test_a_sweep_s_yaml_file_may_ask_for_a_race(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"race": {}}, "lacks a predictor|names no predictor"),
+        ({"race": {"predictors": "lenet5-digits"}}, "has more than predictor and rungs"),
         ({"race": {"predictor": None, "rungs": [1]}}, "no list of epochs and keep"),
         ({"learner": {"good_share": 0.1}}, "learner: a race learns nothing"),
         ({"storage": "sqlite:///x.db"}, "a race is kept in a file"),

@@ -10,6 +10,7 @@ from mutations import mutations
 
 from lightning_nndyn.errors import SweepError
 from lightning_nndyn.study.race_journal import RungResult, open_journal
+from lightning_nndyn.sweep import SweepReading
 
 SETTINGS = {"candidates": [1], "rungs": [[1, 0.5]]}
 
@@ -25,6 +26,27 @@ def test_lines_have_the_keys_of_earlier_releases(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_text().splitlines() == [json.dumps(SETTINGS), json.dumps(line)]
     with open_journal(tmp_path / "r", SETTINGS) as journal:
         assert journal.results == {(1, 0): result}
+
+
+def test_readings_are_kept(tmp_path: Path) -> None:
+    readings = (SweepReading(0.0625, (0.1, 1e-9), (2.25,)), SweepReading(0.25))
+    result = RungResult(0, 0, readings=readings)
+    with open_journal(tmp_path / "r", SETTINGS) as journal:
+        journal.add(result)
+    line = json.loads((tmp_path / "r").read_text().splitlines()[1])
+    assert line["readings"][1] == {"time": 0.25, "weights": [], "curve": []}
+    with open_journal(tmp_path / "r", SETTINGS) as journal:
+        assert journal.results == {(0, 0): result}
+
+
+@pytest.mark.parametrize("strange", [1, None, [1], [{"time": "x"}], [{"time": 1.0, "weights": [None]}]])
+def test_strange_readings_are_named(tmp_path: Path, strange: object) -> None:
+    with open_journal(tmp_path / "r", SETTINGS) as journal:
+        journal.add(RungResult(0, 0))
+    with (tmp_path / "r").open("a") as file:
+        file.write(json.dumps({"candidate": 1, "number": 0, "readings": strange}) + "\n")
+    with pytest.raises(SweepError, match="is no result of a race"), open_journal(tmp_path / "r", SETTINGS):
+        pass
 
 
 def test_another_race_s_file_is_left_alone(tmp_path: Path) -> None:

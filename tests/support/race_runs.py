@@ -23,7 +23,9 @@ class Line(L.LightningModule):
         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+        out = self.net(batch[0])
+        self.log("val_acc", (out.argmax(1) == batch[1]).float().mean())
+        self.log("val_loss", nn.functional.cross_entropy(out, batch[1]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.rate)

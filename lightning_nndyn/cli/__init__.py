@@ -20,6 +20,7 @@ from lightning_nndyn.cli.evaluate import evaluate_app
 from lightning_nndyn.cli.fit import fit
 from lightning_nndyn.cli.graph import graph
 from lightning_nndyn.cli.predict import predict
+from lightning_nndyn.cli.rank import rank
 from lightning_nndyn.cli.report import report
 from lightning_nndyn.cli.sweep import sweep
 from lightning_nndyn.errors import NNDynError
@@ -33,7 +34,7 @@ app = typer.Typer(
 
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(evaluate_app, name="evaluate")
-for _command in (demo, graph, fit, predict, report, sweep):
+for _command in (demo, graph, fit, predict, rank, report, sweep):
     app.command()(_command)
 
 

@@ -36,6 +36,7 @@ def in_here(*arguments: str) -> int:
         "evaluate",
         "evaluate predictions",
         "evaluate sweep",
+        "rank",
         "report",
         "sweep",
         *(f"corpus {name}" for name in "train status verify export import".split()),

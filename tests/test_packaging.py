@@ -59,9 +59,11 @@ def files_under(folder: Path) -> set[str]:
 def test_wheel_holds_package_and_predictors_and_nothing_else(wheel: Path) -> None:
     code = {f"lightning_nndyn/{name}" for name in files_under(PACKAGE)}
     shipped = {f"lightning_nndyn/pretrained_predictors/{name}" for name in files_under(SHIPPED)}
+    examples = {f"lightning_nndyn/examples/{name}" for name in ("sweep.yaml", "sweep_digits.py")}
     assert "lightning_nndyn/py.typed" in code
     assert any(name.endswith(".skops") for name in shipped)
-    assert contents(wheel) == code | shipped
+    assert "lightning_nndyn/pretrained_predictors/cohort.npz" in shipped
+    assert contents(wheel) == code | shipped | examples
 
 
 def test_wheel_from_sdist_is_the_wheel_from_the_repository(wheel: Path, tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ class GraphDynamicsCallback(CallbackBase):
             latter record runs with ``predictor=None``, and fit a predictor of your own to them.
         strict: raise instead of warning when something goes wrong.
         verbose: whether to print why a run is stopped, or why it cannot be.
-        trial: the ``optuna.Trial`` that this run is, or a `SweepMember` of another tuner. The finished runs
-            of the sweep then decide on it, by hyperparameters, weights, learning curve and the verdict of
-            ``predictor``; until there are enough of them, ``predictor`` alone does. ``nndyn/p_good`` and
-            ``nndyn/predicted_value`` are logged, readings and reasons put into the trial's attributes. A
+        trial: the ``optuna.Trial`` that this run is, or a `SweepMember` of another tuner. The other runs of
+            the sweep then decide on it (``keep``). Once enough have finished, ``nndyn/p_good`` and
+            ``nndyn/predicted_value`` are learned from their hyperparameters, weights, learning curves and
+            the verdicts of ``predictor``, and logged. Readings and reasons go to the trial's attributes. A
             stopped run ends with ``optuna.TrialPruned`` raised out of ``fit``, after everything is written,
             on each process that was given a trial; see `check_pruned`.
         sweep: how to learn from the sweep, with ``max_false_stop_rate`` unless it has one of its own; None
@@ -120,11 +120,12 @@ class GraphDynamicsCallback(CallbackBase):
             the trial's sweep, or guesses from the name where that is safe ("loss" falls, "iou" grows).
         keep: in a sweep (``trial``), the share of its runs that is trained to the end: each run is compared
             with those that were read at the same time, from the third one on. None keeps good runs instead
-            (``max_false_stop_rate``), which costs more, and stops nothing before ten runs have finished.
+            (``max_false_stop_rate``), which costs more; until ten runs have finished, ``predictor`` alone
+            stops runs then. See `SweepPredictor`; ``sweep`` goes before it.
         earlier_runs: whether a run without ``trial`` is compared with those that its log folder has records
             of, and stopped if it has hardly a chance to end among the best quarter; from five comparable runs
-            on, as long as ``predictor`` is not None. They must have the same layers, classes, ``monitor`` and
-            ``max_epochs``.
+            on, with ``monitor`` and unless ``predictor`` is None. They must have the same layers, classes,
+            ``monitor`` and ``max_epochs``.
 
     Attributes:
         history: the snapshots so far, snapshot 0 first.

@@ -96,9 +96,10 @@ class RunSession(SessionParts):
         )
         if self.guard.error is None:
             self.writer = writer
-        if self.trial is None and self.settings.earlier_runs and self.settings.predictor is not None:
+        of = self.settings
+        if self.trial is None and of.earlier_runs and of.predictor is not None and mode is not None:
             sign = -1.0 if mode == "min" else 1.0
-            decisions.earlier = EarlierRuns(writer.folder, self.settings.monitor, sign)
+            decisions.earlier = EarlierRuns(writer.folder, of.monitor, sign)
 
     def end_training(self) -> None:
         """Records how the run has ended."""

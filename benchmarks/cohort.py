@@ -1,6 +1,6 @@
 """How well the runs of a sweep are ranked and stopped by a model that knows neither network nor data.
 
-Usage: python benchmarks/cohort.py [--orders 3] [--families-only] [CORPUS ...]
+Usage: python benchmarks/cohort.py [--orders 3] [--families-only] [--without weights] [CORPUS ...]
 
 For each group of families, and each data set, a model is fitted to all recorded sweeps but those of the group
 and those on the data set. Without corpora it takes all that the repository has. It prints Spearman's
@@ -26,9 +26,17 @@ from lightning_nndyn.evaluation.cohort.held_out import (
 )
 from lightning_nndyn.evaluation.cohort.recorded_sweeps import load_recorded_sweeps
 from lightning_nndyn.sweep import ChanceRule, CohortRule
+from lightning_nndyn.sweep.cohort import CURVE_INPUTS, RATE_INPUTS, WEIGHT_INPUTS
 
 _ROOT = Path(__file__).parent.parent
 _PRUNERS = {"median": "MedianPruner", "asha": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner"}
+
+
+_INPUTS: dict[str | None, tuple[str, ...]] = {
+    "weights": (*WEIGHT_INPUTS, "has_weights"),
+    "curve": (*CURVE_INPUTS, "has_metric"),
+    "learning rate": RATE_INPUTS,
+}
 
 
 def main() -> None:
@@ -39,12 +47,17 @@ def main() -> None:
     parser.add_argument("corpora", nargs="*", type=Path)
     parser.add_argument("--orders", type=int, default=3, help="in which each sweep's runs are trained")
     parser.add_argument("--families-only", action="store_true", help="leave data sets in")
+    parser.add_argument("--without", choices=list(_INPUTS), help="inputs that the models ignore")
     arguments = parser.parse_args()
     sweeps = load_recorded_sweeps(arguments.corpora or _all_corpora())
     correlations: dict[tuple[str, float], list[float]] = defaultdict(list)
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
     number = 0
-    for model, unseen in held_out_models(sweeps, leave_out_datasets=not arguments.families_only):
+    left_out = _INPUTS.get(arguments.without, ())
+    models = held_out_models(
+        sweeps, leave_out_datasets=not arguments.families_only, leave_out_inputs=left_out
+    )
+    for model, unseen in models:
         rules = {
             "keep=0.08 (the default)": CohortRule(model=model).decide,
             "keep=0.03": CohortRule(0.03, model).decide,
@@ -62,7 +75,8 @@ def main() -> None:
                     outcomes[title].append(pruned(sweep, name, order, seed))
             number += 1
     _print_correlations(correlations)
-    _print_outcomes(outcomes, number)
+    if outcomes:
+        _print_outcomes(outcomes, number)
 
 
 def _all_corpora() -> list[Path]:

@@ -3,8 +3,8 @@
 Usage: python benchmarks/real_sweeps.py [--trials 24] [--epochs 12] [--seed 0]
 
 A convolutional network, a perceptron with batch normalisation and a small transformer on scikit-learn's
-digits, each in a search space of its own. It prints the epochs that each way trains, and the best accuracy that
-it finds.
+digits, each in a search space of its own. It prints the epochs that each way trains, and the best accuracy
+that it finds.
 """
 
 from __future__ import annotations

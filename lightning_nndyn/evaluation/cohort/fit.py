@@ -52,17 +52,25 @@ class _Cohorts:
     weights: Array
 
 
-def fit_standing_model(sweeps: Sequence[RecordedSweep], *, seed: int = 0) -> StandingModel:
+def fit_standing_model(
+    sweeps: Sequence[RecordedSweep], *, seed: int = 0, leave_out: Sequence[str] = ()
+) -> StandingModel:
     """Fit a committee to recorded sweeps. The same arguments give the same model.
 
     Args:
         sweeps: of as many families and data sets as possible.
         seed: of draws and initial weights.
+        leave_out: inputs, of `INPUTS`, that the model ignores: to measure what they are worth.
     """
     cohorts = _draw_cohorts(sweeps, np.random.default_rng(seed))
+    ignored = [INPUTS.index(name) for name in leave_out]
+    cohorts.tables[..., ignored] = 0
     members = [_train_member(cohorts, seed=seed + number) for number in range(MEMBERS)]
     parts = [[part.detach().numpy().astype(np.float64) for part in member.arrays()] for member in members]
-    return StandingModel(*(np.stack(part) for part in zip(*parts, strict=True)))
+    model = StandingModel(*(np.stack(part) for part in zip(*parts, strict=True)))
+    model.linear[:, ignored] = 0
+    model.first[:, ignored] = 0
+    return model
 
 
 def save_with_card(model: StandingModel, sweeps: Sequence[RecordedSweep], path: Path) -> None:

@@ -52,13 +52,14 @@ class Outcome:
 
 
 def held_out_models(
-    sweeps: Sequence[RecordedSweep], *, leave_out_datasets: bool = True
+    sweeps: Sequence[RecordedSweep], *, leave_out_datasets: bool = True, leave_out_inputs: Sequence[str] = ()
 ) -> Iterator[tuple[StandingModel, list[RecordedSweep]]]:
     """Models, each with the sweeps that it has not seen: neither their families nor their data sets.
 
     Args:
         sweeps: grids are only fitted to.
         leave_out_datasets: whether the data set is left out as well as the group of families.
+        leave_out_inputs: that the models ignore.
     """
     parts: dict[tuple[tuple[str, ...], str], list[RecordedSweep]] = {}
     for sweep in sweeps:
@@ -67,7 +68,7 @@ def held_out_models(
             parts.setdefault((group, sweep.dataset if leave_out_datasets else ""), []).append(sweep)
     for (group, dataset), part in parts.items():
         others = [one for one in sweeps if one.family not in group and one.dataset != dataset]
-        yield fit_standing_model(others), part
+        yield fit_standing_model(others, leave_out=leave_out_inputs), part
 
 
 def rank_correlations(sweep: RecordedSweep, model: StandingModel, time: float) -> dict[str, float] | None:

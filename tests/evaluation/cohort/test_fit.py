@@ -22,6 +22,7 @@ from lightning_nndyn.evaluation.cohort.recorded_sweeps import RecordedSweep, swe
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.sweep import Reading, SweepRun, rank
+from lightning_nndyn.sweep.cohort import CURVE_INPUTS, INPUTS
 from lightning_nndyn.sweep.standing import StandingModel
 
 TIMES = (0.25, 1.0, 2.0)
@@ -70,7 +71,9 @@ def test_what_is_held_out_was_not_fitted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     fitted: list[list[tuple[str, str]]] = []
     monkeypatch.setattr(
-        module, "fit_standing_model", lambda sweeps: fitted.append([(s.family, s.dataset) for s in sweeps])
+        module,
+        "fit_standing_model",
+        lambda sweeps, leave_out: fitted.append([(s.family, s.dataset) for s in sweeps]),
     )
     sweeps = [
         made_up_sweep(0, family, dataset)
@@ -84,6 +87,17 @@ def test_what_is_held_out_was_not_fitted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(fitted) == 6
     alone = list(held_out_models(sweeps, leave_out_datasets=False))
     assert len(alone) == 3 and len(fitted) == 9
+
+
+def test_inputs_that_are_left_out_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "_STEPS", 10)
+    model = fit.fit_standing_model([made_up_sweep(0)], leave_out=CURVE_INPUTS)
+    table = np.random.default_rng(0).normal(size=(8, len(INPUTS)))
+    other = table.copy()
+    other[:, [INPUTS.index(name) for name in CURVE_INPUTS]] += 1
+    np.testing.assert_array_equal(model(table), model(other))
+    other[:, 0] += 1
+    assert not np.array_equal(model(table), model(other))
 
 
 def test_a_sweep_is_replayed_run_by_run() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,8 @@ class TrainingSetup:
     steps_per_epoch: float | None = None
     optimizer: str | None = None
     planned_epochs: float | None = None
-    learning_rate: float | None = None
+    # Runs are known by how long and by what they are trained, whatever their rates are.
+    learning_rate: float | None = field(default=None, compare=False)
 
 
 Training = TrainingSetup

@@ -98,7 +98,8 @@ class GraphDynamicsCallback(CallbackBase):
             how many good runs are lost; needs ``monitor``. How such runs end is kept in
             ``nndyn-audit.jsonl`` in the Trainer's ``default_root_dir``. Once they show, with a confidence of
             95 %, that more than ``max_false_stop_rate`` of the good runs would be stopped, none is stopped
-            any more. None for 0, and for 0.05 in a sweep, which needs neither ``monitor`` nor file.
+            any more. None for 0, and for 0.05 in a sweep with ``keep=None``. A sweep needs neither
+            ``monitor`` nor file.
         record: whether to leave a record in the log folder of a Trainer with a logger; or the folder to leave
             it in.
         log_signature: whether to log each snapshot's statistics too (``nndyn/degree_mean``, ...).
@@ -176,7 +177,8 @@ class GraphDynamicsCallback(CallbackBase):
         self.monitor, self.mode = monitor, mode
         self.confidence = confidence
         self.threshold = threshold
-        self.audit_share = resolve_audit_share(audit_share, monitor, trial is not None)
+        promises = trial is not None and (keep if sweep is None else sweep.keep) is None
+        self.audit_share = resolve_audit_share(audit_share, monitor, trial is not None, promises)
         self.record = record
         self.earlier_runs = earlier_runs
         self.log_signature = log_signature

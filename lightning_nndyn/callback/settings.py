@@ -55,14 +55,16 @@ class Settings:
         Policy({}, self.max_false_stop_rate, self.threshold, confidence=self.confidence)  # checks the three
 
 
-def resolve_audit_share(share: float | None, monitor: str | None, in_sweep: bool) -> float:
-    """The audit share, or its default: 0, and more than that in a sweep.
+def resolve_audit_share(
+    share: float | None, monitor: str | None, in_sweep: bool, promises: bool = False
+) -> float:
+    """The audit share, or its default: 0, and more than that in a sweep that promises to keep good runs.
 
     Raises:
         ValueError: it is out of its range, or there is neither a metric nor a sweep to tell of the outcomes.
     """
     if share is None:
-        return _SWEEP_AUDIT_SHARE if in_sweep else 0.0
+        return _SWEEP_AUDIT_SHARE if promises else 0.0
     if not 0 <= share < 1 or (share and monitor is None and not in_sweep):
         raise ValueError(
             f"audit_share={share} with monitor={monitor!r}: give a share in [0, 1) such as 0.05, "

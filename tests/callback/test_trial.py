@@ -19,7 +19,7 @@ from sweep_runs import Perceptron, joined
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
-from lightning_nndyn.sweep import Reading, SweepMember, SweepRun
+from lightning_nndyn.sweep import Reading, SweepMember, SweepPredictor, SweepRun
 
 optuna = pytest.importorskip("optuna")
 
@@ -128,8 +128,11 @@ def test_an_audited_run_stands_for_others_if_it_was_condemned(
     assert [run.weight for run in ended] == [1.0] * 30 + [4.0 if lr < 1 else 1.0]
 
 
-def test_the_audit_share_is_5_percent_in_a_sweep_and_needs_no_monitor() -> None:
-    assert GraphDynamicsCallback(None, trial=Told(1.0)).audit_share == 0.05
+def test_the_audit_share_is_5_percent_where_a_sweep_keeps_good_runs_and_needs_no_monitor() -> None:
+    assert GraphDynamicsCallback(None, trial=Told(1.0), keep=None).audit_share == 0.05
+    assert GraphDynamicsCallback(None, trial=Told(1.0), sweep=SweepPredictor()).audit_share == 0.05
+    assert GraphDynamicsCallback(None, trial=Told(1.0), sweep=SweepPredictor(keep=0.1)).audit_share == 0
+    assert GraphDynamicsCallback(None, trial=Told(1.0)).audit_share == 0  # nothing is promised
     assert GraphDynamicsCallback(None).audit_share == 0
     assert GraphDynamicsCallback(None, trial=Told(1.0), audit_share=0.0).audit_share == 0
 

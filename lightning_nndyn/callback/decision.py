@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.audit import draw_audit, exemption_reason
 from lightning_nndyn.callback.guard import Guard
-from lightning_nndyn.callback.messages import Messages
+from lightning_nndyn.callback.messages import OWN_RUNS, Messages
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.task import Task
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from lightning_nndyn.callback.trial import TrialSession
 
 _WORTH_SAYING = 4  # earlier runs: fewer decide nothing
-_OWN_RUNS = ". Some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
 
 
 @dataclass
@@ -304,8 +303,10 @@ class RunDecider:
             record.decision = unless_blocked(self._without_prediction(record), blocked_by)
         self._decide_by_progress(record, epochs, blocked_by)
         if maker.cannot_stop(record) and not self.in_sweep:
-            hint = "" if record.verdicts[-1].in_domain else _OWN_RUNS
-            self._messages.info("cannot stop", f"this run {record.decision.reason}{hint}")
+            unlike = record.verdicts[-1].note
+            if not (unlike and self._messages.have_said(unlike)):  # at the start
+                reason = f"{record.decision.reason}; {OWN_RUNS}" if unlike else record.decision.reason
+                self._messages.info("cannot stop", f"this run {reason}")
 
     def _without_prediction(self, record: Record) -> Decision:
         """The decision on a run that has no accuracy, or none that is known."""
@@ -331,8 +332,6 @@ class RunDecider:
 
     def _compare(self, trainer: Trainer, earlier: EarlierRuns, record: Record, blocked_by: str) -> None:
         """Compares the run with earlier ones once at each rung. All processes must call this."""
-        if record.decision.stop:
-            return
         new = self._comparison is None or record.time > self._comparison.epoch
         if new and reaches_rung([snapshot.epoch for snapshot in record.history]):
             self._comparison = None
@@ -340,7 +339,7 @@ class RunDecider:
                 self._guard.attempt(trainer, self._compare_with, earlier, record)
             self._comparison = trainer.strategy.broadcast(self._comparison)
         found = self._comparison
-        if found is not None and found.stop:
+        if found is not None and found.stop and not record.decision.stop:
             record.decision = unless_blocked(found, blocked_by)
 
     def _compare_with(self, earlier: EarlierRuns, record: Record) -> None:

@@ -19,11 +19,17 @@ class Messages:
     def __init__(self, verbose: bool) -> None:
         self._verbose = verbose
         self._topics: set[str] = set()
+        self._said: list[str] = []
 
     def info(self, topic: str, message: str) -> None:
         """Prints a message; nothing where it is empty."""
         if self._verbose and message and self._is_new(topic):
+            self._said.append(message)
             rank_zero_info(f"GraphDynamicsCallback: {message}")
+
+    def have_said(self, text: str) -> bool:
+        """Whether a message that was printed has this text in it."""
+        return any(text in message for message in self._said)
 
     def warn(self, topic: str, message: str) -> None:
         """Warns; of nothing where the message is empty."""
@@ -34,6 +40,10 @@ class Messages:
         new = topic not in self._topics
         self._topics.add(topic)
         return new
+
+
+OWN_RUNS = "some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
+"""What helps where no predictor knows such runs."""
 
 
 def unknown_beginning(step: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_nndyn.callback.decision import RunDecider, predictor_name
-from lightning_nndyn.callback.messages import frozen_layers
+from lightning_nndyn.callback.messages import OWN_RUNS, frozen_layers
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.predictor import Predictor
@@ -86,7 +86,9 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     stuck = ""
     if first is not None and task.metric is not None and task.metric.mode is not None:
         stuck = f", or if {task.metric.name} gets nowhere by epoch {max(first, grace):g}"
-    return f"{why}is stopped only if it diverges{stuck}"
+    below = ", or stands far below earlier runs of its log folder" if decisions.earlier is not None else ""
+    hint = f"; {OWN_RUNS}" if why else ""
+    return f"{why}is stopped only if it diverges{stuck}{below}{hint}"
 
 
 def _name(settings: Settings) -> str:

@@ -120,7 +120,7 @@ def test_where_one_process_wants_to_stop_both_do(folder: Path, name: str, steps:
         "reason": "another process decided to stop",
         "epoch": times(first)[-1],
     }
-    assert "predicted final accuracy 0.0 %" in second["record"]["decision"]["reason"]
+    assert "(p_low 1.00 > 0.50" in second["record"]["decision"]["reason"]
     assert first["record"]["history"] == second["record"]["history"]
 
 

@@ -49,13 +49,8 @@ def main() -> None:
     for seed in range(runs):
         L.seed_everything(seed, verbose=False)
         model = Digits(10 ** draw.uniform(-4.5, -0.7), draw.uniform(0, 0.8))
-        settings = {
-            "action": "observe",
-            "monitor": "val_accuracy",
-            "record": "shadow-runs",
-            "earlier_runs": False,
-        }
-        watcher = nd.GraphDynamicsCallback("lenet5-digits", **settings)
+        settings = {"action": "observe", "record": "shadow-runs", "earlier_runs": False}
+        watcher = nd.GraphDynamicsCallback("lenet5-digits", monitor="val_accuracy", **settings)
         trainer = L.Trainer(max_epochs=epochs, callbacks=[watcher], accelerator="cpu", **quiet)
         trainer.fit(model, DataLoader(train, batch_size=128, shuffle=True), DataLoader(test, batch_size=360))
 

@@ -81,7 +81,9 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     able = any(map(maker.policy.can_stop, maker.policy.max_risks_of_good_runs)) or maker.policy.threshold
     if task.has_accuracy and able and not unknown:
         return f"may stop it from epoch {max(min(maker.predictor.times), grace):g} on"
-    why = f"it is unlike the runs that are known ({unknown}), so it " if task.has_accuracy and unknown else ""
+    why = (
+        f"the predictor does not know such runs ({unknown}), so it " if task.has_accuracy and unknown else ""
+    )
     first = first_epoch(record.training.planned_epochs)
     stuck = ""
     if first is not None and task.metric is not None and task.metric.mode is not None:

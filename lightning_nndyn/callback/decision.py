@@ -14,7 +14,7 @@ from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.messages import OWN_RUNS, Messages
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
-from lightning_nndyn.callback.task import Task
+from lightning_nndyn.callback.task import RunTask
 from lightning_nndyn.callback.trainer_state import stop_blocked_by
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from lightning_nndyn.callback.earlier_runs import EarlierRuns
     from lightning_nndyn.callback.trial import TrialSession
-
-_WORTH_SAYING = 4  # earlier runs: fewer decide nothing
 
 
 @dataclass
@@ -175,7 +173,7 @@ class RunDecider:
         self.maker: DecisionMaker | None = None
         self.in_sweep = self.withdrawn = False
         self.sweep_values: dict[str, float] = {}
-        self.task = Task(settings, None if trial is None else trial.member.direction)
+        self.task = RunTask(settings, None if trial is None else trial.member.direction)
         self._settings, self._trial = settings, trial
         self._messages, self._guard = messages, guard
         self._asked_at = 0.0  # time of the latest snapshot that a verdict was asked for
@@ -344,7 +342,7 @@ class RunDecider:
 
     def _compare_with(self, earlier: EarlierRuns, record: Record) -> None:
         self._comparison, count = earlier.decide(record)
-        if count >= _WORTH_SAYING:
+        if count + 1 >= earlier.rule.fewest:
             text = f"compares this run with {count} earlier ones of its kind under {earlier.folder}"
             self._messages.info("earlier", f"{text} (earlier_runs=False does not)")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import FINISHED, PATTERN, STOPPED, RecordFile, load_record
-from lightning_nndyn.callback.sweep_readings import sweep_readings
+from lightning_nndyn.callback.record_file import PATTERN, RecordFile, load_record
+from lightning_nndyn.callback.sweep_readings import sweep_run
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.sweep import ChanceRule, SweepRun, reaches_rung
@@ -27,13 +27,13 @@ class EarlierRuns:
 
     Attributes:
         folder: the log folder of the run that goes on; None where nothing is recorded.
-        monitor: name of its metric; None without one.
+        monitor: name of its metric.
         sign: 1 where large values of the metric are good, -1 where small ones are.
         rule: decides.
     """
 
     folder: Path | None
-    monitor: str | None
+    monitor: str
     sign: float
     rule: ChanceRule = field(default_factory=ChanceRule)
     _read: dict[Path, tuple[int, SweepRun | None]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class EarlierRuns:
         Returns:
             The decision, and the number of runs that it was compared with.
         """
-        run = self._sweep_run(record)
+        run = sweep_run(_at_rungs(record), self.sign)
         others = self.runs(record)
         return self.rule.decide(run, others), len(others)
 
@@ -72,17 +72,7 @@ class EarlierRuns:
         same = stored.monitor == self.monitor and other.from_start and _is_alike(other, record)
         if not same or other.run == record.run:
             return None
-        value = None
-        known = [value for value in other.accuracies if math.isfinite(value)]
-        if stored.status == FINISHED and known:
-            value = self.sign * max(self.sign * one for one in known)
-        return self._sweep_run(other, value, stored.status == STOPPED)
-
-    def _sweep_run(self, record: Record, value: float | None = None, stopped: bool = False) -> SweepRun:
-        of = record.training
-        params = {"learning_rate": of.learning_rate, "optimizer": of.optimizer}
-        readings = sweep_readings(_at_rungs(record), self.sign, with_predictions=False)
-        return SweepRun(params, readings, value, stopped)
+        return sweep_run(_at_rungs(other), self.sign, stored.status)
 
 
 def _at_rungs(record: Record) -> Record:

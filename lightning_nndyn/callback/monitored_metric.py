@@ -46,6 +46,11 @@ class MonitoredMetric:
         """Whether the name says that it is the accuracy of a classification, a share of right answers."""
         return self.mode != "min" and is_accuracy(self.name)
 
+    @property
+    def sign(self) -> float:
+        """What makes its large values the good ones: -1 where it falls, else 1."""
+        return -1.0 if self.mode == "min" else 1.0
+
     def better(self, value: float, than: float) -> bool:
         """Whether a value is better than another one."""
         return value < than if self.mode == "min" else value > than

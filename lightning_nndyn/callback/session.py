@@ -89,7 +89,8 @@ class RunSession(SessionParts):
         self.metrics.may_be_percent = decisions.task.has_accuracy_name
         self.messages.warn("mode", decisions.task.question)
         audited = self.trial is None  # a sweep does without the audit's file
-        mode = None if decisions.task.metric is None else decisions.task.metric.mode
+        metric = decisions.task.metric
+        mode = None if metric is None else metric.mode
         params = None if self.trial is None else self.trial.member.params
         writer = RecordWriter.open(
             trainer, self.settings, self.record, decisions.facts, audited, mode, params
@@ -97,9 +98,9 @@ class RunSession(SessionParts):
         if self.guard.error is None:
             self.writer = writer
         of = self.settings
-        if self.trial is None and of.earlier_runs and of.predictor is not None and mode is not None:
-            sign = -1.0 if mode == "min" else 1.0
-            decisions.earlier = EarlierRuns(writer.folder, of.monitor, sign)
+        compares = self.trial is None and of.earlier_runs and of.predictor is not None
+        if compares and metric is not None and metric.mode is not None:
+            decisions.earlier = EarlierRuns(writer.folder, metric.name, metric.sign)
 
     def end_training(self) -> None:
         """Records how the run has ended."""

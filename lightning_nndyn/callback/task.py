@@ -26,7 +26,7 @@ LOSS_FUNCTIONS = _OF_CLASSES | _OF_ONE_OUTPUT | frozenset(
 """Torch's loss functions; those of a traced batch tell what the task is."""
 
 
-class Task:
+class RunTask:
     """Whether a run has an accuracy that its predictor may speak of.
 
     Args:

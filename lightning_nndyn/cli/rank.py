@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,6 +37,7 @@ def rank(
     from rich.text import Text
 
     from lightning_nndyn.evaluation.rank_recorded_runs import rank_runs
+    from lightning_nndyn.evaluation.report.recorded_run import differing_in_words
 
     ranking = rank_runs(runs, metric, mode)
     for reason in ranking.left_out.values():
@@ -49,7 +50,7 @@ def rank(
     texts = ("run", "hyperparameters", "status")
     for column in ("rank", "run", "hyperparameters", "epochs", "best so far", "status"):
         table.add_column(column, justify="left" if column in texts else "right", overflow="fold")
-    params, names = _differing([one.run.params for one in ranking.runs]), _names(ranking.runs)
+    params, names = differing_in_words([one.run.params for one in ranking.runs]), _names(ranking.runs)
     for place, (one, name, text) in enumerate(zip(ranking.runs, names, params, strict=True), start=1):
         best = "-" if one.best is None else f"{one.best:.4g}"
         table.add_row(str(place), Text(name), Text(text), f"{one.time:g}", best, one.status)
@@ -62,12 +63,3 @@ def _names(runs: Sequence[RankedRun]) -> list[str]:
     found = folders if len(set(folders)) == len(folders) else [one.file for one in runs]
     common = os.path.commonpath(folders)
     return [os.path.relpath(path, common) for path in found]
-
-
-def _differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The hyperparameters that are not the same in all runs, in words."""
-    from lightning_nndyn.evaluation.report.recorded_run import in_words
-
-    names = list(dict.fromkeys(name for one in params for name in one))
-    differ = [name for name in names if len({repr(one.get(name)) for one in params}) > 1]
-    return [in_words({name: one.get(name) for name in differ}) for one in params]

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from lightning_nndyn.callback.monitored_metric import Mode, MonitoredMetric
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.record_file import FINISHED, STOPPED, RecordFile, find_records, load_records
-from lightning_nndyn.callback.sweep_readings import sweep_readings
+from lightning_nndyn.callback.record_file import RecordFile, find_records, load_records
+from lightning_nndyn.callback.sweep_readings import best_value, sweep_run
 from lightning_nndyn.errors import PredictorError, SweepError
 from lightning_nndyn.sweep import SweepRun, rank
 
 _FEWEST = 3  # runs to compare
 
 
-class _Read(NamedTuple):
+class _StoredRun(NamedTuple):
     file: Path
     record: Record
     stored: RecordFile
@@ -102,17 +102,17 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _longest(read: Iterable[tuple[Path, Record, RecordFile]]) -> list[_Read]:
+def _longest(read: Iterable[tuple[Path, Record, RecordFile]]) -> list[_StoredRun]:
     """A record of each run: one that was resumed may have left one in the log folder of each of its parts."""
-    found: dict[str, _Read] = {}
-    for one in (_Read(*parts) for parts in read):
+    found: dict[str, _StoredRun] = {}
+    for one in (_StoredRun(*parts) for parts in read):
         other = found.get(one.record.run)
         if other is None or len(one.record.history) >= len(other.record.history):
             found[one.record.run] = one
     return list(found.values())
 
 
-def _metric(read: Sequence[_Read], name: str | None, mode: Mode | None) -> MonitoredMetric | None:
+def _metric(read: Sequence[_StoredRun], name: str | None, mode: Mode | None) -> MonitoredMetric | None:
     counts = Counter(one.stored.monitor for one in read if one.stored.monitor)
     name = name or max(counts, key=lambda one: (counts[one], one), default=None)
     if name is None:
@@ -124,34 +124,22 @@ def _metric(read: Sequence[_Read], name: str | None, mode: Mode | None) -> Monit
     return metric
 
 
-def _ranked(one: _Read, metric: MonitoredMetric | None) -> RankedRun:
+def _ranked(one: _StoredRun, metric: MonitoredMetric | None) -> RankedRun:
     """A run with its readings.
 
     Raises:
         PredictorError: it cannot be compared with the others.
     """
     record, stored = one.record, one.stored
-    sign = -1.0 if metric is not None and metric.mode == "min" else 1.0
+    sign = 1.0 if metric is None else metric.sign
     values = [] if metric is None else _values(one, metric.name)
     if not record.from_start or record.time == 0:
         raise PredictorError("its weights were not read from its start on")
-    readings = sweep_readings(replace(record, accuracies=values), sign, with_predictions=False)
-    best = max(
-        (value for value in values if math.isfinite(value)), key=lambda value: sign * value, default=None
-    )
-    params = {"learning_rate": record.training.learning_rate, "optimizer": record.training.optimizer}
-    known = {name: value for name, value in params.items() if value is not None}
-    run = SweepRun(
-        {**known, **stored.hparams},
-        readings,
-        best if stored.status == FINISHED else None,
-        stored.status == STOPPED,
-        planned_epochs=record.training.planned_epochs,
-    )
-    return RankedRun(one.file, run, stored.status, best)
+    run = sweep_run(replace(record, accuracies=values), sign, stored.status, stored.hparams)
+    return RankedRun(one.file, run, stored.status, best_value(values, sign))
 
 
-def _values(one: _Read, metric: str) -> list[float]:
+def _values(one: _StoredRun, metric: str) -> list[float]:
     """The metric after each epoch; NaN where there was none.
 
     Raises:

@@ -197,15 +197,19 @@ class RungCallback(GraphDynamicsCallback):
         return next((verdict for verdict in self.verdicts[::-1] if verdict.epoch <= self._limit), None)
 
     @property
+    def _sign(self) -> float:
+        return 1.0 if self.monitor is None else MonitoredMetric.of(self.monitor, self.mode).sign
+
+    @property
     def falls(self) -> bool:
         """Whether small values of the monitored metric are better."""
-        return self.monitor is not None and MonitoredMetric.of(self.monitor, self.mode).mode == "min"
+        return self._sign < 0
 
     @property
     def readings(self) -> tuple[SweepReading, ...]:
         """What can be compared with other candidates at the rung."""
         record = self.session.record
-        found = sweep_readings(record, -1.0 if self.falls else 1.0) if record.from_start else []
+        found = sweep_readings(record, self._sign) if record.from_start else []
         return tuple(reading for reading in found if reading.time <= self._limit)
 
     @property

@@ -22,7 +22,7 @@ DEFAULT_KEEP = 0.08
 
 _FIRST_TIME = 1 / 8  # epochs
 _EXPONENT = 1 / 3  # of the progress: the share that goes on falls early, while epochs are still to be saved
-_FEWEST, _FEWEST_FOR_CHANCES = 3, 5  # runs to compare
+_FEWEST = 3  # runs to compare
 _ROUNDING = 1e-9
 
 
@@ -82,7 +82,7 @@ class Standing:
         The cohort consists of those that were not stopped before, which were the better ones.
         """
         of_cohort = min(1.0, share * self.num_begun / self.num_compared)
-        return float(chance_among_best(np.array(self.score), np.array(self.std), of_cohort))
+        return chance_among_best(self.score, self.std, of_cohort)
 
     def __str__(self) -> str:
         """In words."""
@@ -147,16 +147,18 @@ class ChanceRule:
         max_chance: runs with a smaller chance to be among them are stopped. With the default, less than 5 %
             of the best quarter were stopped in recorded sweeps whose families of networks are not in the
             model's fit (``benchmarks/cohort.py``).
+        fewest: runs to compare, the one that is decided on included.
         model: that ranks; None for the one that ships.
     """
 
     good_share: float = 0.25
     max_chance: float = 0.003
+    fewest: int = 5
     model: StandingModel | None = None
 
     def decide(self, run: SweepRun, others: Sequence[SweepRun]) -> Decision:
         """Decide whether a run goes on; see `CohortRule.decide`."""
-        standing = Standing.of(run, others, _FEWEST_FOR_CHANCES, self.model)
+        standing = Standing.of(run, others, self.fewest, self.model)
         if standing is None:
             return _undecided(run)
         chance = standing.chance_among_best(self.good_share)

@@ -106,7 +106,7 @@ class SweepPredictor:
         good_share: the best share of all runs, of which none is to be stopped where `keep` is None.
         max_false_stop_rate: share of those that may be stopped by mistake; None for the callback's, and for
             0.05 without one.
-        keep: the share of all runs that is trained to the end, such as 0.1; None to keep good runs.
+        keep: the share of all runs that is trained to the end, such as 0.08; None to keep good runs.
 
     Raises:
         PredictorError: an argument is out of its range.

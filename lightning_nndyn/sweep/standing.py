@@ -22,7 +22,8 @@ from lightning_nndyn.sweep.run import SweepRun
 
 _LOWEST = -4.0  # the standing of a run that has diverged
 _DIGITS = 6  # of a standing: the order of the runs changes the last bits of a matrix product
-_LOG_STD = (-2.0, 1.0)
+LOG_STD_RANGE = (-2.0, 1.0)
+"""Of the logarithm of a standing's standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class StandingModel:
         hidden = np.maximum(hidden @ self.second + self.second_bias[:, None], 0)
         out = hidden @ self.last + self.last_bias[:, None]
         means = out[..., 0] + self.linear @ table.T
-        variances = np.exp(2 * np.clip(out[..., 1], *_LOG_STD))
+        variances = np.exp(2 * np.clip(out[..., 1], *LOG_STD_RANGE))
         # Of a mixture of normal distributions: members that disagree are less sure.
         return means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0))
 
@@ -172,7 +173,7 @@ def _reorder(scores: Array, seen: NDArray[np.bool_], runs: Sequence[int], by: Ar
     scores[members] = np.interp(ranks(by[:, None])[:, 0], np.arange(len(members)), places)
 
 
-def chance_among_best(mean: Array, std: Array, share: float) -> Array:
-    """The probability that a run ends among the best `share` of its cohort, shape of `mean`."""
+def chance_among_best(mean: float, std: float, share: float) -> float:
+    """The probability that a run of this standing ends among the best `share` of its cohort."""
     boundary = float(ndtri(1 - share)) if 0 < share < 1 else -math.inf
-    return np.asarray(ndtr((mean - boundary) / std))
+    return float(ndtr((mean - boundary) / std))

@@ -18,7 +18,7 @@ from digits_runs import loader
 from torch import Tensor, nn
 
 from lightning_nndyn import GraphDynamicsCallback
-from lightning_nndyn.callback.task import Task
+from lightning_nndyn.callback.task import RunTask
 from lightning_nndyn.errors import NNDynWarning
 
 Batch = tuple[Tensor, Tensor]
@@ -250,8 +250,8 @@ def test_modes_that_cannot_be() -> None:
 
 
 def test_own_predictors_are_taken_for_what_is_monitored() -> None:
-    def task(monitor: str | None, **settings: Any) -> Task:
-        return Task(watcher(monitor=monitor, **settings)._settings())
+    def task(monitor: str | None, **settings: Any) -> RunTask:
+        return RunTask(watcher(monitor=monitor, **settings)._settings())
 
     for monitor in (None, "score", "val_iou"):
         assert task(monitor).has_accuracy

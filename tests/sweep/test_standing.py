@@ -74,8 +74,9 @@ def test_little_is_known_of_few_runs() -> None:
 def test_a_standing_comes_with_how_sure_it_is() -> None:
     mean, std = standings(curves([0.1, 0.5, 0.9]), 2.0)
     assert mean.shape == std.shape == (3,) and (std > 0.05).all()
-    chances = chance_among_best(mean, std, 0.25)
-    assert (np.diff(chances) > 0).all() and (chance_among_best(mean, std, 1.0) == 1).all()
+    chances = [chance_among_best(*one, 0.25) for one in zip(mean, std, strict=True)]
+    assert (np.diff(chances) > 0).all()
+    assert all(chance_among_best(*one, 1.0) == 1 for one in zip(mean, std, strict=True))
 
 
 def test_what_is_saved_is_loaded_as_it_was(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lightning_nndyn.evaluation.cohort.recorded_sweeps import RecordedSweep
 from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep import SweepRun
 from lightning_nndyn.sweep.cohort import INPUTS, cohort_table, normal_scores
-from lightning_nndyn.sweep.standing import StandingModel
+from lightning_nndyn.sweep.standing import LOG_STD_RANGE, StandingModel
 
 MEMBERS = 4
 """Networks of the committee."""
@@ -167,7 +167,7 @@ class _Member(nn.Module):
         hidden = self.drop(torch.relu(self.first(tables)))
         hidden = self.drop(torch.relu(self.second(hidden)))
         out = self.last(hidden)
-        return out[..., 0] + self.linear(tables)[..., 0], out[..., 1].clamp(-2, 1)
+        return out[..., 0] + self.linear(tables)[..., 0], out[..., 1].clamp(*LOG_STD_RANGE)
 
     def arrays(self) -> list[Tensor]:
         """The arrays of `StandingModel`, in its order."""

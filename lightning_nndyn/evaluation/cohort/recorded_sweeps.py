@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.dataset import RunDataset
+from lightning_nndyn.evaluation.replay.sampled_sweeps import trained_epochs
 from lightning_nndyn.sweep import SweepReading, SweepRun
 from lightning_nndyn.sweep.run import curve_numbers
 
@@ -43,9 +44,7 @@ class RecordedSweep:
     @cached_property
     def epochs(self) -> list[float]:
         """How long each run was trained; a fraction where it diverged within an epoch."""
-        lengths = [float(len(curve)) for curve in self.curves]
-        ends = [record.diverged_epoch for record in self.records]
-        return [min(n, n if end is None else end) for n, end in zip(lengths, ends, strict=True)]
+        return [trained_epochs(record) for record in self.records]
 
     @cached_property
     def curves(self) -> list[Sequence[float | None]]:

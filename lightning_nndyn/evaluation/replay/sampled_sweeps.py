@@ -75,7 +75,7 @@ def corpus_runs(source: Source) -> tuple[RunDataset, list[ReplayRun]]:
         ReplayRun(
             index=index,
             curve=record.curve["test_accuracy"],
-            epochs=_length(record),
+            epochs=trained_epochs(record),
             accuracy=float(dataset.accuracies[index]),
             good=not dataset.low[index],
             trainable=bool(dataset.trainable[index]),
@@ -88,7 +88,8 @@ def corpus_runs(source: Source) -> tuple[RunDataset, list[ReplayRun]]:
     return dataset, runs
 
 
-def _length(record: RunRecord) -> float:
+def trained_epochs(record: RunRecord) -> float:
+    """How long a run was trained; a fraction where it diverged within an epoch."""
     epochs = float(len(record.curve["test_accuracy"]))
     return epochs if record.diverged_epoch is None else min(record.diverged_epoch, epochs)
 

@@ -177,6 +177,13 @@ def in_words(hparams: Mapping[str, str | float | bool | None]) -> str:
     return ", ".join(f"{name} {numbers.get(name, value)}" for name, value in known.items())
 
 
+def differing_in_words(hparams: Sequence[Mapping[str, str | float | bool | None]]) -> list[str]:
+    """For each run those of its hyperparameters that are not the same in all runs, in a line."""
+    names = list(dict.fromkeys(name for one in hparams for name in one))
+    differ = [name for name in names if len({repr(one.get(name)) for one in hparams}) > 1]
+    return [in_words({name: one.get(name) for name in differ}) for one in hparams]
+
+
 def _trained(record: Record, status: str) -> float:
     """Epochs that a run was trained for: as far as it was read, or its metrics go."""
     last = record.history[-1].epoch if record.history else 0.0

@@ -13,7 +13,12 @@ from typing import NamedTuple
 from lightning_nndyn.callback.audit import AUDIT_FILE
 from lightning_nndyn.callback.record_file import find_records, load_records
 from lightning_nndyn.errors import ReportError
-from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, Values, in_words, recorded_run
+from lightning_nndyn.evaluation.report.recorded_run import (
+    RecordedRun,
+    Values,
+    differing_in_words,
+    recorded_run,
+)
 
 _LEVELS = 3  # lightning_logs/NAME/version_0 lies so deep in a Trainer's root
 
@@ -147,9 +152,8 @@ def _label(runs: Sequence[RecordedRun], paths: Sequence[Path]) -> None:
 
 def _told_by_hparams(runs: Sequence[RecordedRun]) -> dict[str, str]:
     """Runs by those of their hyperparameters that differ between runs, as far as these tell them apart."""
-    names = list(dict.fromkeys(name for run in runs for name in run.hparams))
-    differ = [name for name in names if len({repr(run.hparams.get(name)) for run in runs}) > 1]
-    texts = {run.name: in_words({name: run.hparams.get(name) for name in differ}) for run in runs}
+    lines = differing_in_words([run.hparams for run in runs])
+    texts = {run.name: line for run, line in zip(runs, lines, strict=True)}
     counts = Counter(texts.values())
     return {name: text if counts[text] == 1 else f"{text} ({name})" for name, text in texts.items() if text}
 

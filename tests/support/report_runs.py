@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning_nndyn.callback.record_file import read_record
 
 EPOCHS = 3
+NASTY = "</script><img src=x onerror=alert(1)>\"'&\u2028"
 RATES = (0.02, 0.035, GOOD, 0.065, 3e-6, 1e-5, DOOMED)
 
 

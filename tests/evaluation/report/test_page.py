@@ -9,14 +9,13 @@ import os
 import re
 import shutil
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from callback_runs import BATCHES
 from report_page import Page
-from report_runs import EPOCHS, accuracy, low_below, records, run
+from report_runs import EPOCHS, NASTY, accuracy, low_below, records, run
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
@@ -190,9 +189,6 @@ def test_contrast_is_that_of_wcag_aa(page: Page, theme: int) -> None:
             assert (other + 0.05) / (one + 0.05) >= least, (front, back)
 
 
-NASTY = "</script><img src=x onerror=alert(1)>\"'&\u2028"
-
-
 def test_names_from_records_are_text_and_nothing_else(sweep: Path, tmp_path: Path) -> None:
     for i, one in enumerate(sorted(sweep.rglob("nndyn-*.json"))[:2]):
         record = read_record(one)
@@ -206,42 +202,6 @@ def test_names_from_records_are_text_and_nothing_else(sweep: Path, tmp_path: Pat
     assert page.data["metric"] == NASTY and page.data["runs"][0]["label"] == "0" * 12
     assert [name for name, _ in page.scripts].count("script") == 2
     assert page.rows("ledger-table")[0][8] == NASTY
-
-
-def with_hparams(sweep: Path, folder: Path, rates: Sequence[float]) -> None:
-    """Records in one folder, each with a learning rate of its own."""
-    for i, (file, rate) in enumerate(zip(sorted(sweep.rglob("nndyn-*.json")), rates, strict=False)):
-        record = read_record(file) | {"run": str(i) * 12, "hparams": {"lr": rate, "depth": 3, "name": NASTY}}
-        (folder / f"nndyn-{i}.json").write_text(json.dumps(record))
-
-
-def test_runs_are_told_apart_by_their_hyperparameters(sweep: Path, tmp_path: Path) -> None:
-    with_hparams(sweep, tmp_path, (0.01, 0.02, 0.02))
-    page = Page(write_report([tmp_path], tmp_path / "report.html").file.read_text())
-    labels = [run["label"] for run in page.data["runs"]]
-    assert labels == ["lr 0.01", f"lr 0.02 ({'1' * 12})", f"lr 0.02 ({'2' * 12})"]
-    assert dict(page.data["runs"][0]["facts"])["Hyperparameters"] == f"lr 0.01, depth 3, name {NASTY}"
-
-
-def test_the_hyperparameters_of_older_records_are_those_of_lightning_s_logger(
-    sweep: Path, tmp_path: Path
-) -> None:
-    for rate, file in zip((0.1, 0.2), sorted(sweep.rglob("nndyn-*.json")), strict=False):
-        folder = tmp_path / f"version_{rate}"
-        folder.mkdir()
-        shutil.copy(file, folder)
-        (folder / "hparams.yaml").write_text(f"learning_rate: {rate}\nlayers: [1, 2]\n")
-    (tmp_path / "version_0.2" / "hparams.yaml").write_text("!!python/object:nowhere.Thing {}")
-    runs = load([tmp_path]).runs
-    assert dict(runs[0].hparams) == {"learning_rate": 0.1, "layers": "[1, 2]"} and not runs[1].hparams
-    assert (runs[0].label, runs[0].differs) == ("version_0.1", "learning_rate 0.1, layers [1, 2]")
-
-
-def test_a_metric_that_is_to_fall_is_no_accuracy(sweep: Path, tmp_path: Path) -> None:
-    record = read_record(next(sweep.rglob("nndyn-*.json"))) | {"mode": "min", "unit": "own"}
-    (tmp_path / "nndyn-0.json").write_text(json.dumps(record))
-    (run,) = load([tmp_path]).runs
-    assert run.best is None and run.no_accuracy == "val_accuracy is to fall, so it is no accuracy"
 
 
 def test_a_folder_whose_name_is_no_unicode_costs_no_page(sweep: Path, tmp_path: Path) -> None:
@@ -292,17 +252,6 @@ def test_a_record_that_cannot_be_read_is_listed_and_the_others_count(
     page = Page(report.file.read_text())
     assert "nndyn-broken.json" in page.text(id="unreadable")
     assert "1 record cannot be read, as listed" in page.text(id="summary")
-
-
-def test_of_a_run_with_two_records_the_longer_one_counts(sweep: Path, tmp_path: Path) -> None:
-    one = sorted(sweep.rglob("nndyn-*.json"))[0]
-    record = read_record(one)
-    for folder, length in (("a", 3), ("b", 8)):
-        (tmp_path / folder).mkdir()
-        short = {**record, "history": record["history"][:length]}
-        (tmp_path / folder / one.name).write_text(json.dumps(short))
-    found = load([tmp_path])
-    assert [len(run.times) for run in found.runs] == [8] and found.doubles == 1
 
 
 def changed(sweep: Path, folder: Path, changes: dict[int, dict[str, Any]]) -> Path:

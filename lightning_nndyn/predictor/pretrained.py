@@ -44,10 +44,5 @@ def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
     return Predictor.load(name)
 
 
-def shipped_file(name: str) -> Path:
-    """The path of a file that ships with the package."""
-    return _folder() / name
-
-
 def _folder() -> Path:
     return shipped_folder("pretrained_predictors")

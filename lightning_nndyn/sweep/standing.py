@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from lightning_nndyn._files import shipped_folder
 from lightning_nndyn.errors import ArtefactError
-from lightning_nndyn.predictor.pretrained import shipped_file
 from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep.cohort import INPUTS, cohort_table, has_diverged, normal_scores, ranks
@@ -103,7 +103,7 @@ class StandingModel:
 @lru_cache(maxsize=1)
 def shipped_model() -> StandingModel:
     """The model that ships, `cohort`."""
-    return StandingModel.load(shipped_file("cohort.npz"))
+    return StandingModel.load(shipped_folder("pretrained_predictors") / "cohort.npz")
 
 
 def standings(

@@ -35,8 +35,8 @@ _Minutes = Annotated[
 def evaluate_what() -> None:
     """Measure on recorded runs how good predictions are, and what stopping by them saves in a sweep.
 
-    Example: `nndyn evaluate lenet5-digits --output results --jobs 2`, short for `nndyn evaluate predictions
-        ...`; or `nndyn evaluate sweep lenet5-digits --output results`
+    Example: `nndyn evaluate sweep lenet5-digits --output results`. Without a command, `nndyn evaluate
+        lenet5-digits --output results` is `nndyn evaluate predictions lenet5-digits --output results`.
     """
 
 

@@ -141,4 +141,5 @@ def test_corpora_without_a_command_mean_predictions(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, [*words, str(tmp_path / "nowhere"), "--output", str(tmp_path)])
         assert "is no corpus folder" in str(refused.exception)
     shown = " ".join(CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "160"}).output.split())
-    assert "nndyn evaluate sweep corpora/*.parquet" in shown and "nndyn evaluate predictions" in shown
+    assert "nndyn evaluate sweep lenet5-digits" in shown
+    assert "is nndyn evaluate predictions" in shown

@@ -17,7 +17,7 @@ from typing import Any
 
 from lightning_nndyn._files import parse_json, read_bytes, read_json, write_atomically
 from lightning_nndyn.errors import ArtefactError, NNDynWarning
-from lightning_nndyn.predictor.skops_archive import LARGEST_ARCHIVE, disallowed_types, dumps
+from lightning_nndyn.predictor.skops_archive import LARGEST_ARCHIVE, disallowed_types, dumps, load_plain
 from lightning_nndyn.signature.snapshot import SIGNATURE_VERSION
 
 FORMAT = 2
@@ -124,14 +124,9 @@ def _audit(archive: Path, content: bytes) -> None:
 
 
 def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str, Any]:
-    import skops.io
-
-    _warn_of_versions(archive, card)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn warns of its version once an estimator
-            payload = skops.io.loads(content, trusted=[])
-            return {"card": parse_json(payload["card"]), "models": payload["models"]}
+        payload = load_plain(content) if _is_forest(card) else _load_estimators(archive, content, card)
+        return {"card": parse_json(payload["card"]), "models": payload["models"]}
     except Exception as error:  # estimators of another scikit-learn can fail in any way
         raise ArtefactError(
             f"{archive} cannot be loaded with the installed libraries: {error!r}. "
@@ -139,9 +134,21 @@ def _construct(archive: Path, content: bytes, card: dict[str, Any]) -> dict[str,
         ) from error
 
 
+def _is_forest(card: dict[str, Any]) -> bool:
+    """Whether its models are plain arrays, independent of scikit-learn."""
+    return card.get("classifier") == "forest"
+
+
+def _load_estimators(archive: Path, content: bytes, card: dict[str, Any]) -> Any:
+    import skops.io
+
+    _warn_of_versions(archive, card)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of its version once an estimator
+        return skops.io.loads(content, trusted=[])
+
+
 def _warn_of_versions(archive: Path, card: dict[str, Any]) -> None:
-    if card.get("classifier") == "forest":  # plain arrays, independent of scikit-learn
-        return
     versions = card.get("versions")
     theirs = versions.get("scikit-learn") if isinstance(versions, dict) else None
     ours = metadata.version("scikit-learn")

@@ -70,6 +70,35 @@ def disallowed_types(content: bytes) -> list[str]:
     return sorted(set(_names(schema)) - ALLOWED_TYPES - ALLOWED_LOADERS)
 
 
+def load_plain(content: bytes) -> Any:
+    """What an audited archive of plain values holds: numbers, texts, arrays, and containers of these.
+
+    The archive of a forest is one. It is read without skops and scikit-learn, whose imports would take most
+    of the time and memory that the callback adds to a process.
+
+    Raises:
+        LookupError: the archive holds an estimator, which skops must construct.
+        ValueError: an array or a text is malformed.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return _plain_value(parse_json(file.read(_SCHEMA)), file)
+
+
+def _plain_value(node: Any, file: zipfile.ZipFile) -> Any:
+    match node:
+        case {"__loader__": "JsonNode", "content": str(text)}:
+            return parse_json(text)
+        case {"__loader__": "NdArrayNode", "type": "numpy", "file": name}:
+            with file.open(name) as stream:
+                return np.lib.format.read_array(stream, allow_pickle=False)
+        case {"__loader__": "DictNode", "content": dict(content)}:
+            return {key: _plain_value(value, file) for key, value in content.items()}
+        case {"__loader__": "ListNode" | "TupleNode" as loader, "content": list(content)}:
+            values = [_plain_value(value, file) for value in content]
+            return values if loader == "ListNode" else tuple(values)
+    raise LookupError("the archive holds more than plain values")
+
+
 def _expanded(schema: Any, sizes: dict[str, int]) -> int:
     """Bytes of all files together; those that several arrays are made of count for each."""
     uses = Counter(_files(schema))

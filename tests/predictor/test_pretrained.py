@@ -1,5 +1,7 @@
 """The predictors that ship: what their cards say is true, and they do their work under a real Trainer."""
 
+import subprocess
+import sys
 import warnings
 from dataclasses import asdict
 from importlib import metadata
@@ -9,6 +11,7 @@ import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
+from processes import PATIENCE
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_nndyn as nd
@@ -46,6 +49,18 @@ def test_they_load_without_warning_whatever_scikit_learn_is_installed(name: str)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nd.load_predictor(name)
+
+
+def test_a_forest_is_loaded_without_the_libraries_that_grew_it() -> None:
+    script = """
+import sys
+import lightning_nndyn as nd
+for name in nd.list_predictors():
+    nd.load_predictor(name)
+found = {"sklearn", "skops", "scipy", "pandas"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.needs("pyarrow")

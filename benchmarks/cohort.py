@@ -1,11 +1,13 @@
 """How well the runs of a sweep are ranked and stopped by a model that knows neither network nor data.
 
-Usage: python benchmarks/cohort.py [--orders 3] [--families-only] [--without weights] [CORPUS ...]
+Usage: python benchmarks/cohort.py [--orders 3] [--families-only] [--without weights] [--rows FILE]
+           [CORPUS ...]
 
 For each group of families, and each data set, a model is fitted to all recorded sweeps but those of the group
 and those on the data set. Without corpora it takes all that the repository has. It prints Spearman's
 correlations with the final accuracy (means over the sweeps, with the standard error), and what our rules and
-Optuna's pruners spend and miss by default where the runs are trained one after the other.
+Optuna's pruners spend and miss by default where the runs are trained one after the other. `--rows` writes
+these numbers to a file: the pages of results are made from results/cohort.parquet.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +28,7 @@ from lightning_nndyn.evaluation.cohort.held_out import (
     replayed,
 )
 from lightning_nndyn.evaluation.cohort.recorded_sweeps import load_recorded_sweeps
+from lightning_nndyn.evaluation.result_file import NOTHING, write_rows
 from lightning_nndyn.sweep import ChanceRule, CohortRule
 from lightning_nndyn.sweep.cohort import CURVE_INPUTS, RATE_INPUTS, WEIGHT_INPUTS
 
@@ -48,6 +52,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=3, help="in which each sweep's runs are trained")
     parser.add_argument("--families-only", action="store_true", help="leave data sets in")
     parser.add_argument("--without", choices=list(_INPUTS), help="inputs that the models ignore")
+    parser.add_argument("--rows", type=Path, help="file to write the numbers to")
     arguments = parser.parse_args()
     sweeps = load_recorded_sweeps(arguments.corpora or _all_corpora())
     correlations: dict[tuple[str, float], list[float]] = defaultdict(list)
@@ -75,6 +80,8 @@ def main() -> None:
                     outcomes[title].append(pruned(sweep, name, order, seed))
             number += 1
     _print_correlations(correlations)
+    if arguments.rows:
+        write_rows(arguments.rows, _rows(correlations, outcomes), {"sweeps": number})
     if outcomes:
         _print_outcomes(outcomes, number)
 
@@ -82,6 +89,23 @@ def main() -> None:
 def _all_corpora() -> list[Path]:
     folders = (_ROOT / "corpora", _ROOT / "corpora" / "begun", _ROOT / "pretrained_predictors")
     return [file for folder in folders for file in sorted(folder.glob("*.parquet"))]
+
+
+def _rows(
+    correlations: dict[tuple[str, float], list[float]], outcomes: dict[str, list[Outcome]]
+) -> list[dict[str, Any]]:
+    """The means that are printed, each with its standard error."""
+    found = {(name, "spearman", time): values for (name, time), values in correlations.items()} | {
+        (name, metric, None): [getattr(outcome, metric) for outcome in own]
+        for name, own in outcomes.items()
+        for metric in ("epochs", "regret", "lost")
+    }
+    rows = []
+    for (name, metric, time), values in found.items():
+        known = np.array(values)[np.isfinite(values)]
+        numbers = {"value": float(known.mean()), "error": float(known.std() / np.sqrt(len(known)))}
+        rows.append({"method": name, "knows": NOTHING, "t": time, "metric": metric} | numbers)
+    return rows
 
 
 def _print_correlations(found: dict[tuple[str, float], list[float]]) -> None:

@@ -43,9 +43,7 @@ def evaluate_what() -> None:
 @evaluate_app.command("predictions")
 def evaluate_corpora(
     corpora: Corpora,
-    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figures.")] = Path(
-        "nndyn-results"
-    ),
+    output: Annotated[Path, typer.Option(help="Folder for rows and summary.")] = Path("nndyn-results"),
     method: Annotated[
         list[str] | None, typer.Option(help="May be given several times; all unless given.")
     ] = None,
@@ -66,13 +64,13 @@ def evaluate_corpora(
         on_progress=typer.echo,
     )  # fmt: skip
     if rows is not None:
-        typer.echo(f"{output / 'results.md'}: {len(rows)} numbers")
+        typer.echo(f"{output / 'predictions.md'}: a summary of {len(rows)} numbers")
 
 
 @evaluate_app.command("sweep")
 def evaluate_sweep(
     corpora: Corpora,
-    output: Annotated[Path, typer.Option(help="Folder for rows, tables and figure.")] = Path("nndyn-results"),
+    output: Annotated[Path, typer.Option(help="Folder for rows and summary.")] = Path("nndyn-results"),
     sweeps: Annotated[int, typer.Option(help="Number of sweeps of each corpus.", min=1)] = 200,
     size: Annotated[int, typer.Option(help="Runs in a sweep.", min=2)] = 50,
     seed: Annotated[int, typer.Option(help="Of orders, folds and forests.", min=0)] = 0,
@@ -91,4 +89,4 @@ def evaluate_sweep(
         on_progress=typer.echo,
     )  # fmt: skip
     if rows is not None:
-        typer.echo(f"{output / 'replay.md'}: {len(rows)} rows")
+        typer.echo(f"{output / 'replay.md'}: a summary of {len(rows)} rows")

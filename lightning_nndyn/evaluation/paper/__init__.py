@@ -1,6 +1,6 @@
 """The experiments of the paper's section 4 and appendix A, repeated on recorded runs.
 
-In go the statistics of recorded runs; out come rows of numbers, which `tables` and `figures` show beside
+In go the statistics of recorded runs; out come rows of numbers, which stand beside
 those that the paper prints (`published_numbers`). One module for each experiment: `classification` (section
 4.1), `regression` (section 4.2), `feature_analysis` (App. A.3) and `unseen_architectures` (App. A.4).
 """

@@ -18,9 +18,9 @@ from lightning_nndyn.evaluation.benchmark.judged_runs import (
     held_out_folds,
     judge,
 )
-from lightning_nndyn.evaluation.benchmark.tables import epochs_text
 from lightning_nndyn.evaluation.cache import Part
 from lightning_nndyn.evaluation.dataset import RunDataset, concatenate
+from lightning_nndyn.evaluation.markdown import epochs_text
 from lightning_nndyn.evaluation.replay.policies import (
     RACED_SHARES,
     TOP_SHARES,

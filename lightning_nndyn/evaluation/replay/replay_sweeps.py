@@ -24,14 +24,8 @@ from lightning_nndyn.evaluation.replay.held_out_predictors import (
 )
 from lightning_nndyn.evaluation.replay.policies import SweepPolicy, name_of, policies_to_compare
 from lightning_nndyn.evaluation.replay.result import replay
+from lightning_nndyn.evaluation.replay.rows import ReplayRow, part_of, published_parts, write
 from lightning_nndyn.evaluation.replay.sampled_sweeps import corpus_runs, sampled_sweeps
-from lightning_nndyn.evaluation.replay.tables import (
-    BandSummary,
-    ReplayRow,
-    part_of,
-    published_parts,
-    write,
-)
 
 Progress = Callable[[str], None]
 
@@ -41,21 +35,22 @@ class _Band:
     """The sweeps of one band of a corpus, the same for all stopping rules."""
 
     source: Source
-    summary: BandSummary
+    corpus: str
+    band: str
     count: int
     size: int
     seed: int
 
     def task(self, policy: SweepPolicy) -> Task:
         """One stopping rule on these sweeps."""
-        corpus, band = self.summary.corpus, self.summary.band
-        settings = [__version__, self.source.fingerprint, band, policy, self.count, self.size, self.seed]
-        return Task(f"{corpus} {band} {name_of(policy)}", repr(settings), partial(_replay_part, self, policy))
+        settings = [__version__, self.source.fingerprint, self.band, policy, self.count, self.size, self.seed]
+        name = f"{self.corpus} {self.band} {name_of(policy)}"
+        return Task(name, repr(settings), partial(_replay_part, self, policy))
 
 
 def _replay_part(band: _Band, policy: SweepPolicy) -> Part:
     runs = corpus_runs(band.source)[1]
-    return part_of(replay(policy, sampled_sweeps(runs, band.summary.band, band.count, band.size, band.seed)))
+    return part_of(replay(policy, sampled_sweeps(runs, band.band, band.count, band.size, band.seed)))
 
 
 @renamed_arguments(said="on_progress")
@@ -73,10 +68,10 @@ def replay_sweeps(
 ) -> list[ReplayRow] | None:
     """Replay corpora as sweeps in random order under every stopping rule, and write the results.
 
-    Writes `replay.json` (the rows), `replay.md` (their tables; text around the two marks in an existing file
-    stays) and `figures/replay.png`. The same arguments give the same files. Finished parts are kept in
-    `cache`, with which an interrupted replay continues. Rows of `replay.json` in `output` are taken into it:
-    with another corpus only what is new is replayed. After a change of the code delete both.
+    Writes `replay.parquet` (the rows), and a summary: `replay.md` with a figure. The same arguments give the
+    same files. Finished parts are kept in `cache`, with which an interrupted replay continues. Rows of
+    `replay.parquet` in `output` are taken into it: with another corpus only what is new is replayed. After a
+    change of the code delete both.
 
     Args:
         corpora: corpus folders or parquet files.
@@ -96,24 +91,23 @@ def replay_sweeps(
     Raises:
         CorpusError: a corpus cannot be read.
         PredictorError: a corpus has no runs, or too few to fit a predictor.
-        MissingExtraError: optuna, pyarrow (for parquet) or matplotlib is not installed.
+        MissingExtraError: optuna, pyarrow or matplotlib is not installed.
     """
     parts = PartCache.within(cache, minutes)
-    parts.add(published_parts(Path(output) / "replay.json"))
+    parts.add(published_parts(Path(output)))
     bands = [band for corpus in corpora for band in _bands(Source.at(corpus), count, size, seed)]
     wanted = [(band, policy) for band in bands for policy in policies_to_compare()]
     rows = list(_rows(wanted, parts, jobs, on_progress))
-    names = {band.source: band.summary.corpus for band in bands}
+    names = {band.source: band.corpus for band in bands}
     judged = _judged_parts(names, parts, seed, jobs, on_progress)
     held_out = [(band, policy) for band in bands for policy in judged.get(band.source, ())]
     rows += _rows(held_out, parts, jobs, on_progress)
     if len(judged) < len(names) or len(rows) < len(wanted) + len(held_out):
         on_progress(f"time is up, {len(rows)} parts are finished: run the same command again to go on")
         return None
-    summaries = [band.summary for band in bands]
-    order = {(summary.corpus, summary.band): number for number, summary in enumerate(summaries)}
+    order = {(band.corpus, band.band): number for number, band in enumerate(bands)}
     rows.sort(key=lambda row: order[row.corpus, row.band])
-    write(rows, summaries, count, size, Path(output))
+    write(rows, count, size, Path(output))
     return rows
 
 
@@ -121,8 +115,8 @@ def _bands(source: Source, count: int, size: int, seed: int) -> Iterator[_Band]:
     """The bands of a corpus that have enough runs for a sweep."""
     dataset, runs = corpus_runs(source)
     for band in BANDS:
-        if sweeps := sampled_sweeps(runs, band, count, size, seed):
-            yield _Band(source, BandSummary.from_sweeps(dataset.name, band, runs, sweeps), count, size, seed)
+        if sampled_sweeps(runs, band, count, size, seed):
+            yield _Band(source, dataset.name, band, count, size, seed)
 
 
 def _rows(
@@ -132,7 +126,7 @@ def _rows(
     tasks = [band.task(policy) for band, policy in wanted]
     for (band, policy), task, part in zip(wanted, tasks, run_tasks(tasks, cache, jobs), strict=True):
         if part is not None:
-            row = ReplayRow.from_part(band.summary, policy, task.key, part)
+            row = ReplayRow.from_part(band.corpus, band.band, policy, task.key, part)
             on_progress(
                 f"{row.corpus}, {row.band}: {row.policy}: {row.epochs_share:.1%} of the epochs, "
                 f"regret {100 * row.regret:.2f} points ({row.seconds:.1f} s)"

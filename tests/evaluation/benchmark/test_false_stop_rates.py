@@ -1,9 +1,8 @@
-"""False-stop rates of made-up runs whose truth is known, and thirty runs of one's own; tables and figures."""
+"""False-stop rates of made-up runs whose truth is known, and thirty runs of one's own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,8 @@ from made_up_corpora import three
 
 from lightning_nndyn.evaluation.benchmark import false_stop_rates, judged_runs
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import left_out, own_rows, unknown_rows
-from lightning_nndyn.evaluation.benchmark.false_stop_tables import false_stop_chapters
-from lightning_nndyn.evaluation.benchmark.figures import draw_reliability
 from lightning_nndyn.evaluation.benchmark.judged_runs import JudgedRun
 from lightning_nndyn.evaluation.benchmark.scores import Row
-from lightning_nndyn.evaluation.benchmark.tables import results_page
 from lightning_nndyn.evaluation.dataset import RunDataset, concatenate
 from lightning_nndyn.predictor import Verdict
 from lightning_nndyn.predictor.policy import Policy
@@ -138,7 +134,6 @@ def test_what_would_be_stopped_is_told_of_strangers_too() -> None:
         assert values[method, "false_stop_rate"] == values[method, "true_stop_rate"] == 0
         assert 0 <= (values[method, "false_stop_rate_if_known"] or 0) < 0.2
         assert (values[method, "true_stop_rate_if_known"] or 0) > 0.5
-    assert "| low stopped, all in domain |" in results_page([], false_stop_chapters(rows), {})
 
 
 def test_a_predictor_that_was_fitted_without_a_sweep_serves_for_it_as_well() -> None:
@@ -154,18 +149,3 @@ def test_own_runs_are_held_against_what_others_teach() -> None:
     assert {row.runs for row in rows} == {70} and {row.band for row in rows} == {"own sweep"}
     ranks = {(row.method, row.t): row.value or 0 for row in rows if row.metric == "spearman"}
     assert ranks["own-30", 3.0] > 0.5
-
-
-def test_readers_get_tables_and_a_picture(tmp_path: Path, splits: list[Row]) -> None:
-    union = concatenate(three(), "universal")
-    rows = [
-        *splits,
-        *unknown_rows(union, union.populations == "one on one", "without one on one"),
-        *own_rows(union, three()[0]),
-    ]
-    text = results_page([], false_stop_chapters(rows), {})
-    for title in ("Good runs that were stopped", "never seen", "Thirty runs", "Probabilities"):
-        assert title in text
-    draw_reliability(rows, tmp_path)
-    assert (tmp_path / "one-reliability.png").stat().st_size > 5000
-    assert results_page([], false_stop_chapters([]), {}) == ""

@@ -18,7 +18,7 @@ from lightning_nndyn.evaluation.benchmark.evaluate import _rows
 from lightning_nndyn.evaluation.benchmark.tasks import comparison_tasks, false_stop_tasks
 from lightning_nndyn.evaluation.cache import PartCache, Source, Task, run_tasks
 
-pytestmark = pytest.mark.needs("matplotlib")
+pytestmark = pytest.mark.needs("matplotlib", "pyarrow")
 
 
 METHODS = ["last-accuracy", "graph-paper-svm"]
@@ -51,7 +51,7 @@ def test_an_evaluation_that_was_cut_goes_on(
     monkeypatch.setattr(tasks, "compare", None)
     monkeypatch.setattr(tasks, "paper_rows", None)
     assert run("again", cache=cache, minutes=0) == whole
-    first, again = (tmp_path / name / "results.json" for name in ("first", "again"))
+    first, again = (tmp_path / name / "predictions.parquet" for name in ("first", "again"))
     assert first.read_bytes() == again.read_bytes()
 
 
@@ -64,33 +64,28 @@ def test_with_a_corpus_more_only_what_is_new_is_computed(
     monkeypatch.setattr(
         tasks, "compare", lambda study, **settings: compared.append(study.name) or compare(study, **settings)
     )
-    first = {file.name for file in (tmp_path / "tables").iterdir()}
-    (tmp_path / "tables" / "of-somebody-else.csv").write_text("stays")
     evaluate(corpora, tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
     assert compared == ["two"]
-    assert {file.name for file in (tmp_path / "tables").iterdir()} > first
-    evaluate(corpora[:1], tmp_path, methods=METHODS, times=[1.0], cache=tmp_path / "cache")
-    assert {file.name for file in (tmp_path / "tables").iterdir()} == {*first, "of-somebody-else.csv"}
 
 
 def test_results_in_a_repository_are_not_computed_again(
     corpora: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the cache, from the results alone; not where these were edited."""
-    docs, settings = tmp_path / "docs", {"methods": METHODS, "times": [0.25, 1.0]}
-    first = evaluate(corpora[:1], docs, cache=tmp_path / "cache", **settings)
-    ledger = (docs / "results-parts.json").read_bytes()
+    """Without the cache, from the results alone."""
+    output, settings = tmp_path / "results", {"methods": METHODS, "times": [0.25, 1.0]}
+    first = evaluate(corpora[:1], output, cache=tmp_path / "cache", **settings)
+    written = {file.name: file.read_bytes() for file in output.iterdir()}
     compared: list[str] = []
     compare = tasks.compare
     monkeypatch.setattr(
         tasks, "compare", lambda study, **others: compared.append(study.name) or compare(study, **others)
     )
-    assert evaluate(corpora[:1], docs, cache=tmp_path / "another", **settings) == first
-    assert not compared and (docs / "results-parts.json").read_bytes() == ledger
-    both = evaluate(corpora, docs, cache=tmp_path / "a third", **settings)
+    assert evaluate(corpora[:1], output, cache=tmp_path / "another", **settings) == first
+    assert not compared and {file.name: file.read_bytes() for file in output.iterdir()} == written
+    both = evaluate(corpora, output, cache=tmp_path / "a third", **settings)
     assert compared == ["two", "two"] and both is not None and set(first or []) < set(both)
-    (docs / "results.json").write_text((docs / "results.json").read_text() + "\n")
-    evaluate(corpora, docs, cache=tmp_path / "a fourth", **settings)
+    (output / "predictions.parquet").unlink()
+    evaluate(corpora, output, cache=tmp_path / "a fourth", **settings)
     assert compared[2:] == ["one", "one", "two", "two"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -23,7 +22,8 @@ from lightning_nndyn.evaluation.replay.policies import (
     policies_to_compare,
 )
 from lightning_nndyn.evaluation.replay.result import ReplayResult, replay
-from lightning_nndyn.evaluation.replay.tables import BandSummary, ReplayRow, equal_regret, goal_text
+from lightning_nndyn.evaluation.replay.rows import DEFAULTS, ReplayRow, summary, summary_table
+from lightning_nndyn.evaluation.result_file import read_rows
 
 ALEXNET = CORPORA / "alexnet-cifar10.parquet"
 
@@ -59,7 +59,7 @@ def oracle(collection: RunDataset, number: int, seed: int) -> Part:
 
 
 @pytest.mark.needs("optuna", "pyarrow", "matplotlib")
-def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
+def test_a_replay_that_was_cut_goes_on_to_rows_and_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What takes its time has tests of its own.
@@ -89,51 +89,39 @@ def test_a_replay_that_was_cut_goes_on_to_rows_tables_and_a_figure(
     result = small(folder=tmp_path)
     assert result.exit_code == 0, result.output
     assert set(Counter(played).values()) == {2}  # in each of two bands once
-    page = tmp_path / "out" / "replay.md"
-    page.write_text(page.read_text().replace("<!-- begin", "# By hand\n\n<!-- begin"))
-    written = (tmp_path / "out" / "replay.json").read_bytes()
-    for lost in ("cache", "out/figures"):  # what is published is kept, too, as in a fresh clone
-        shutil.rmtree(tmp_path / lost)
+    rows = tmp_path / "out" / "replay.parquet"
+    written = rows.read_bytes()
+    shutil.rmtree(tmp_path / "cache")  # what is published is kept, too, as in a fresh clone
     assert small(folder=tmp_path).exit_code == 0 and set(Counter(played).values()) == {2}
-    assert (tmp_path / "out" / "replay.json").read_bytes() == written
+    assert rows.read_bytes() == written
+    content, notes = read_rows(rows)
+    page = (tmp_path / "out" / "replay.md").read_text()
+    assert "| no stopping | nothing | 100 | 0.00 | 0 |" in page and "](replay.svg)" in page
+    assert (tmp_path / "out" / "replay.svg").stat().st_size > 10_000
     assert small("--seed", "1", folder=tmp_path).exit_code == 0 and set(Counter(played).values()) == {4}
-    assert (tmp_path / "out" / "replay.json").read_bytes() != written
-    assert page.read_text().startswith("# By hand\n") and "| no stopping | 100.0 | 0.00 |" in page.read_text()
-    assert (tmp_path / "out" / "figures" / "replay.png").stat().st_size > 20_000
+    assert rows.read_bytes() != written
 
-    content = json.loads(written)
-    assert (content["sweeps"], content["size"]) == (3, 12)
+    assert notes == {"sweeps": 3, "size": 12}
     keys = {"corpus", "band", "policy", "epochs_share", "regret", "good_stopped", "best_kept", "part"}
-    assert all(set(row) == keys for row in content["rows"])
-    assert (
-        len(content["rows"])
-        == 2 * len(set(played))
-        == len({(r["band"], r["policy"]) for r in content["rows"]})
-    )
-    assert {row["band"] for row in content["rows"]} == {"all", "trainable"}
-    assert all(0 < row["epochs_share"] <= 1 and 0 <= row["regret"] < 1 for row in content["rows"])
-    knowing = [row for row in content["rows"] if row["policy"].startswith("weights")]
+    keys |= {"family", "ours", "knows"}
+    assert all(set(row) == keys for row in content)
+    assert len(content) == 2 * len(set(played)) == len({(r["band"], r["policy"]) for r in content})
+    assert {row["band"] for row in content} == {"all", "trainable"}
+    assert all(0 < row["epochs_share"] <= 1 and 0 <= row["regret"] < 1 for row in content)
+    assert set(DEFAULTS) - set(played) == {"race by universal, keeping 6 %"}  # with several corpora alone
+    knowing = [row for row in content if row["policy"].startswith("weights")]
     assert all(row["regret"] == 0 and row["best_kept"] == 1 for row in knowing)
     assert all(row["good_stopped"] == 0 for row in knowing if "false stops" in row["policy"])
 
 
-def test_the_fewest_epochs_at_equal_regret_are_found_on_either_side() -> None:
-    def outcome(policy: str, epochs: float, regret: float, ours: bool) -> ReplayRow:
-        return ReplayRow("c", "all", policy, epochs, regret, 0.0, 1.0, "", policy, ours, 0.0)
+def test_a_summary_says_where_a_rule_misses_most() -> None:
+    def outcome(corpus: str, policy: str, regret: float) -> ReplayRow:
+        return ReplayRow(corpus, "all", policy, 0.3, regret, 0.0, 1.0, "", policy, False, "nothing", 0.0)
 
-    outcomes = [
-        outcome("all", 1.0, 0.0, False),
-        outcome("other", 0.3, 0.004, False),
-        outcome("worse", 0.4, 0.004, False),
-        outcome("mine", 0.09, 0.004, True),
-    ]
-    lines = {
-        line[2]: line[3:] for line in equal_regret(outcomes, [BandSummary("c", "all", 9, 9, (9, 9), 1)]).lines
-    }
-    words = goal_text(outcomes, [BandSummary("c", "all", 9, 9, (9, 9), 1)])
-    assert words == "Ours spend a third or less in 3 of 3 comparisons: c in 3 of 3 (0.30 to 0.30)."
-    assert lines["0.25"] == ["all", "100.0", "none", "", ""]
-    assert lines["0.5"] == ["other", "30.0", "mine", "9.0", "0.30"]
+    rows = [outcome("c", "MedianPruner", 0.004), outcome("d", "MedianPruner", 0.012), outcome("d", "x", 0.0)]
+    (found,) = summary(rows)
+    assert (found.missed, found.most_missed, found.corpus) == (pytest.approx(0.8), 1.2, "d")
+    assert summary_table([found]).endswith("| Optuna's `MedianPruner` | nothing | 30 | 0.80 | 1.20 (d) |")
 
 
 def test_corpora_without_a_command_mean_predictions(tmp_path: Path) -> None:

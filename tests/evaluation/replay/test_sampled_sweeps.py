@@ -7,7 +7,6 @@ from collections import Counter
 from replay_runs import random_runs, run
 
 from lightning_nndyn.evaluation.replay.sampled_sweeps import sampled_sweeps
-from lightning_nndyn.evaluation.replay.tables import BandSummary
 
 
 def test_sweeps_are_the_same_for_the_same_seed_and_each_draws_a_run_once() -> None:
@@ -25,9 +24,6 @@ def test_a_sweep_has_one_data_set_and_small_ones_make_none() -> None:
     runs += [run(60 + place, [0.5], dataset="c") for place in range(19)]
     drawn = sampled_sweeps(runs, "all", 4, 50, seed=0)
     assert [Counter(one.dataset for one in sweep) for sweep in drawn] == [{"a": 30}, {"b": 30}] * 2
-    assert "sweeps of 30 out of all 60 runs (60 good), each on one of 2 data sets" in str(
-        BandSummary.from_sweeps("x", "all", runs, drawn)
-    )
 
 
 def test_the_trainable_band_is_the_record_s() -> None:

@@ -1,0 +1,118 @@
+"""The house style of figures. It reads on light and on dark pages, for colour-blind readers too.
+
+A figure answers one question, has four lines at most, and names each of them where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_nndyn.errors import MissingExtraError
+from lightning_nndyn.evaluation.markdown import epochs_text
+
+COLOURS = ("#2E86C8", "#D55E00", "#009E73", "#CC79A7")
+"""Okabe's and Ito's, blue a little lighter: each has a contrast of 3 to a white page and to a dark one."""
+
+_INK = "#808080"  # of axes and text: as far from white as from black
+_SIZE = (6.4, 3.8)  # inches
+_LABEL_GAP = 0.06  # between two labels, a share of the axes' height
+_LETTER = 0.018  # the width of a letter, a share of the axes' width
+
+Point = tuple[float, float]
+
+
+def draw_lines(lines: Mapping[str, Sequence[Point]], file: Path, *, x: str, y: str) -> None:
+    """Draw values over time; the axis of time is logarithmic.
+
+    Args:
+        lines: points (epochs, value) by the line's name, four lines at most.
+        file: SVG to write.
+        x: title of the horizontal axis.
+        y: of the vertical one.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure, axes = _figure(x, y)
+    for colour, points in zip(COLOURS, lines.values(), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, lw=2, marker="o", ms=4)
+    times = sorted({time for points in lines.values() for time, _ in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(times, [epochs_text(time) for time in times])
+    axes.minorticks_off()
+    ends = {name: points[-1] for name, points in lines.items()}
+    _label(axes, ends, dict(zip(ends, COLOURS, strict=False)))
+    _save(figure, file)
+
+
+def draw_points(groups: Mapping[str, Mapping[str, Point]], file: Path, *, x: str, y: str) -> None:
+    """Draw named points; those of one group share a colour.
+
+    Args:
+        groups: points by their names, by the group's name; four groups at most.
+        file: SVG to write.
+        x: title of the horizontal axis, which begins at zero.
+        y: of the vertical one, which begins at zero.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure, axes = _figure(x, y)
+    colours: dict[str, str] = {}
+    for colour, points in zip(COLOURS, groups.values(), strict=False):
+        axes.plot(*zip(*points.values(), strict=True), color=colour, ls="", marker="o", ms=8, clip_on=False)
+        colours |= dict.fromkeys(points, colour)
+    axes.margins(0.08)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    _label(axes, {name: point for points in groups.values() for name, point in points.items()}, colours)
+    _save(figure, file)
+
+
+def _figure(x: str, y: str) -> tuple[Any, Any]:
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "plots", "drawing results") from error
+    matplotlib.rcParams["svg.hashsalt"] = "nndyn"  # the same bytes for the same figure
+    figure: Any = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+    axes.tick_params(colors=_INK)
+    axes.grid(axis="y", color=_INK, alpha=0.25, lw=0.8)
+    axes.set_xlabel(x, color=_INK)
+    axes.set_ylabel(y, color=_INK)
+    return figure, axes
+
+
+def _label(axes: Any, points: Mapping[str, Point], colours: Mapping[str, str]) -> None:
+    """Write names to the right of points, each in its colour; above or below where there is no room."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    places = {name: to_axes.transform(point) for name, point in points.items()}
+    taken = [(x, y, x) for x, y in places.values()]  # left end, height, right end
+    for name, (x, y) in sorted(places.items(), key=lambda item: (-item[1][1], item[1][0])):
+        left, right = x + 0.02, x + 0.02 + len(name) * _LETTER
+        height = next(
+            y + step * _LABEL_GAP
+            for step in (0, 1, -1, 2, -2, 3, 4, 5, 6)
+            if y + step * _LABEL_GAP >= 0.03  # above the axis
+            and not any(
+                a < right and left < b + 0.01 and abs(y + step * _LABEL_GAP - h) < 0.95 * _LABEL_GAP
+                for a, h, b in taken
+            )
+        )
+        taken.append((left, height, right))
+        axes.text(
+            left, height, name, transform=axes.transAxes, va="center", color=colours[name], weight="bold"
+        )
+
+
+def _save(figure: Any, file: Path) -> None:
+    """Write an SVG, the same bytes for the same figure."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, transparent=True, bbox_inches="tight", metadata={"Date": None})

@@ -72,13 +72,17 @@ class ParameterTable:
         self._views: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._is_sharded = any(map(is_distributed, model.parameters()))
 
-    def _current_names(self) -> dict[int, str]:
-        named = reversed(list(self._model.named_parameters(remove_duplicate=False)))
-        return {id(parameter): plain_name(name) for name, parameter in named if not is_flat_parameter(name)}
+    def _current_names(self) -> dict[int, list[str]]:
+        """The names of each parameter, by its identity."""
+        names: dict[int, list[str]] = {}
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if not is_flat_parameter(name):
+                names.setdefault(id(parameter), []).append(plain_name(name))
+        return names
 
     def add(self, module: nn.Module, attribute: str, tensor: Tensor) -> None:
         """Adds a tensor that FSDP puts in the place of a flat weight; the caller must keep it alive."""
-        self._names[id(tensor)] = parameter_name(self._module_names[id(module)], attribute)
+        self._names[id(tensor)] = [parameter_name(self._module_names[id(module)], attribute)]
 
     @property
     def owners(self) -> frozenset[str]:
@@ -108,19 +112,21 @@ class ParameterTable:
         return Weight(name, self.readers.reader(owner, attribute))
 
     def _name_of(self, tensor: Tensor) -> str | None:
-        name = self._names.get(id(tensor))
-        if name is None and self._is_sharded and isinstance(tensor, nn.Parameter):
+        names = self._names.get(id(tensor))
+        if names is None and self._is_sharded and isinstance(tensor, nn.Parameter):
             # FSDP2 has put whole weights in their places.
             self._names |= self._current_names()
-            name = self._names.get(id(tensor))
-        return None if name is None else self._name_in_running_module(tensor) or name
+            names = self._names.get(id(tensor))
+        return None if names is None else self._name_in_running_module(tensor, names) or names[0]
 
-    def _name_in_running_module(self, tensor: Tensor) -> str | None:
+    def _name_in_running_module(self, tensor: Tensor, names: Sequence[str]) -> str | None:
+        """One of the names; none where `functional_call` gives the module a parameter of another one."""
         if self._running:
             owner, module = self._running[-1]
             for attribute, parameter in module.named_parameters(recurse=False):
-                if parameter is tensor:
-                    return parameter_name(owner, attribute)
+                name = parameter_name(owner, attribute)
+                if parameter is tensor and name in names:
+                    return name
         return None
 
     def find_computed(self, tensor: Tensor) -> Weight | None:
@@ -151,9 +157,18 @@ class ParameterTable:
 
         `functional_call` gives it other tensors for one call; a hypernetwork may set its ``weight``.
         """
-        own: list[Any] = [one for one in own_parameters(module) if one is not None]
-        set_by_hand = [] if own else [vars(module).get("weight")]
-        return any(isinstance(one, Tensor) and self.find(one) is None for one in own + set_by_hand)
+        own = [one for one in own_parameters(module) if one is not None]
+        set_by_hand = None if own else vars(module).get("weight")
+        if isinstance(set_by_hand, Tensor):
+            return self.find(set_by_hand) is None
+        return not all(self._belongs_to(module, one) for one in own)
+
+    def _belongs_to(self, module: nn.Module, tensor: Tensor) -> bool:
+        names = self._names.get(id(tensor))
+        if names is None:
+            return self.find(tensor) is not None
+        prefix = parameter_name(self._module_names.get(id(module), ""), "")
+        return any(name.startswith(prefix) for name in names)
 
     def follow(self, operation: Operation) -> None:
         """Remembers the views of a weight that an operation has made."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -175,5 +174,4 @@ def _reorder(scores: Array, seen: NDArray[np.bool_], runs: Sequence[int], by: Ar
 
 def chance_among_best(mean: float, std: float, share: float) -> float:
     """The probability that a run of this standing ends among the best `share` of its cohort."""
-    boundary = float(ndtri(1 - share)) if 0 < share < 1 else -math.inf
-    return float(ndtr((mean - boundary) / std))
+    return float(ndtr((mean - float(ndtri(1 - share))) / std))

@@ -30,6 +30,14 @@ def test_runs_unlike_those_of_the_fit_are_far() -> None:
     assert ApplicabilityArea.from_arrays(near.to_arrays()).distance(blind) == near.distance(blind)
 
 
+def test_a_run_as_far_as_one_that_was_held_out_counts_with_it() -> None:
+    place, points = np.zeros(1), np.zeros((9, 1), dtype=np.float32)
+    area = ApplicabilityArea(np.zeros(1, int), place, place + 1, points, np.array([1.0, 2.0, 4.0]))
+    found = [area.distance(np.array([value])) for value in (2.0, 4.0, 4.1)]
+    assert found[:2] == [1.0, 2.0]
+    assert [area.p_value(one) for one in found] == [3 / 4, 2 / 4, 1 / 4]
+
+
 def test_held_out_groups_are_far() -> None:
     """Where whole groups were held out, the usual distance is that between groups."""
     rng = np.random.default_rng(0)

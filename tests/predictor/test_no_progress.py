@@ -58,6 +58,30 @@ def test_any_metric_that_has_never_improved(mode: str, better: float) -> None:
 
 def test_the_first_epoch_that_may_stop() -> None:
     assert (first_epoch(30), first_epoch(9), first_epoch(6), first_epoch(5)) == (15, 5, 5, None)
+    assert first_epoch(11) == 6  # half of it are 5.5
+
+
+@pytest.mark.parametrize(
+    ("early", "means", "fallen"),
+    [
+        (1.0, [1.0, 0.979, 1.0, 1.0, 1.0], True),  # 2 % after the first epoch are enough, once
+        (1.0, [1.0, 0.981, 1.0, 1.0, 1.0], False),
+        (1.0, [0.89, 0.89, 0.89, 0.89, 0.89], True),  # 10 % within it
+        (1.0, [0.91, 0.91, 0.91, 0.91, 0.91], False),
+        (0.5, [1.0, 1.0, 1.0, 1.0, 1.0], False),
+        (math.nan, [1.0, 1.0, 1.0, 1.0, 0.97], True),
+        (math.nan, [1.0, 1.0, 1.0, 1.0, 0.99], False),
+        (1.0, [1.0, math.inf, 1.0, 1.0, 1.0], False),
+        (1.0, [math.nan, 1.0, 1.0, 1.0, 1.0], True),  # nobody knows
+    ],
+)
+def test_a_training_loss_has_fallen_by_a_tenth_early_or_a_fiftieth_later(
+    early: float, means: list[float], fallen: bool
+) -> None:
+    losses = {0.0625: (early, early), 0.25: (2.0, 2.0)} | {
+        float(epoch): (mean, 9.0) for epoch, mean in enumerate(means, start=1)
+    }
+    assert bool(why([1.0] * 5, losses=losses, name="val_score", classes=None)) is not fallen
 
 
 @pytest.mark.parametrize("corpus", ["vgg7-cifar10", "lenet5-imagenet100"])

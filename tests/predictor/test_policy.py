@@ -178,6 +178,11 @@ def test_stopped_stays_stopped_for_the_first_reason() -> None:
     assert decisions[1].epoch == 2.0
 
 
+def test_a_verdict_of_which_only_the_accuracy_is_known_stops_nothing() -> None:
+    """As those of records before risks were compared."""
+    assert not Policy(EVEN).decide([Verdict(0.9, 0.1, 1.0, True)]).stop
+
+
 def test_without_verdicts_the_run_goes_on() -> None:
     assert not Policy(EVEN).decide([]).stop
 

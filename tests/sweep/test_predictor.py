@@ -11,7 +11,7 @@ import sequential_sweeps
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
+from lightning_nndyn.sweep import Reading, SweepForecast, SweepPredictor, SweepRun, shared_predictor
 
 
 def sweep(seed: int, runs: int = 60, noise: float = 0.1, signal: float = 1.0) -> list[SweepRun]:
@@ -166,7 +166,8 @@ def test_a_run_is_stopped_where_two_readings_in_turn_agree() -> None:
     young = predictor.forecast(replace(runs[-1], readings=()))
     assert young.time == young.threshold == 0 and not young.stop
     bare = fitted([replace(run, readings=()) for run in runs[:40]])
-    assert bare.forecast(replace(runs[-1], readings=())).threshold > 0
+    found = bare.forecast(replace(runs[-1], readings=()))
+    assert found.threshold > 0 and found.inputs == ("hyperparameters",)
 
 
 def test_stopped_runs_spend_the_budget_and_those_that_finish_earn_it() -> None:
@@ -186,6 +187,11 @@ def test_what_few_good_runs_cannot_promise_is_not_promised() -> None:
     assert "as far as" not in fitted(runs[:120]).decide(worst).reason
 
 
+def test_a_rate_of_its_own_goes_before_the_callbacks() -> None:
+    own, none = SweepPredictor(max_false_stop_rate=0.1), SweepPredictor()
+    assert own.unfitted(0.3).max_false_stop_rate == 0.1 and none.unfitted(0.3).max_false_stop_rate == 0.3
+
+
 def test_what_is_said_of_a_run_names_its_numbers() -> None:
     runs = sweep(0)
     predictor = fitted(runs[:40], good_share=0.2, max_false_stop_rate=0.1)
@@ -197,6 +203,26 @@ def test_what_is_said_of_a_run_names_its_numbers() -> None:
     assert "learned from 40 finished runs" in decision.reason
     young = replace(worst, readings=())
     assert predictor.forecast(young).time == 0 and "before training" in predictor.decide(young).reason
+
+
+@pytest.mark.parametrize(
+    ("facts", "stop", "said"),
+    [
+        ({"threshold": 0.2}, True, "among the best 25% of this sweep (0.9 or better) < 20.00%"),
+        ({"threshold": 0.2}, True, "at most 5% of them, as far as 5 good runs tell, after 1 epoch; learned"),
+        ({"threshold": 0.2, "num_good": 19}, True, "at most 5% of them, after 1 epoch; learned"),
+        ({"threshold": 0.2, "p_good": 0.2}, False, "goes on after 1 epoch: predicted final value 0.5"),
+        ({"threshold": 0.0}, False, "(0.9 or better); no limit keeps the budget of 5% yet; learned from 20"),
+        ({"threshold": 0.0, "inputs": ()}, False, "learned from 20 finished runs by their values alone"),
+    ],
+)
+def test_a_forecast_stops_below_its_threshold_and_says_what_that_promises(
+    facts: dict[str, Any], stop: bool, said: str
+) -> None:
+    known = {"value": 0.5, "p_good": 0.1, "time": 1.0, "num_finished": 20, "num_good": 5, "good_value": 0.9}
+    forecast = SweepForecast(**{**known, "inputs": ("curve",), **facts})
+    decision = SweepPredictor().decide(SweepRun(), forecast)
+    assert decision.stop is stop and said in decision.reason and decision.epoch == 1.0
 
 
 @pytest.mark.parametrize(

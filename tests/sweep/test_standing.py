@@ -61,6 +61,9 @@ def test_finished_runs_are_ordered_by_their_values() -> None:
     ]
     assert list(np.argsort(rank(some))) == [2, 1, 0]
     assert list(np.argsort(rank(some, direction="minimize"))) == [0, 1, 2]
+    unread = [SweepRun(value=0.2), SweepRun(), SweepRun(value=0.9)]  # of none is anything known but its end
+    assert list(np.argsort(rank(unread))) == [0, 1, 2]
+    assert list(np.argsort(rank(unread, direction="minimize"))) == [2, 1, 0]
 
 
 def test_little_is_known_of_few_runs() -> None:
@@ -77,6 +80,7 @@ def test_a_standing_comes_with_how_sure_it_is() -> None:
     chances = [chance_among_best(*one, 0.25) for one in zip(mean, std, strict=True)]
     assert (np.diff(chances) > 0).all()
     assert all(chance_among_best(*one, 1.0) == 1 for one in zip(mean, std, strict=True))
+    assert all(chance_among_best(*one, 0.0) == 0 for one in zip(mean, std, strict=True))
 
 
 def test_what_is_saved_is_loaded_as_it_was(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test pre-commit test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
-	predictors clean
+	results-pages predictors clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ corpora-table: $(VENV)/test.installed  ## Write the table in docs/corpora.md ane
 	$(BIN)/nndyn corpus status --markdown \
 		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) > "$$table"; \
 	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/corpora.md
+
+results-pages: $(VENV)/test.installed  ## Make the tables and figures of docs/results anew, from results/*.parquet.
+	$(BIN)/python benchmarks/result_pages.py
 
 predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a corpus and one over all.
 	set -e; for corpus in $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)); do \

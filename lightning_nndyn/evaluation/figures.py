@@ -100,13 +100,13 @@ def _label(axes: Any, points: Mapping[str, Point], colours: Mapping[str, str]) -
         height = next(
             y + step * _LABEL_GAP
             for step in (0, 1, -1, 2, -2, 3, 4, 5, 6)
-            if y + step * _LABEL_GAP >= 0.03  # above the axis
+            if y + step * _LABEL_GAP >= 0.02  # above the axis
             and not any(
                 a < right and left < b + 0.01 and abs(y + step * _LABEL_GAP - h) < 0.95 * _LABEL_GAP
                 for a, h, b in taken
             )
         )
-        taken.append((left, height, right))
+        taken.append((left, height, right + 0.02))
         axes.text(
             left, height, name, transform=axes.transAxes, va="center", color=colours[name], weight="bold"
         )

@@ -54,9 +54,9 @@ def race(
     """Find the best of many configurations by training nearly all of them for less than an epoch.
 
     All are trained for 1/16 epoch, the most promising half for 1/4, a quarter for one epoch, and the best 6 %
-    to their end (`docs/replay.md` says what that costs and misses). Training begins anew at each rung:
-    `train` must train the same run for the same hyperparameters, so set the seed in it. There is no promise
-    about good runs, unlike where the callback stops by risk.
+    to their end (`docs/results/sweeps.md` says what that costs and misses). Training begins anew at each
+    rung: `train` must train the same run for the same hyperparameters, so set the seed in it. There is no
+    promise about good runs, unlike where the callback stops by risk.
 
     Without a predictor the candidates are ranked with each other (`lightning_nndyn.sweep.rank`): by their
     weights' movement, losses, accuracies and learning rates, whatever the network and the data.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,9 @@ from lightning_nndyn.callback.decision import DecisionMaker, RunDecider, predict
 from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.messages import Messages
 from lightning_nndyn.callback.record import Record
-from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor.policy import Decision
+from lightning_nndyn.errors import NNDynWarning, PredictorError
+from lightning_nndyn.predictor import Verdict, load_predictor
+from lightning_nndyn.predictor.policy import Decision, Policy
 
 
 def record(snapshots: int = 2, **facts: Any) -> Record:
@@ -89,7 +91,7 @@ def decider(p_low: dict[float, float], **arguments: Any) -> RunDecider:
 
 def alone(**facts: Any) -> Any:
     """A Trainer of one process."""
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda stop, all: stop)
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda stop, all: stop, broadcast=lambda one: one)
     facts = {"min_epochs": None, "min_steps": None, "global_step": 3, "should_stop": False, **facts}
     return SimpleNamespace(strategy=strategy, world_size=1, is_global_zero=True, **facts)
 
@@ -138,7 +140,65 @@ def test_the_trainer_is_not_told_to_stop_before_it_may() -> None:
         assert run.should_stop is (epochs == 2)
 
 
-def test_a_predictor_is_called_the_same_in_every_process() -> None:
+def test_a_run_that_is_judged_no_more_says_why_and_keeps_a_stop() -> None:
+    found, decisions = record(3), decider({})
+    decisions.withdraw(found, "")
+    assert decisions.maker is not None and found.decision.epoch == 0.0
+    with pytest.warns(NNDynWarning, match="its layers are gone"):
+        decisions.withdraw(found, "its layers are gone")
+    assert found.decision == Decision(False, "its layers are gone", 0.125) and decisions.maker is None
+    unread, stopped = Record(), record(decision=Decision(True, "too low", 0.0625))
+    decisions.withdraw(unread, "its layers are gone")
+    decisions.withdraw(stopped, "its layers are gone")
+    assert unread.decision.epoch == 0.0 and stopped.decision == Decision(True, "too low", 0.0625)
+
+
+@pytest.mark.parametrize(("last", "stop"), [("finite", False), ("not finite", True)])
+def test_a_run_without_an_accuracy_is_stopped_once_its_weights_are_no_numbers(last: str, stop: bool) -> None:
+    found, decisions = record(3), decider({}, monitor="val_loss")
+    if last == "not finite":
+        found.history[-1] = replace(found.history[-1], statistics=(math.nan,) * 10)
+    decisions.decide(alone(), found, epochs=0, trainer_epochs=0)
+    assert found.decision.stop is stop and found.decision.epoch == 0.125 and found.verdicts == []
+
+
+def test_a_run_is_compared_with_earlier_ones_once_at_each_rung() -> None:
+    class Earlier:
+        rule, folder = SimpleNamespace(fewest=5), "logs"
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def decide(self, record: Record) -> tuple[Decision, int]:
+            self.times.append(record.time)
+            return Decision(len(self.times) == 2, "few are worse", record.time), 9
+
+    run, decisions = alone(), decider({})
+    decisions.earlier = earlier = Earlier()  # type: ignore[assignment]
+    for snapshots in (2, 3, 3, 4, 4):
+        found = record(snapshots)
+        decisions.decide(run, found, epochs=0, trainer_epochs=0)
+        assert found.decision.stop is (snapshots == 4)
+    assert earlier.times == [0.125, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("seen", "stop"), [([], True), ([0.29], True), ([0.31], False), ([math.nan, 0.31, 0.2], False)]
+)
+def test_a_run_that_was_seen_to_be_good_is_not_stopped_for_its_risk(seen: list[float], stop: bool) -> None:
+    decisions = DecisionMaker(predictor(), Policy({"weights": [tuple(range(100))]}))
+    assert decisions.predictor.low_threshold == 0.3
+    risky = Verdict(0.1, 1.0, 1.0, True, risk=1e3)
+    for verdict, stops in ((risky, stop), (replace(risky, diverged=True), True)):
+        found = record(accuracies=seen, verdicts=[verdict])
+        decisions.decide(found, 1, "")
+        assert found.decision.stop is stops
+        assert stops or found.decision.reason == "goes on: 31.0% was seen already"
+
+
+def test_a_predictor_is_called_the_same_in_every_process_and_once_it_was_saved(tmp_path: Path) -> None:
+    predictor().save(tmp_path / "saved")
+    assert predictor_name(load_predictor(tmp_path / "saved.skops")) == predictor_name(predictor())
     assert predictor_name(None) is None and predictor_name("universal") == "universal"
     name = predictor_name(predictor())
     assert name is not None and name.startswith("24 runs on digits ") and name == predictor_name(predictor())

@@ -87,12 +87,16 @@ def test_a_resumed_run_counts_on() -> None:
     assert (counter.ending, after(counter, 7), after(counter, 8)) == (False, (), (2.0,))
     resumed = StepCounter(None, 4, steps=8)
     assert resumed.ending and resumed.validated_epoch(None) == 1
+    assert not StepCounter(None, 4).ending
+    assert [(one.time(None), one.num_started) for one in (counter, resumed)] == [(2.0, 2), (2.0, 2)]
+    assert (after(counter, 9), counter.time(None), counter.num_started) == ((), 2.25, 3)
 
 
 @pytest.mark.parametrize("wrong", [0, -3, 1.5, 100.0, True, "10"])
 def test_what_is_no_number_of_steps_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match=rf"snapshot_every_n_steps={wrong!r}"):
         GraphDynamicsCallback(snapshot_every_n_steps=wrong)
+    assert GraphDynamicsCallback(snapshot_every_n_steps=1).snapshot_every_n_steps == 1
 
 
 # -- runs ----------------------------------------------------------------------------------------------------

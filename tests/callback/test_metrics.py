@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as L
@@ -33,6 +34,27 @@ def test_epochs_that_are_trained_again_lose_their_metrics() -> None:
     record = Record(metrics={"loss": [4.0, 3.0, 2.0, 1.0], "other": [1.0] * 4})
     LoggedMetrics().record_epoch(record, 2, {"loss": torch.tensor(2.5)})
     assert record.metrics == {"loss": [4.0, 2.5], "other": [1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "found"),
+    [
+        ([0.5, 1 + 1e-7, 0.0], True, [0.5, 1.0, 0.0]),
+        ([0.5, 1.1, -0.1], False, [0.5, math.nan, math.nan]),
+        ([0.5, 50.0, 1.0, 100.1], True, [0.005, 0.5, 0.01, math.nan]),
+        ([100.0, 101.0], True, [1.0, math.nan]),
+        ([101.0, 0.5], True, [math.nan, 0.5]),
+    ],
+)
+def test_an_accuracy_is_a_fraction_or_percent_from_the_first_value_above_1_on(
+    values: list[float], percent: bool, found: list[float]
+) -> None:
+    record, metrics = Record(), LoggedMetrics("acc")
+    metrics.may_be_percent = percent
+    for epoch, value in enumerate(values):
+        shown: Any = SimpleNamespace(callback_metrics={"acc": torch.tensor(value)}, world_size=1)
+        metrics.record_validation(shown, record, epoch)
+    assert record.accuracies == pytest.approx(found, nan_ok=True)
 
 
 def test_metrics_are_those_after_each_epoch(tmp_path: Path) -> None:

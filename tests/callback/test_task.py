@@ -258,6 +258,31 @@ def test_own_predictors_are_taken_for_what_is_monitored() -> None:
     assert not task("val_loss").has_accuracy and not task("score", mode="min").has_accuracy
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "outputs", "optimizers", "known"),
+    [
+        ("cross_entropy", (32, 10), 10, 1, True),
+        ("nll_loss", (32, 10), 10, 0, True),  # the model steps by itself
+        ("cross_entropy", (32, 10), 10, 2, False),  # a part of something else
+        ("cross_entropy", (32, 10), 12, 1, False),
+        ("cross_entropy", (10, 10), 10, 1, False),  # examples with examples
+        ("cross_entropy", (32, 10, 7), 10, 1, False),
+        ("mse_loss", (32, 10), 10, 1, False),
+        ("binary_cross_entropy", (32,), 1, 1, True),
+        ("binary_cross_entropy", (32, 5), 5, 1, False),
+    ],
+)
+def test_losses_of_classifications(
+    name: str, shape: tuple[int, ...], outputs: int, optimizers: int, known: bool
+) -> None:
+    task = RunTask(GraphDynamicsCallback("universal")._settings())
+    assert not task.is_classification
+    task.see_losses([("l1_loss", (3,)), (name, shape)], outputs, optimizers)
+    assert task.is_classification is task.has_accuracy is known
+    task.see_losses([], outputs, optimizers)  # of another batch
+    assert task.is_classification is known
+
+
 def test_the_direction_of_a_sweep_is_the_mode_of_its_metric() -> None:
     optuna = pytest.importorskip("optuna")
 

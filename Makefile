@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test pre-commit test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
+.PHONY: help demo docs check test pre-commit test-programs lint types contract pytest format test-scatter test-deepspeed test-oldest test-wheel constraints corpora-table \
 	results-pages predictors clean
 
 help:  ## What can be made.
@@ -37,6 +37,9 @@ help:  ## What can be made.
 
 demo: $(VENV)/demo.installed  ## Sweep LeNet on digits with the shipped predictor (under 5 minutes).
 	$(BIN)/nndyn demo
+
+docs: $(VENV)/docs.installed  ## Build the site into site/: strict, and without network once installed.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Tests wait for servers, clusters and processes a good part of their time: mypy's two minutes fit in between.
 test: lint contract  ## All that CI checks: lint, types, import contract, tests.
@@ -87,7 +90,7 @@ test-wheel: $(VENV)/test.installed  ## The demo from a wheel, in an empty enviro
 constraints:  ## Look for newer versions and pin them in constraints.txt; the oldest go into constraints-oldest.txt.
 	$(PYTHON) -m venv $(VENV)-uv
 	$(VENV)-uv/bin/python -m pip install --quiet uv
-	$(call pin,constraints.txt,--universal --upgrade)
+	$(call pin,constraints.txt,--universal --upgrade --extra docs)
 	$(call pin,constraints-oldest.txt,--resolution lowest-direct --only-binary :all: \
 		--no-binary antlr4-python3-runtime --python-platform linux --upgrade)
 
@@ -99,11 +102,11 @@ define pin
 	mv $(1).new $(1)
 endef
 
-corpora-table: $(VENV)/test.installed  ## Write the table in docs/corpora.md anew, from the corpora here.
+corpora-table: $(VENV)/test.installed  ## Write the table in docs/reference/corpora.md anew, from the corpora here.
 	set -e; table=$$(mktemp); trap 'rm -f "$$table"' EXIT; \
 	$(BIN)/nndyn corpus status --markdown \
 		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) > "$$table"; \
-	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/corpora.md
+	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/reference/corpora.md
 
 results-pages: $(VENV)/test.installed  ## Make the tables and figures of docs/results anew, from results/*.parquet.
 	$(BIN)/python benchmarks/result_pages.py
@@ -118,7 +121,7 @@ predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a co
 		pretrained_predictors/cohort
 
 clean:  ## Remove the environment and what tools leave behind.
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf site $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -131,6 +134,10 @@ $(VENV)/demo.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/test.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -c constraints.txt -e '.[$(TEST_EXTRAS)]'
 	touch $@ $(VENV)/demo.installed
+
+$(VENV)/docs.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -c constraints.txt -e '.[docs]'
+	touch $@
 
 # torch-scatter compiles against the torch that is installed, so its build must see it. For the CPU alone unless
 # told otherwise: a CUDA build needs a toolkit of the same version as torch's (make test-scatter FORCE_ONLY_CPU=0).

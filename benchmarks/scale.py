@@ -1,7 +1,7 @@
 """Time and memory of one snapshot against the number of parameters, from LeNet to seven billion.
 
     python benchmarks/scale.py              # a table
-    python benchmarks/scale.py --markdown   # what stands in docs/scale.md
+    python benchmarks/scale.py --markdown   # what stands in docs/reference/cost.md
     python benchmarks/scale.py --write      # writes it there
 
 One thread on the CPU, float32. What fits into some 6 GB is measured. Larger decoders are built on the `meta`
@@ -38,7 +38,7 @@ from lightning_nndyn.graph.rolled import RolledGraph, SharedBlock
 from lightning_nndyn.graph.tracing.tracer import LayerTracer, Topology
 from lightning_nndyn.signature.reader import SnapshotReader
 
-PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "cost.md"
 MIB = 1 << 20
 TOKENS = 64
 

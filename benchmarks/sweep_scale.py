@@ -1,6 +1,6 @@
 """What a sweep of 5,000 trials costs: time for each decision, memory, size of the storage.
 
-    python benchmarks/sweep_scale.py              # prints the table of docs/sweeps.md
+    python benchmarks/sweep_scale.py              # prints the table of docs/guides/optuna.md
     python benchmarks/sweep_scale.py --write      # writes it there
 
 The recorded runs of LeNet-5 on CIFAR-10 (`corpora/lenet5-cifar10.parquet`), drawn repeatedly and with noise,
@@ -35,7 +35,7 @@ from lightning_nndyn.integrations.optuna_storage import READING, encode_reading,
 from lightning_nndyn.sweep import Reading, SweepPredictor, SweepRun, shared_predictor
 
 ROOT = Path(__file__).parents[1]
-CORPUS, PAGE = ROOT / "corpora" / "lenet5-cifar10.parquet", ROOT / "docs" / "sweeps.md"
+CORPUS, PAGE = ROOT / "corpora" / "lenet5-cifar10.parquet", ROOT / "docs" / "guides" / "optuna.md"
 RAM = Path("/dev/shm")
 AT, MEASURED = (100, 1000, 5000), 25
 LR = optuna.distributions.FloatDistribution(1e-7, 10, log=True)

@@ -165,5 +165,5 @@ def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
     corpora = [*sorted(root.glob("pretrained_predictors/*.parquet")), *sorted(root.glob("corpora/*.parquet"))]
     printed = runner.invoke(app, ["corpus", "status", "--markdown", *map(str, corpora)]).output.strip()
     assert "| lenet5-digits | 480 / 480 |" in printed
-    written = (root / "docs" / "corpora.md").read_text()
+    written = (root / "docs" / "reference" / "corpora.md").read_text()
     assert printed in written, "write it anew: make corpora-table"

@@ -143,7 +143,7 @@ def check_features(graph: RolledGraph) -> None:
 
 
 def test_the_page_on_models_names_tests_that_exist() -> None:
-    page = (ROOT / "docs" / "models.md").read_text()
+    page = (ROOT / "docs" / "reference" / "layers.md").read_text()
     names = {entry.name for entry in ZOO}
     assert (
         set(re.findall(r"`(?:graph/tracing/test_model_zoo\.py::test_the_zoo)?\[([\w-]+)\]`", page)) <= names

@@ -13,7 +13,9 @@ from paths import ROOT
 from processes import PATIENCE
 
 PACKAGE = ROOT / "lightning_nndyn"
-SHIPPED = ROOT / "pretrained_predictors"
+IN_THE_WHEEL = {"cohort.json", "cohort.npz"} | {
+    f"{name}.{ending}" for name in ("lenet5-digits", "universal") for ending in ("json", "skops")
+}
 _LOGGERS = "tensorboard wandb mlflow"
 _MODELS = "timm transformers peft"
 _CORPORA = "torchvision torch_scatter pyarrow ray distributed"
@@ -58,12 +60,11 @@ def files_under(folder: Path) -> set[str]:
 
 def test_wheel_holds_package_and_predictors_and_nothing_else(wheel: Path) -> None:
     code = {f"lightning_nndyn/{name}" for name in files_under(PACKAGE)}
-    shipped = {f"lightning_nndyn/pretrained_predictors/{name}" for name in files_under(SHIPPED)}
+    shipped = {f"lightning_nndyn/pretrained_predictors/{name}" for name in IN_THE_WHEEL}
     examples = {f"lightning_nndyn/examples/{name}" for name in ("sweep.yaml", "sweep_digits.py")}
     assert "lightning_nndyn/py.typed" in code
-    assert any(name.endswith(".skops") for name in shipped)
-    assert "lightning_nndyn/pretrained_predictors/cohort.npz" in shipped
     assert contents(wheel) == code | shipped | examples
+    assert wheel.stat().st_size < 23e6
 
 
 def test_wheel_from_sdist_is_the_wheel_from_the_repository(wheel: Path, tmp_path: Path) -> None:
@@ -84,7 +85,23 @@ def test_installed_package_finds_its_predictors(wheel: Path, tmp_path: Path) -> 
     )
     file, *names = run("-c", script, cwd=tmp_path, path=tmp_path / "installed").splitlines()
     assert Path(file).is_relative_to(tmp_path)
-    assert names and set(names) == {path.stem for path in SHIPPED.glob("*.skops")}
+    assert set(names) == {"lenet5-digits", "universal"}
+
+
+def test_what_the_wheel_lacks_is_told_with_the_way_to_it(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    script = (
+        "import lightning_nndyn as nd\n"
+        "from lightning_nndyn.corpus import load_corpus\n"
+        "from lightning_nndyn.errors import NNDynError\n"
+        "for load, name in ((nd.load_predictor, 'vgg7-cifar10'), (load_corpus, 'lenet5-digits')):\n"
+        "    try: load(name)\n"
+        "    except NNDynError as error: print(error)"
+    )
+    predictor, corpus = run("-c", script, cwd=tmp_path, path=tmp_path / "installed").splitlines()
+    assert "package has lenet5-digits, universal" in predictor and "`nndyn fit`" in predictor
+    assert "pretrained_predictors/lenet5-digits.parquet" in corpus
+    assert "nndyn corpus train lenet5-digits lenet5-digits" in corpus
 
 
 def test_command_answers(tmp_path: Path) -> None:

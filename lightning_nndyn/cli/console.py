@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 Corpora = Annotated[
-    list[Path], typer.Argument(help="Corpus folders, parquet files, or lenet5-digits, which ships.")
+    list[Path], typer.Argument(help="Corpus folders, parquet files; in a clone also lenet5-digits.")
 ]
 InputShape = Annotated[str | None, typer.Option("--input", help="Shape of one input, for example 3x32x32.")]
 

@@ -40,6 +40,8 @@ def load_predictor(name_or_path: str | os.PathLike[str]) -> Predictor:
         raise ArtefactError(
             f"there is no predictor named {name!r}, and no such file: the package has "
             f"{', '.join(list_predictors()) or 'none'}. Give one of these names or the path to a .skops file."
+            " The repository has more, in pretrained_predictors/ (NAME.skops with NAME.json); "
+            "`nndyn fit` makes one of a corpus, or of your own runs."
         )
     return Predictor.load(name)
 

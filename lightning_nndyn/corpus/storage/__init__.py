@@ -18,6 +18,8 @@ from lightning_nndyn.corpus.storage.parquet import (
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.errors import CorpusError
 
+_IN_REPOSITORY = "lenet5-digits"
+
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
     """The settings and the data sets of a corpus, from its folder or from an exported parquet file.
@@ -49,10 +51,18 @@ def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
 
 
 def _located(path: Path | str) -> Path:
-    """The path of a corpus; the name of one that ships with the package stands for its file."""
+    """The path of a corpus; in a clone of the repository the name of the demo's stands for its file."""
     path = Path(path)
+    if str(path) != path.name or path.exists():
+        return path
     shipped = shipped_folder("pretrained_predictors") / f"{path.name}.parquet"
-    return shipped if str(path) == path.name and not path.exists() and shipped.is_file() else path
+    if not shipped.is_file() and path.name == _IN_REPOSITORY:
+        raise CorpusError(
+            f"the corpus {path.name!r} is not part of the installed package. The repository has it, as "
+            f"pretrained_predictors/{shipped.name}: give that file, or train it: "
+            f"nndyn corpus train {path.name} {path.name}"
+        )
+    return shipped if shipped.is_file() else path
 
 
 def export_parquet(folder: Path | str, file: Path | str, *, max_mb: float | None = None) -> float:

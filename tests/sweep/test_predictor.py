@@ -173,11 +173,10 @@ def test_a_run_is_stopped_where_two_readings_in_turn_agree() -> None:
 def test_stopped_runs_spend_the_budget_and_those_that_finish_earn_it() -> None:
     runs = sweep(0, 100)
     gone = [replace(run, value=None, stopped=True) for run in runs[40:100]]
-    limits = [
-        fitted([*runs[:40], *gone[:count]], good_share=0.25).forecast(runs[0]).threshold
-        for count in (0, 8, 60)
-    ]
+    found = [fitted([*runs[:40], *gone[:count]]).forecast(runs[0]) for count in (0, 8, 60)]
+    limits = [one.threshold for one in found]
     assert limits[0] >= limits[1] > limits[2] == 0
+    assert [one.num_good for one in found] == [10, 12, 25]  # a quarter of all that have ended
 
 
 def test_what_few_good_runs_cannot_promise_is_not_promised() -> None:

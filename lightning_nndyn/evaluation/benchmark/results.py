@@ -83,7 +83,7 @@ def write_summary(rows: Sequence[Row], folder: Path) -> Path:
     ]
     for time in _SUMMARY_TIMES:
         if lines := rank_lines(rows, time):
-            parts += [f"## Spearman's rank correlation after {epochs_text(time)} epochs", *_table(lines)]
+            parts += [f"## Spearman's rank correlation after {epochs_text(time)} epoch(s)", *_table(lines)]
     if stops := list(stop_lines(rows)):
         header = ["corpus", "good runs stopped, %", "low runs stopped, %"]
         parts += ["## Runs stopped at a false-stop rate of 5 %", table(header, stops)]

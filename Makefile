@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What tests and demo need beyond the core; the reasons stand in pyproject.toml.
 TEST_EXTRAS := dev,vision,demo,corpus,ray,dask,cli-yaml,models,optuna,loggers
 # These must not be skipped for want of a package: what cannot be imported fails.
-TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy,wandb,mlflow,hydra,psycopg2
+TEST_REQUIRES := torchvision,timm,transformers,peft,matplotlib,tensorboard,pyarrow,ray,distributed,jsonargparse,optuna,networkx,scipy,wandb,mlflow,hydra,psycopg2,PIL,psutil,pytorch_lightning
 # It needs Python 3.11; what the docs promise rests on the comparison with it.
 MAPIE := $(shell $(PYTHON) -c 'import sys; print("mapie" if sys.version_info >= (3, 11) else "")')
 # Programs that are no Python packages: without them a few tests are skipped, unless they are named here, as CI does

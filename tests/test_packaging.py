@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -140,3 +141,19 @@ def test_errors_name_extras_that_exist(wheel: Path) -> None:
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
     assert named_extras()
     assert {(file, extra) for file, extra in named_extras() if extra not in extras} == set()
+
+
+def test_what_a_test_needs_is_skipped_nowhere_in_silence() -> None:
+    """The Makefile names packages, the script of CI programs. Two packages have targets of their own."""
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")]
+    calls = [one for text in sources for one in re.findall(r'(?:needs|importorskip)\((".*?")\)', text)]
+    needed = {name.partition(".")[0] for one in calls for name in re.findall(r'"([\w.:]+)"', one)}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"^TEST_REQUIRES := (.*)$", makefile, re.MULTILINE)
+    assert (
+        'print("mapie"' in makefile
+        and "NNDYN_TEST_REQUIRES=$(TEST_REQUIRES),$(MAPIE),$(TEST_PROGRAMS)" in makefile
+    )
+    (programs,) = re.findall(r"TEST_PROGRAMS=(\S+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    named = {*packages.split(","), *programs.split(","), "mapie"}
+    assert needed - named == {"torch_scatter", "deepspeed"}

@@ -15,6 +15,7 @@ from callback_runs import BATCHES, Digits, Scripted, curve_reader, trainer, watc
 from digits_runs import digits, loader
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_nndyn.callback.epochs import EpochCounter
 from lightning_nndyn.callback.metrics import LoggedMetrics
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import read_record
@@ -55,6 +56,26 @@ def test_an_accuracy_is_a_fraction_or_percent_from_the_first_value_above_1_on(
         shown: Any = SimpleNamespace(callback_metrics={"acc": torch.tensor(value)}, world_size=1)
         metrics.record_validation(shown, record, epoch)
     assert record.accuracies == pytest.approx(found, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "value", "said"),
+    [
+        ("acc", 0.5, ""),
+        (None, 0.5, ""),
+        ("acc", 1.5, "monitor='acc' is 1.5; give a metric that is an accuracy between 0 and 1 (logged: acc)"),
+        ("other", 0.5, "monitor='other' was not logged by validation; give a metric that is an accuracy"),
+    ],
+)
+def test_an_accuracy_is_missed_where_none_has_come(monitor: str | None, value: float, said: str) -> None:
+    record, metrics = Record(), LoggedMetrics(monitor)
+    facts = {"world_size": 1, "enable_validation": True, "check_val_every_n_epoch": 1}
+    shown: Any = SimpleNamespace(callback_metrics={"acc": torch.tensor(value)}, **facts)
+    counter = EpochCounter()
+    assert metrics.complaint(shown, record, counter) == ""  # nothing should have come yet
+    metrics.record_validation(shown, record, 0)
+    complaint = metrics.complaint(shown, record, counter)
+    assert complaint.startswith(said) and bool(complaint) is bool(said)
 
 
 def test_metrics_are_those_after_each_epoch(tmp_path: Path) -> None:

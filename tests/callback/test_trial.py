@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,11 @@ import torch
 from callback_runs import BATCHES, Digits, Scripted, trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from sweep_runs import Perceptron, joined
 
 from lightning_nndyn import GraphDynamicsCallback
+from lightning_nndyn.callback.trial import TrialSession
 from lightning_nndyn.errors import NNDynWarning
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.sweep import Reading, SweepMember, SweepPredictor, SweepRun
@@ -168,6 +172,19 @@ def test_what_has_diverged_is_stopped_whatever_the_sweep_thinks() -> None:
     for member in (Told(1.0, runs=0), Told(1.0)):
         _, callback, error = fit(member, lr=1e30)
         assert isinstance(error, Ended) and "training has diverged" in callback.decision.reason
+        assert [one.finite for one in callback.history] == [True, False]  # at the first look
+
+
+def test_out_of_processes_that_were_spawned_nothing_is_raised() -> None:
+    launched = _MultiProcessingLauncher.__new__(_MultiProcessingLauncher)
+    for launcher, raises in ((launched, False), (None, True)):
+        session, callback = TrialSession(Told(1.0), SweepPredictor()), Callback()
+        session.exception = Ended("too low")
+        strategy = SimpleNamespace(launcher=launcher)
+        run: Any = SimpleNamespace(strategy=strategy, callbacks=[callback], loggers=[])
+        with pytest.raises(Ended) if raises else nullcontext():
+            session.raise_if_stopped(run, Perceptron(0.1), callback)
+        assert session.exception is None
 
 
 def test_all_else_is_brought_to_its_end_before_the_exception(tmp_path: Path) -> None:

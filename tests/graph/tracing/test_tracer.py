@@ -256,6 +256,32 @@ def test_a_template_whose_weights_are_made_is_passed_through() -> None:
     assert "not its own" in graph.left_out["template"]
 
 
+class Borrowing(nn.Module):
+    """Calls its template with a parameter of its own that has another name."""
+
+    def __init__(self, template: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.template = nn.Linear(3, 4), template
+        self.fast = nn.Parameter(torch.randn(2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional_call(self.template, {"weight": self.fast}, (self.stem(x),))
+
+
+class Centred(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight - self.weight.mean(1, keepdim=True), self.bias)
+
+
+def test_a_template_that_borrows_a_parameter_is_read_by_it_or_not_at_all() -> None:
+    model = Borrowing(nn.Linear(4, 2))
+    graph = nd.rolled_graph(model, torch.zeros(2, 3))
+    assert graph.layer_names == ("input", "stem", "fast")
+    torch.testing.assert_close(graph.blocks[1].values[0], model.fast.detach().abs())
+    computed = nd.rolled_graph(Borrowing(Centred(4, 2)), torch.zeros(2, 3))
+    assert computed.layer_names == ("input", "stem") and "not its own" in computed.left_out["template"]
+
+
 def test_a_weight_that_was_set_by_hand_is_read_as_it_was_last() -> None:
     model = Exchanging("set")
     graph = nd.rolled_graph(model, torch.zeros(2, 3))

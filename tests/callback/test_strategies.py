@@ -14,7 +14,7 @@ from processes import needs_gloo, results, run_script, times
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 
 SHARDED = ["fsdp", "fsdp, flat", "fsdp, gradients", "fsdp2"]
-BATCHES, SHORT = 30, 16  # on each process: they share 1437 images, 48 at a time
+BATCHES = 16  # of an epoch, on each process
 
 # On four processes, which is slow on two cores, only one that copies the weights and one that spreads them.
 each_strategy = pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     @cache
     def folder(processes: int) -> Path:
         found = tmp_path_factory.mktemp("strategies")
-        predictor().save(found / "digits")
+        predictor()  # the processes read it, and need not import what fits it
         run_script("strategy_script.py", found, processes)
         return found
 
@@ -86,14 +86,14 @@ def test_the_losses_are_those_of_training_without_the_callback(of: Results, stra
 @each_strategy
 def test_a_doomed_run_is_stopped_on_all(of: Results, strategy: str) -> None:
     for result in of(f"{strategy}, doomed"):
-        assert result["error"] is None and result["steps"] == 2
+        assert result["error"] is None and result["steps"] == BATCHES // 16
         assert result["record"]["decision"]["stop"]
 
 
 @each_sharded
 def test_where_one_process_wants_to_stop_all_do(of: Results, strategy: str) -> None:
     for rank, result in enumerate(of(f"{strategy}, one stops")):
-        assert result["steps"] == SHORT // 4 and result["record"]["decision"]["stop"]
+        assert result["steps"] == BATCHES // 4 and result["record"]["decision"]["stop"]
         said = "predicted final accuracy 0.0 %" if rank == 1 else "another process decided to stop"
         assert said in result["record"]["decision"]["reason"]
 
@@ -112,7 +112,7 @@ def test_where_one_process_fails_all_train_on_without_the_callback(
 ) -> None:
     found = of(f"{strategy}, {failure}")
     for result in found:
-        assert result["error"] is None and result["steps"] == 2 * SHORT
+        assert result["error"] is None and result["steps"] == 2 * BATCHES
         assert times(result) == read
     (warned,) = found[1]["warnings"]
     assert "gives up on process 1" in warned and error in warned

@@ -11,16 +11,15 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from callback_runs import Digits, OnOneProcess
-from digits_runs import BATCH, DOOMED, GOOD
+from digits_runs import BATCH, DOOMED, GOOD, predictor
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from processes import leave_group
 
-from lightning_nndyn import GraphDynamicsCallback, Predictor
+from lightning_nndyn import GraphDynamicsCallback
 
 FOLDER = Path(sys.argv[1])
-FITTED = Predictor.load(FOLDER / "digits")
-CURVES = Predictor.load(FOLDER / "curves")
+FITTED, CURVES = predictor(), predictor(curves=True)
 
 
 class Cutting(Digits):
@@ -47,8 +46,8 @@ class OnlyHere(GraphDynamicsCallback):
         super().setup(trainer, *args, **kwargs)
 
 
-def watcher(predictor: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
-    return kind(predictor, **{"threshold": 0.5, **settings})
+def watcher(given: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
+    return kind(given, **{"threshold": 0.5, **settings})
 
 
 def monitors(name: str) -> list[Any]:

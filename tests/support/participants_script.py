@@ -12,13 +12,13 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from callback_runs import Digits
-from digits_runs import BATCH
+from digits_runs import BATCH, predictor
 
-from lightning_nndyn import GraphDynamicsCallback, Predictor
+from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning
 
 FOLDER = Path(sys.argv[1])
-FITTED = Predictor.load(FOLDER / "digits")
+FITTED = predictor()
 RANK = int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -28,8 +28,9 @@ def ours(**settings: Any) -> GraphDynamicsCallback:
 
 def run(name: str, callbacks: list[GraphDynamicsCallback]) -> None:
     trainer = L.Trainer(
-        max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=callbacks, strategy="ddp", accelerator="cpu", devices=2,
+        max_epochs=2, limit_train_batches=16, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=callbacks, strategy="ddp",
+        accelerator="cpu", devices=2,
     )  # fmt: skip
     model, error = Digits(batch_size=BATCH // 2), None
     with warnings.catch_warnings(record=True) as found:

@@ -12,20 +12,20 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from callback_runs import Digits, OnOneProcess
-from digits_runs import BATCH, DOOMED, GOOD
+from digits_runs import BATCH, DOOMED, GOOD, predictor
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from processes import leave_group
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from lightning_nndyn import GraphDynamicsCallback, Predictor
+from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning
 
 FOLDER, SIZE = Path(sys.argv[1]), int(sys.argv[2])
-SHORT = 16  # batches an epoch, where that is enough: the fewest of which all times are read
+BATCHES = 16  # of an epoch: the fewest of which all times are read
 ON_GPUS = torch.cuda.device_count() >= SIZE
-FITTED = Predictor.load(FOLDER / "digits")
+FITTED = predictor()
 
 
 class Sharded(Digits):
@@ -113,7 +113,13 @@ def run(
 ) -> None:
     callbacks = [] if callback is None else [callback]
     trainer = L.Trainer(
-        **{"max_epochs": 2, "logger": False, "enable_checkpointing": False, **settings},
+        **{
+            "max_epochs": 2,
+            "limit_train_batches": BATCHES,
+            "logger": False,
+            "enable_checkpointing": False,
+            **settings,
+        },
         callbacks=callbacks,
         strategy=STRATEGIES[strategy](),
         accelerator="gpu" if ON_GPUS else "cpu",
@@ -142,8 +148,8 @@ def run(
     (FOLDER / f"{name}.{trainer.global_rank}.json").write_text(text)
 
 
-def watcher(predictor: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
-    return kind(predictor, **{"threshold": 0.5, **settings})
+def watcher(given: Any = FITTED, kind: Any = GraphDynamicsCallback, **settings: Any) -> Any:
+    return kind(given, **{"threshold": 0.5, **settings})
 
 
 def main() -> None:
@@ -157,7 +163,7 @@ def main() -> None:
         run(f"{strategy}, begun", strategy, watcher(), max_epochs=1, end=path)
         run(f"{strategy}, resumed", strategy, watcher(), start=path)
     for strategy in list(STRATEGIES)[1:] if SIZE == 2 else ["fsdp2"]:
-        at = partial(run, strategy=strategy, limit_train_batches=SHORT)
+        at = partial(run, strategy=strategy)
         at(f"{strategy}, one stops", callback=watcher(OnOneProcess(FITTED, {0.25: 1.0})))
         one_fails = watcher(OnOneProcess(FITTED, {0.25: None}), action="observe")
         at(f"{strategy}, one fails", callback=one_fails)

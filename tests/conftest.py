@@ -1,11 +1,14 @@
 """One thread, one seed, and what to do where an optional package is missing."""
 
+import copy
+import functools
 import gc
 import os
 import random
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 from requirements import why_missing
+
+from lightning_nndyn._files import shipped_folder
+from lightning_nndyn.predictor.predictor import Predictor
 
 # The networks here are small: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
@@ -150,3 +156,18 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_predictors_are_read_once() -> Iterator[None]:
+    """Tests get copies of a shipped predictor: each callback reads one, `universal` for half a second."""
+    read = Predictor.load
+    once = functools.lru_cache(maxsize=2)(read)
+    shipped = shipped_folder("pretrained_predictors")
+
+    def load(path: str | os.PathLike[str]) -> Predictor:
+        return copy.deepcopy(once(path)) if Path(path).parent == shipped else read(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "load", staticmethod(load))
+        yield

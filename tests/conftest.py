@@ -29,6 +29,20 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 STARTING_RAY = ("corpus/test_backends.py", "integrations/test_ray.py", "test_examples.py::test_ray_sweep")
 
+# What takes minutes begins first: a worker that meets it last would end long after the others.
+LONGEST = (
+    *STARTING_RAY,
+    "callback/test_strategies.py",
+    "test_examples.py",
+    "corpus/test_runner.py",
+    "graph/tracing/test_model_zoo.py",
+    "callback/test_killed.py",
+    "evaluation/benchmark/test_false_stop_rates.py",
+    "callback/test_damaged_files.py",
+    "callback/test_compile.py",
+    "study/test_run.py",
+)
+
 OF_SEVERAL_PROCESSES = ("callback/test_strategies.py", "graph/test_sharding.py")
 
 # Clusters, servers and browsers are other programs, which now and then fail to start on a busy machine. What
@@ -81,13 +95,29 @@ def refuse_to_skip() -> None:
         raise pytest.UsageError("NNDYN_TEST_REQUIRES: " + "; ".join(missing))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the files in slow_tests.txt as slow."""
+@functools.cache
+def slow_files() -> set[Path]:
     folder = Path(__file__).parent
-    slow = {folder / line for line in (folder / "slow_tests.txt").read_text().splitlines()}
+    return {folder / line for line in (folder / "slow_tests.txt").read_text().splitlines()}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file of slow tests where none will run: some import what starts clusters and servers."""
+    return True if config.getoption("markexpr") == "not slow" and collection_path in slow_files() else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of slow_tests.txt as slow; where workers share the suite, begin with the longest."""
     for item in items:
-        if item.path in slow:
+        if item.path in slow_files():
             item.add_marker(pytest.mark.slow)
+    if hasattr(config, "workerinput"):
+        items.sort(key=place_among_longest)
+
+
+def place_among_longest(item: pytest.Item) -> int:
+    """Its place in LONGEST, or after all of these."""
+    return next((place for place, test in enumerate(LONGEST) if test in item.nodeid), len(LONGEST))
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 from callback_runs import Digits, hooks, times, trainer, watcher
-from digits_runs import loader, network
+from digits_runs import loader
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
@@ -32,11 +32,14 @@ def fresh_compiler() -> Iterator[None]:
 
 
 class Net(nn.Module):
-    """Compiles in place, which torch's own containers do not."""
+    """Compiles in place, which torch's own containers do not. Small: the compiler goes through it often."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = network()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            layers = (nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 16), nn.Tanh())
+            self.body = nn.Sequential(*layers, nn.Linear(16, 10))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

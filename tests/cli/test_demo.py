@@ -18,7 +18,7 @@ from lightning_nndyn.corpus.presets import get_preset
 from lightning_nndyn.corpus.presets.paper import DROPOUTS, LEARNING_RATES
 from lightning_nndyn.predictor.policy import Decision
 
-EPOCHS = 12
+EPOCHS = 6
 
 
 @pytest.mark.parametrize("seed", range(5))

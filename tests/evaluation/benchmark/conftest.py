@@ -14,7 +14,7 @@ from made_up_corpora import three
 from lightning_nndyn.evaluation import Row, RunDataset, compare
 from lightning_nndyn.evaluation.benchmark import false_stop_rates, judged_runs, methods
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import split_rows
-from lightning_nndyn.predictor import forest
+from lightning_nndyn.predictor import Predictor, forest
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,19 @@ def _fitted(name: str, test: tuple[int, ...], seed: int) -> Any:
     return _fit_without(runs, np.array(test), seed)
 
 
+_fit = RunDataset.fit
+_known: dict[Any, tuple[RunDataset, Predictor]] = {}
+
+
+def _fitted_once(runs: RunDataset, predictor: Predictor) -> Predictor:
+    """The predictor that was fitted to the same runs before; those are kept, as the key holds their ids."""
+    settings = predictor.low_share, predictor.max_epoch, predictor._seed
+    key = runs.name, *map(id, runs.records), *runs.trainings, *settings
+    if key not in _known:
+        _known[key] = runs, _fit(runs, predictor)
+    return _known[key][1]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_forests() -> Iterator[None]:
     """Tests here do not depend on how good forests are, and judge the same held-out runs more than once.
@@ -51,6 +64,7 @@ def small_forests() -> Iterator[None]:
     with few_trees() as patch:
         patch.setattr(forest, "TREES", 8)
         patch.setattr(false_stop_rates, "_DRAWS", 2)
+        patch.setattr(RunDataset, "fit", _fitted_once)
         for module in (judged_runs, false_stop_rates):
             shared = lambda runs, test, seed: _fitted(runs.name, tuple(test.tolist()), seed)  # noqa: E731
             patch.setattr(module, "fit_without", shared)

@@ -137,14 +137,14 @@ def test_what_would_be_stopped_is_told_of_strangers_too() -> None:
 
 
 def test_a_predictor_that_was_fitted_without_a_sweep_serves_for_it_as_well() -> None:
-    union, own = concatenate(three(), "universal"), three()[2]
-    out = union.populations == "three on three"
+    union, own = concatenate(three(), "universal"), three()[1]
+    out = union.populations == "two on two"
     strange, together = (list(unknown_rows(union, out, "without", one)) for one in (None, own))
     assert together == [*strange, *own_rows(union, own)] and len(together) > len(strange) > 0
 
 
 def test_own_runs_are_held_against_what_others_teach() -> None:
-    rows = list(own_rows(concatenate(three(), "universal"), three()[2], seed=0))
+    rows = list(own_rows(concatenate(three(), "universal"), three()[1], seed=0))
     assert {row.method for row in rows} == {"own-30", "universal"}
     assert {row.runs for row in rows} == {70} and {row.band for row in rows} == {"own sweep"}
     ranks = {(row.method, row.t): row.value or 0 for row in rows if row.metric == "spearman"}

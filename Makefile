@@ -119,6 +119,8 @@ predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a co
 		pretrained_predictors/universal
 	$(BIN)/nndyn fit --cohort $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet)) \
 		pretrained_predictors/cohort
+	$(BIN)/nndyn fit --curve $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet)) \
+		pretrained_predictors/curve
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf site $(VENV) $(VENV)-oldest $(VENV)-uv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

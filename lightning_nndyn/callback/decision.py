@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_nndyn.callback.audit import draw_audit, exemption_reason
+from lightning_nndyn.callback.decision_maker import DecisionMaker, unless_blocked
 from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.messages import OWN_RUNS, Messages
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.task import RunTask
 from lightning_nndyn.callback.trainer_state import stop_blocked_by
-from lightning_nndyn.errors import PredictorError
-from lightning_nndyn.predictor import Predictor, load_predictor
+from lightning_nndyn.predictor import Predictor
 from lightning_nndyn.predictor.no_progress import no_progress
-from lightning_nndyn.predictor.policy import Decision, Policy
-from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
+from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.sweep import reaches_rung
 
 if TYPE_CHECKING:
@@ -28,125 +25,6 @@ if TYPE_CHECKING:
 
     from lightning_nndyn.callback.earlier_runs import EarlierRuns
     from lightning_nndyn.callback.trial import TrialSession
-
-
-@dataclass
-class DecisionMaker:
-    """Predicts verdicts from a run's snapshots, and decides upon them.
-
-    Attributes:
-        predictor: gives the verdicts.
-        policy: turns a verdict into a decision.
-        refusal: why there is no verdict yet; None once there is, or before anything is asked.
-    """
-
-    predictor: Predictor
-    policy: Policy
-    refusal: PredictorError | None = None
-
-    @classmethod
-    def load(
-        cls,
-        predictor: str | Path | Predictor,
-        max_false_stop_rate: float,
-        threshold: float | None,
-        confidence: float | None = None,
-    ) -> DecisionMaker:
-        """Loads the predictor where a name or a path is given.
-
-        Raises:
-            PredictorError: if it cannot be loaded, or is not fitted.
-        """
-        loaded = predictor if isinstance(predictor, Predictor) else load_predictor(predictor)
-        if not loaded.times:
-            raise PredictorError("the predictor is not fitted: call its fit(), or name a shipped one")
-        policy = Policy.from_predictor(
-            loaded, max_false_stop_rate=max_false_stop_rate, threshold=threshold, confidence=confidence
-        )
-        return cls(loaded, policy)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What decisions rest on, JSON-able: what is low, the rate that is allowed, the risk thresholds."""
-        policy = self.policy
-        return {
-            "low_threshold": self.predictor.low_threshold,
-            "low_share": self.predictor.low_share,
-            "max_false_stop_rate": policy.max_false_stop_rate,
-            "confidence": policy.confidence,
-            "threshold": policy.threshold,
-            "limits": {kind: policy.risk_threshold(kind) for kind in policy.max_risks_of_good_runs},
-        }
-
-    def choose_inputs(self, record: Record, monitored: bool) -> str:
-        """Chooses once, at the first verdict, whether weights alone or weights and curve are read.
-
-        A run keeps to it, as the promise about good runs holds for each kind of models by itself.
-
-        Args:
-            record: the run's record, where the kind is put.
-            monitored: whether the run's curve is to be read.
-
-        Returns:
-            A warning; empty if there is nothing to warn of.
-        """
-        if record.kind or not record.history[-1].finite:
-            return ""
-        record.kind = WEIGHTS
-        if not monitored or not self.predictor.reads_curves:
-            return ""
-        if not math.isfinite(record.losses.get(record.time, (math.nan, math.nan))[1]):
-            return "the training step returns no finite loss: the run is judged by its weights alone"
-        if record.curve().known((record.time,)):
-            record.kind = WEIGHTS_AND_CURVE
-        return ""
-
-    def predict(self, record: Record) -> None:
-        """Adds a verdict to the record, if there is anything new for the predictor to read."""
-        curve = record.curve() if record.kind == WEIGHTS_AND_CURVE else None
-        try:
-            verdict = self.predictor.predict(record.history, curve=curve, training=record.training)
-        except PredictorError as error:  # the first of the predictor's times has not come
-            self.refusal = error
-            return
-        if not record.verdicts or verdict.epoch > record.verdicts[-1].epoch:
-            record.verdicts.append(verdict.at_least(record.best_accuracy))
-
-    def decide(self, record: Record, epochs: int, blocked_by: str) -> None:
-        """Decides upon the last verdict. A decision to stop stays, whatever comes after it.
-
-        Args:
-            record: the run's record, where the decision is put.
-            epochs: how many epochs have passed.
-            blocked_by: why the run may not be stopped yet; empty if it may. A verdict of that time is decided
-                upon again as long as it is the last.
-
-        Raises:
-            PredictorError: if a whole epoch has brought no verdict.
-        """
-        if record.decision.stop:
-            return
-        if record.verdicts:
-            found = self.policy.decide(record.verdicts[-1:])
-            if found.stop and self._is_good(record):
-                found = Decision(False, f"goes on: {record.best_accuracy:.1%} was seen already", found.epoch)
-            record.decision = unless_blocked(found, blocked_by)
-        elif self.refusal is not None and epochs > 0:
-            raise self.refusal
-
-    def _is_good(self, record: Record) -> bool:
-        """Whether the run has seen an accuracy that is not low, however good others are."""
-        if self.policy.threshold is not None or record.verdicts[-1].diverged:
-            return False
-        lowest = self.predictor.low_rule.lowest_good_accuracy(best=1.0, guess=1 / record.classes)
-        return record.best_accuracy >= lowest
-
-    def cannot_stop(self, record: Record) -> bool:
-        """Whether this run will not be stopped for its prediction, whatever it is."""
-        if not record.verdicts or record.decision.stop:
-            return False
-        last = record.verdicts[-1]
-        return not last.in_domain or not self.policy.can_stop(last.kind)
 
 
 class RunDecider:
@@ -189,7 +67,10 @@ class RunDecider:
         of = self._settings
         if of.predictor is not None:
             rate = of.max_false_stop_rate
-            self.maker = DecisionMaker.load(of.predictor, rate, of.threshold, of.confidence)
+            alone = self._trial is None and of.monitor is not None  # a sweep's runs tell more than a curve
+            self.maker = DecisionMaker.load(
+                of.predictor, rate, of.threshold, of.confidence, reads_curve=alone
+            )
 
     def resume(self, record: Record) -> None:
         """Goes on with a record, whose last snapshot may still wait for its epoch's validation."""
@@ -379,13 +260,6 @@ class RunDecider:
         exception = trainer.strategy.broadcast(None if trial is None else trial.exception)
         if trial is not None:  # each process that was given a trial raises it
             trial.exception = exception
-
-
-def unless_blocked(decision: Decision, blocked_by: str) -> Decision:
-    """The decision, but not to stop where that is blocked for a reason; "" blocks nothing."""
-    if not (decision.stop and blocked_by):
-        return decision
-    return replace(decision, stop=False, reason=f"{blocked_by}; otherwise: {decision.reason}")
 
 
 def predictor_name(predictor: str | Path | Predictor | None) -> str | None:

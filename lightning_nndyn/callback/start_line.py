@@ -10,7 +10,7 @@ from lightning_nndyn.callback.decision import RunDecider, predictor_name
 from lightning_nndyn.callback.messages import OWN_RUNS, frozen_layers
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
-from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor import Predictor, curve_model
 from lightning_nndyn.predictor.domain import why_out_of_domain
 from lightning_nndyn.predictor.no_progress import first_epoch
 from lightning_nndyn.predictor.policy import epochs_in_words
@@ -81,6 +81,11 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     able = any(map(maker.policy.can_stop, maker.policy.max_risks_of_good_runs)) or maker.policy.threshold
     if task.has_accuracy and able and not unknown:
         return f"may stop it from epoch {max(min(maker.predictor.times), grace):g} on"
+    planned = record.training.planned_epochs
+    if task.has_accuracy and task.reads_metric and planned is not None and maker.judges_curve(planned):
+        why = f"the predictor does not know such runs ({unknown}): " if unknown else ""
+        first = max(curve_model.first_epoch(planned), grace)
+        return f"{why}{task.metric} may stop it, from epoch {first:g} on"
     why = (
         f"the predictor does not know such runs ({unknown}), so it " if task.has_accuracy and unknown else ""
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lightning_nndyn.callback.decision import unless_blocked
+from lightning_nndyn.callback.decision_maker import unless_blocked
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.sweep_readings import sweep_readings
 from lightning_nndyn.predictor.policy import Decision

@@ -38,6 +38,10 @@ def fit(
     cohort: Annotated[
         bool, typer.Option("--cohort", help="Fit what ranks the runs of any sweep: OUTPUT.npz.")
     ] = False,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Fit what predicts by the curve alone, for any network: OUTPUT.npz."),
+    ] = False,
     max_epoch: Annotated[float, typer.Option(help="Latest time of decision.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds and forests.")] = 0,
     classifier: Annotated[str | None, _DEPRECATED] = None,
@@ -54,8 +58,12 @@ def fit(
     from lightning_nndyn.evaluation import fit_predictor, fit_runs
 
     *corpora, output = paths
-    if cohort:
-        _fit_cohort(corpora, output)
+    if cohort or curve:
+        if not corpora:
+            raise typer.BadParameter(
+                "give corpora and then the output, such as nndyn fit --curve CORPUS OUTPUT"
+            )
+        (_fit_cohort if cohort else _fit_curve)(corpora, output)
         return
     settings: dict[str, Any] = dict(
         low_threshold=low_threshold, low_share=low_share, max_epoch=max_epoch, seed=seed
@@ -84,12 +92,20 @@ def fit(
 def _fit_cohort(corpora: list[Path], output: Path) -> None:
     from lightning_nndyn.evaluation.cohort import fit_standing_model, load_recorded_sweeps, save_with_card
 
-    if not corpora:
-        raise typer.BadParameter("give corpora and then the output: nndyn fit --cohort CORPUS... OUTPUT")
     sweeps = load_recorded_sweeps(corpora)
     save_with_card(fit_standing_model(sweeps), sweeps, output)
     runs = sum(len(sweep.runs) for sweep in sweeps)
     typer.echo(f"{output}.npz and {output}.json: {runs} runs of {len(sweeps)} sweeps and grids")
+
+
+def _fit_curve(corpora: list[Path], output: Path) -> None:
+    from lightning_nndyn.evaluation.cohort import load_recorded_sweeps
+    from lightning_nndyn.evaluation.fit_curve_model import curve_rows, fit_curve_model, save_curve_model
+
+    sweeps = load_recorded_sweeps(corpora)
+    rows = curve_rows(sweeps)
+    save_curve_model(fit_curve_model(rows), rows, sweeps, output)
+    typer.echo(f"{output}.npz and {output}.json: {len(rows.low)} runs of {len(sweeps)} sweeps and grids")
 
 
 def _score_table(predictor: Any) -> Table:

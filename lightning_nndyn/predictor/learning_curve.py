@@ -66,7 +66,7 @@ def curve_row(curve: LearningCurve, times: Sequence[float]) -> Array:
     read = [curve.losses[time] for time in times[-2:]]
     losses = [min(loss / guess, _LARGEST_LOSS) for pair in (read[0], read[-1]) for loss in pair]
     row = [*losses, losses[3] - losses[1], losses[3] - losses[2]]
-    gains = _above_guessing(curve, times[-1])
+    gains = above_guessing(curve, times[-1])
     if gains:
         row += [gains[-1], gains[-1] - gains[max(0, len(gains) - 2)], gains[-1] - gains[0], max(gains)]
     return np.array(row)
@@ -80,7 +80,7 @@ def linear_row(curve: LearningCurve, times: Sequence[float]) -> Array:
     Returns:
         Shape [0] inside the first epoch, [4] afterwards.
     """
-    gains = _above_guessing(curve, times[-1])
+    gains = above_guessing(curve, times[-1])
     if not gains:
         return np.empty(0)
     last, best = (math.log(max(gain, 0.0) + _SMALLEST_GAIN) for gain in (gains[-1], max(gains)))
@@ -99,7 +99,13 @@ def linear_width(times: Sequence[float]) -> int:
     return 0 if times[-1] < 1 else 4
 
 
-def _above_guessing(curve: LearningCurve, time: float) -> list[float]:
+def losses_by_guessing(curve: LearningCurve, epochs: int) -> list[float]:
+    """Mean training losses of the first epochs, in units of guessing's."""
+    guess = math.log(curve.classes)
+    return [min(curve.losses[float(epoch)][0] / guess, _LARGEST_LOSS) for epoch in range(1, epochs + 1)]
+
+
+def above_guessing(curve: LearningCurve, time: float) -> list[float]:
     """Accuracies after each epoch that has ended by `time`: 0 is guessing, 1 is perfect."""
     guess = 1 / curve.classes
     return [(accuracy - guess) / (1 - guess) for accuracy in curve.accuracies[: int(time)]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from lightning_nndyn._files import Finite
 
-WEIGHTS, WEIGHTS_AND_CURVE = "weights", "fused"
-"""Kinds of models: those that read the weights alone, and those that read the learning curve as well.
+WEIGHTS, WEIGHTS_AND_CURVE, CURVE = "weights", "fused", "curve"
+"""Kinds of models: those that read the weights alone, the learning curve as well, or the curve alone.
 
 "fused" is the name in cards, archives and records.
 """
@@ -27,7 +27,7 @@ class Verdict:
         relative_accuracy: final accuracy as a share of what the network can reach on its data: 0 is guessing,
             1 the best run; None where the predictor does not predict it.
         risk: how far `p_low` is above that of good runs at this time, in their standard deviations.
-        kind: "weights", or "fused" if the run's learning curve was read as well.
+        kind: "weights", "fused" if the run's learning curve was read as well, "curve" if that alone was.
         distance: from the runs of the fit; 1 is usual for a run that is not among them. None if not measured.
         p_domain: share of held-out runs of the corpus that are as far away.
     """

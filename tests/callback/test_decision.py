@@ -13,7 +13,8 @@ from callback_runs import Scripted
 from digits_runs import GOOD, predictor, run_of
 
 from lightning_nndyn import GraphDynamicsCallback, Predictor
-from lightning_nndyn.callback.decision import DecisionMaker, RunDecider, predictor_name, unless_blocked
+from lightning_nndyn.callback.decision import RunDecider, predictor_name
+from lightning_nndyn.callback.decision_maker import DecisionMaker, unless_blocked
 from lightning_nndyn.callback.guard import Guard
 from lightning_nndyn.callback.messages import Messages
 from lightning_nndyn.callback.record import Record

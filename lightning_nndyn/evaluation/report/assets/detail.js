@@ -28,7 +28,7 @@
     facts.replaceChildren(...run().facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
     body.replaceChildren(...run().verdicts.map(([time, predicted, low, risk, kind, inside, note]) => el("tr", {},
       el("th", { scope: "row", class: "n" }, epochText(time)), el("td", { class: "n" }, percent(predicted)), el("td", { class: "n" }, low.toFixed(2)),
-      el("td", { class: "n" }, risk.toFixed(2)), el("td", {}, kind === "fused" ? "weights and curve" : "weights"),
+      el("td", { class: "n" }, risk.toFixed(2)), el("td", {}, ({ fused: "weights and curve", curve: "curve" })[kind] ?? "weights"),
       el("td", {}, inside ? "yes" : "no"), el("td", {}, note))));
     byId("run-silent").hidden = run().verdicts.length > 0;
     select.value = String(state.run);

@@ -23,7 +23,7 @@
       if (!byRisk) across(bar, "predicted low below");
     }
     if (byRisk) {
-      limits.forEach(([kind, limit], i) => across(limit, `stopped above ${limit.toFixed(2)}, ${kind === "fused" ? "with the curve" : "by weights alone"}`, i));
+      limits.forEach(([kind, limit], i) => across(limit, `stopped above ${limit.toFixed(2)}, ${({ fused: "with the curve", curve: "by the curve alone" })[kind] ?? "by weights alone"}`, i));
     }
     if (!byRisk) frame.body.append(sv("line", { class: "diagonal", x1: frame.x(0), y1: frame.y(0), x2: frame.x(1), y2: frame.y(1) }));
   }

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_nndyn.callback.decision import RunDecider, predictor_name
+from lightning_nndyn.callback.decision_maker import DecisionMaker
 from lightning_nndyn.callback.messages import OWN_RUNS, frozen_layers
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.settings import Settings
-from lightning_nndyn.predictor import Predictor, curve_model
+from lightning_nndyn.callback.task import RunTask
+from lightning_nndyn.predictor import Predictor
+from lightning_nndyn.predictor.curve_model import first_epoch as first_predicted_epoch
 from lightning_nndyn.predictor.domain import why_out_of_domain
 from lightning_nndyn.predictor.no_progress import first_epoch
 from lightning_nndyn.predictor.policy import epochs_in_words
@@ -58,6 +61,11 @@ def _judge(settings: Settings, decisions: RunDecider, record: Record) -> str:
         return f"records weights{metric}, and nothing judges it (predictor=None)"
     if not task.has_accuracy:
         return f"{task.why_silent}; records weights{metric}"
+    if _by_curve_alone(task, maker, record):
+        return (
+            f"{_name(settings)} does not know such runs ({_unknown(maker, record)}), so {task.metric} alone "
+            "judges it, as other networks' curves have ended"
+        )
     until = epochs_in_words(max(maker.predictor.times))
     later = f", then by {task.metric.name}" if task.metric is not None and metric else ""
     return f"{_name(settings)} judges it by weights{metric} for {until}{later}"
@@ -77,15 +85,13 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     if maker is None:
         return ""
     grace = float(trainer.min_epochs or 0)
-    unknown = why_out_of_domain(maker.predictor.card["domain"], record.history[0], record.training)
+    unknown = _unknown(maker, record)
     able = any(map(maker.policy.can_stop, maker.policy.max_risks_of_good_runs)) or maker.policy.threshold
     if task.has_accuracy and able and not unknown:
         return f"may stop it from epoch {max(min(maker.predictor.times), grace):g} on"
     planned = record.training.planned_epochs
-    if task.has_accuracy and task.reads_metric and planned is not None and maker.judges_curve(planned):
-        why = f"the predictor does not know such runs ({unknown}): " if unknown else ""
-        first = max(curve_model.first_epoch(planned), grace)
-        return f"{why}{task.metric} may stop it, from epoch {first:g} on"
+    if planned is not None and _by_curve_alone(task, maker, record):
+        return f"may stop it from epoch {max(first_predicted_epoch(planned), grace):g} on"
     why = (
         f"the predictor does not know such runs ({unknown}), so it " if task.has_accuracy and unknown else ""
     )
@@ -96,6 +102,17 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     below = ", or stands far below earlier runs of its log folder" if decisions.earlier is not None else ""
     hint = f"; {OWN_RUNS}" if why else ""
     return f"{why}is stopped only if it diverges{stuck}{below}{hint}"
+
+
+def _unknown(maker: DecisionMaker, record: Record) -> str:
+    """Why the predictor does not know the run; empty where it does."""
+    return why_out_of_domain(maker.predictor.card["domain"], record.history[0], record.training)
+
+
+def _by_curve_alone(task: RunTask, maker: DecisionMaker, record: Record) -> bool:
+    """Whether the run's curve judges it in the predictor's place."""
+    judged = maker.judges_curve(record.training.planned_epochs)
+    return task.has_accuracy and task.reads_metric and judged and bool(_unknown(maker, record))
 
 
 def _name(settings: Settings) -> str:

@@ -6,6 +6,7 @@ goes on to the end of the run, and speaks of networks that no predictor knows.
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn._files import shipped_folder
+from lightning_nndyn._files import shipped_folder, write_atomically
 from lightning_nndyn.errors import ArtefactError
 from lightning_nndyn.predictor.forest import OUTPUTS, Forest
 from lightning_nndyn.predictor.learning_curve import LearningCurve, above_guessing, losses_by_guessing
@@ -99,8 +100,9 @@ class CurveModel:
             "good_risks": np.concatenate([np.array(group) for group in groups]),
             "group_sizes": np.array([len(group) for group in groups]),
         }
-        with path.open("wb") as file:
-            np.savez_compressed(file, **arrays, **self.forest.to_arrays())
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays, **self.forest.to_arrays())
+        write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> CurveModel:

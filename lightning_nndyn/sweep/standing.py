@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from lightning_nndyn._files import shipped_folder
+from lightning_nndyn._files import shipped_folder, write_atomically
 from lightning_nndyn.errors import ArtefactError
 from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.signature.snapshot import Array
@@ -65,8 +65,9 @@ class StandingModel:
     def save(self, path: Path) -> None:
         """Write a file of plain arrays (NumPy's ``.npz``)."""
         arrays = {field.name: getattr(self, field.name).astype(np.float32) for field in fields(self)}
-        with path.open("wb") as file:
-            np.savez(file, inputs=np.array(INPUTS), **arrays)
+        content = io.BytesIO()
+        np.savez(content, inputs=np.array(INPUTS), **arrays)
+        write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> StandingModel:

@@ -93,7 +93,8 @@ class CurveModel:
     def save(self, path: Path) -> None:
         """Write a file of plain arrays (NumPy's ``.npz``)."""
         groups = self.max_risks_of_good_runs
-        arrays = {
+        arrays: dict[str, Any] = {
+            **self.forest.to_arrays(),
             "inputs": np.array(INPUTS),
             "risk": np.array(self.risk),
             "planned_epochs": np.array(self.planned_epochs, dtype=np.float64),
@@ -101,7 +102,7 @@ class CurveModel:
             "group_sizes": np.array([len(group) for group in groups]),
         }
         content = io.BytesIO()
-        np.savez_compressed(content, **arrays, **self.forest.to_arrays())
+        np.savez_compressed(content, **arrays)
         write_atomically(path, content.getvalue())
 
     @classmethod

@@ -2,10 +2,10 @@
 
     python benchmarks/curve_model.py pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet
 
-Each run is judged at the end of each epoch by a model that was fitted without its data set and without families
-of networks like its own. A run is low if it ends less than half as far above guessing as the best of its sweep.
-The threshold is that of the callback's default: at most 5 % of the good runs of each group of families. It was
-set by the good runs that are counted here.
+Each run is judged at the end of each epoch by a model that was fitted without its data set and without
+families of networks like its own. A run is low if it ends less than half as far above guessing as the best of
+its sweep. The threshold is that of the callback's default: at most 5 % of the good runs of each group of
+families. It was set by the good runs that are counted here.
 """
 
 from __future__ import annotations

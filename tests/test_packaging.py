@@ -14,7 +14,7 @@ from paths import ROOT
 from processes import PATIENCE
 
 PACKAGE = ROOT / "lightning_nndyn"
-IN_THE_WHEEL = {"cohort.json", "cohort.npz"} | {
+IN_THE_WHEEL = {"cohort.json", "cohort.npz", "curve.json", "curve.npz"} | {
     f"{name}.{ending}" for name in ("lenet5-digits", "universal") for ending in ("json", "skops")
 }
 _LOGGERS = "tensorboard wandb mlflow"

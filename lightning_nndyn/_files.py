@@ -106,6 +106,11 @@ def try_lock(path: Path) -> Iterator[bool]:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
+def real_path(path: Path) -> Path:
+    """The path without symbolic links. A circle of them ends in itself, where `Path.resolve` raises."""
+    return Path(os.path.realpath(path))
+
+
 def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """Reads a whole file.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_nndyn._files import real_path
 from lightning_nndyn.callback.monitored_metric import Mode, MonitoredMetric
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import RecordFile, find_records, load_records
@@ -98,7 +99,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise SweepError(f"{str(path)!r} does not exist: give folders with records of runs, or records")
-        files += [file.resolve() for file in (find_records(path) if path.is_dir() else [path])]
+        files += [real_path(file) for file in (find_records(path) if path.is_dir() else [path])]
     return list(dict.fromkeys(files))
 
 

@@ -106,18 +106,19 @@ def troubled(run: Path, tmp_path: Path) -> Path:
     (folder / "nndyn-folder.json").mkdir()
     os.mkfifo(folder / "nndyn-pipe.json")
     (folder / "nndyn-link.json").symlink_to("nowhere")
+    (folder / "nndyn-circle.json").symlink_to("nndyn-circle.json")
     return folder
 
 
 def test_damaged_files_are_named_and_the_others_read(troubled: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(troubled), "--output", str(tmp_path / "report.html")])
     assert done.exit_code == 0, done.output
-    assert "1 runs" in done.output and done.output.count("left out:") == len(DAMAGED) + 3
+    assert "1 runs" in done.output and done.output.count("left out:") == len(DAMAGED) + 4
     with pytest.warns(NNDynWarning, match="records are left out"):
         assert [found.file.name for found in load_runs(troubled)] == ["nndyn-good.json"]
 
 
-@pytest.mark.parametrize("name", ["nndyn-0.json", "nndyn-pipe.json", "nowhere", "empty"])
+@pytest.mark.parametrize("name", ["nndyn-0.json", "nndyn-pipe.json", "nndyn-circle.json", "nowhere", "empty"])
 def test_a_path_that_nothing_could_be_read_of_ends_with_status_1(
     troubled: Path, tmp_path: Path, name: str
 ) -> None:

@@ -103,6 +103,7 @@ def test_damaged_records_and_the_runs_own_are_passed_over(folder: Path) -> None:
     assert len(found) == len(before) - 1 == len(RATES) - 2
     assert len(EarlierRuns(one.parent, "val_acc", 1.0).runs(replace(record, run="0" * 12))) == len(before)
     assert all(one.params["learning_rate"] > 0 and one.params["optimizer"] == "sgd" for one in found)
+    assert all(one.finished and not one.stopped and (one.value or 0) > 0.5 for one in found)
     rungs = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0]  # each twice as late as the one before
     assert all([reading.time for reading in one.readings] == rungs for one in found)
 

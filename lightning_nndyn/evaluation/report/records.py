@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_nndyn._files import real_path
 from lightning_nndyn.callback.audit import AUDIT_FILE
 from lightning_nndyn.callback.record_file import find_records, load_records
 from lightning_nndyn.errors import ReportError
@@ -90,7 +91,7 @@ def load(paths: Sequence[Path], metric: str | None = None) -> RecordedRuns:
 
 def _files(path: Path) -> list[Path]:
     files = find_records(path) if path.is_dir() else [path] if path.exists() else []
-    return [file.resolve() for file in files]
+    return [real_path(file) for file in files]
 
 
 def _nothing(path: Path) -> str:
@@ -132,7 +133,7 @@ def _values(one: _Read, metric: str) -> Values:
 
 def _label(runs: Sequence[RecordedRun], paths: Sequence[Path]) -> None:
     """Calls runs by their folders where these tell them apart, else by their hyperparameters or names."""
-    roots = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
+    roots = [real_path(path) if path.is_dir() else real_path(path).parent for path in paths]
     common = Path(os.path.commonpath(roots)) if len({root.anchor for root in roots}) == 1 else Path()
     names = {
         run.name: str(run.file.parent.relative_to(common))
@@ -160,7 +161,7 @@ def _told_by_hparams(runs: Sequence[RecordedRun]) -> dict[str, str]:
 
 def _folders(paths: Sequence[Path]) -> list[Path]:
     """Where ledgers lie: below, or up to where a Trainer's root may be whose log folder was given."""
-    folders = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
+    folders = [real_path(path) if path.is_dir() else real_path(path).parent for path in paths]
     ledgers = [file for folder in folders for file in sorted(folder.rglob(AUDIT_FILE))]
     above = [up for folder in folders for up in folder.parents[:_LEVELS] if (up / AUDIT_FILE).is_file()]
     return list(dict.fromkeys([*(ledger.parent for ledger in ledgers), *above]))

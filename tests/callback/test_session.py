@@ -117,3 +117,9 @@ def test_copies_hold_no_trainer() -> None:
     assert "trainer" not in copying.state and copying.state["_owner"] is None
     sent = pickle.loads(pickle.dumps(callback))
     assert sent.history == callback.history and sent.session.phase is Phase.ENDED
+
+
+def test_a_callback_that_takes_part_in_no_fit_has_a_state() -> None:
+    callback, other = watcher(None), watcher(None)
+    other.load_state_dict(callback.state_dict())
+    assert other.history == [] and not other.session.active

@@ -249,6 +249,10 @@ def test_a_decision_upon_a_late_metric_takes_effect_after_the_next_batch() -> No
     run = trainer(callback, max_epochs=5)
     run.fit(model)
     assert callback.decision.stop and run.global_step == 2 * BATCHES + 1
+    at_its_end, model = watcher(Scripted({2.0: 1.0}), monitor="late"), late_curve_reader()[0]
+    run = trainer(at_its_end, max_epochs=2)
+    run.fit(model)
+    assert at_its_end.decision.stop and not run.should_stop  # nothing is left to be stopped
 
 
 def test_a_checkpoint_at_an_epochs_end_has_what_was_logged_after_our_hook(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import re
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -80,8 +81,9 @@ def share_a_folder(config: pytest.Config) -> None:
 
 
 def start_lean_processes() -> None:
-    """What tests start imports less than it might: some inherit this process's path, others its variables."""
+    """Import less than one might, here and in what tests start: some inherit the path, some variables."""
     support = Path(__file__).with_name("support")
+    runpy.run_path(str(support / "lean" / "sitecustomize.py"))  # what Python does as the others start
     sys.path.append(str(support / "lean"))
     paths = [os.environ.get("PYTHONPATH"), str(support), str(support / "lean")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

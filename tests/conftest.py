@@ -3,6 +3,7 @@
 import copy
 import functools
 import gc
+import logging
 import os
 import random
 import re
@@ -188,6 +189,16 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def logger_levels_are_restored() -> Iterator[None]:
+    """Examples silence Lightning for good, and run in this process: later tests read what it says."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning", "optuna")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -111,7 +111,7 @@ def _runs(sweep: RecordedSweep) -> Iterator[_Run]:
             return
         losses = dict(curve.losses)
         for epoch, loss in enumerate(record.curve["train_loss"], start=1):
-            losses.setdefault(float(epoch), (float("nan") if loss is None else loss,) * 2)
+            losses.setdefault(float(epoch), (loss, loss))
         above, level = record.best_accuracy - guess, 1 / curve.classes
         relative = float(np.clip(above / (best - guess), 0, 1))
         gain = float(np.clip((record.best_accuracy - level) / (1 - level), 0, 1))

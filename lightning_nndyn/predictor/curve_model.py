@@ -36,6 +36,9 @@ EARLIEST = 0.25
 """Share of the plan before which nothing is predicted: many good runs begin with a plateau."""
 
 _LONGEST = 2.0  # times the longest plan of the fit, and half of the shortest
+_HIGHEST_FIRST_LOSS = (
+    2.0  # times guessing: sums over a batch, and other losses than cross-entropy, are higher
+)
 _SMALLEST_GAIN, _SMALLEST_LOSS = 5e-3, 1e-4  # before a logarithm is taken
 _SPREAD_OVER = 4  # accuracies
 
@@ -157,12 +160,13 @@ def first_epoch(planned_epochs: float) -> int:
 
 
 def can_read(curve: LearningCurve, epoch: int) -> bool:
-    """Whether there are an accuracy and a loss for each epoch so far."""
+    """Whether there are an accuracy and a loss for each epoch so far, and the loss may be a cross-entropy."""
     accuracies = curve.accuracies[:epoch]
+    losses = [curve.losses.get(float(e), (math.nan,))[0] for e in range(1, epoch + 1)]
     return (
         len(accuracies) == epoch > 0
-        and all(map(math.isfinite, accuracies))
-        and all(math.isfinite(curve.losses.get(float(e), (math.nan,))[0]) for e in range(1, epoch + 1))
+        and all(map(math.isfinite, [*accuracies, *losses]))
+        and losses[0] <= _HIGHEST_FIRST_LOSS * math.log(curve.classes)
     )
 
 

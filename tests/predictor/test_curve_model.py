@@ -60,6 +60,7 @@ def test_a_run_that_is_stuck_and_one_that_learns() -> None:
         (replace(STUCK, accuracies=[*STUCK.accuracies[:7], math.nan]), 8, PLAN),
         (replace(STUCK, losses={8.0: (2.3, 2.3)}), 8, PLAN),
         (replace(STUCK, losses={**STUCK.losses, 3.0: (math.nan, 1.0)}), 8, PLAN),
+        (curve([0.3] * 8, [147.0] * 8), 8, PLAN),  # summed over the batch
     ],
 )
 def test_it_is_silent_where_it_cannot_read(one: LearningCurve, epoch: int, planned: Any) -> None:

@@ -17,23 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from lightning_nndyn.evaluation.cohort import load_recorded_sweeps
-from lightning_nndyn.evaluation.fit_curve_model import CurveRows, curve_rows, held_out_values
-from lightning_nndyn.predictor.policy import conformal_threshold
+from lightning_nndyn.evaluation.fit_curve_model import (
+    CurveRows,
+    by_family_group,
+    curve_rows,
+    held_out_values,
+    largest_of_runs,
+)
+from lightning_nndyn.predictor.policy import Policy
+from lightning_nndyn.predictor.verdict import CURVE
 from lightning_nndyn.signature.snapshot import Array, Mask
-
-
-def largest_values(rows: CurveRows, values: Array) -> Array:
-    """Each run's largest value; -inf for a run that was never judged. Shape [runs]."""
-    largest = np.full(len(rows.low), -np.inf)
-    np.maximum.at(largest, rows.run, values)
-    return largest
-
-
-def threshold(rows: CurveRows, largest: Array, rate: float) -> float:
-    """The highest that any group of families asks for."""
-    good, groups = ~rows.low & np.isfinite(largest), rows.parts[:, 0]
-    found = [conformal_threshold(largest[good & (groups == group)], rate) for group in np.unique(groups)]
-    return max(one for one in found if one is not None)
 
 
 def trained_epochs(rows: CurveRows, values: Array, limit: float) -> Array:
@@ -51,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     of = parser.parse_args(argv)
     rows = curve_rows(load_recorded_sweeps(of.corpora))
     values = held_out_values(rows)
-    largest = largest_values(rows, values)
-    limit = threshold(rows, largest, of.rate)
+    largest = largest_of_runs(rows, values)
+    limit = Policy({CURVE: by_family_group(rows, largest)}, of.rate).risk_threshold(CURVE)
+    if limit is None:
+        parser.error(f"no group of families has enough good runs for a rate of {of.rate}")
     stopped, trained = largest > limit, trained_epochs(rows, values, limit)
 
     def line(name: str, runs: Mask) -> str:

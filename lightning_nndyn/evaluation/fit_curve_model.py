@@ -156,24 +156,34 @@ def _spread_epochs(rows: CurveRows) -> Mask:
     return chosen
 
 
+def largest_of_runs(rows: CurveRows, values: Array) -> Array:
+    """Each run's largest value; -inf for a run that was never judged. Shape [runs]."""
+    largest = np.full(len(rows.low), -np.inf)
+    np.maximum.at(largest, rows.run, values)
+    return largest
+
+
+def by_family_group(rows: CurveRows, largest: Array) -> tuple[tuple[float, ...], ...]:
+    """The values of the good runs that were judged, ascending, for each group of families that has any."""
+    good, groups = ~rows.low & np.isfinite(largest), rows.parts[:, 0]
+    found = [np.sort(largest[good & (groups == group)]) for group in np.unique(groups)]
+    return tuple(tuple(map(float, values)) for values in found if len(values))
+
+
 def fit_curve_model(rows: CurveRows) -> CurveModel:
     """Fit the model to all runs, and calibrate it on held-out ones.
 
     Raises:
         PredictorError: all runs are of one family of networks, or on one data set.
     """
-    values, good = held_out_values(rows), ~rows.low
-    scale = RiskScale.from_good_runs(values[good[rows.run]])
-    largest = np.full(len(good), -np.inf)
-    np.maximum.at(largest, rows.run, [scale(value) for value in values])
-    good &= np.isfinite(largest)
-    groups = rows.parts[:, 0]
-    risks = [np.sort(largest[good & (groups == group)]) for group in np.unique(groups)]
+    values = held_out_values(rows)
+    scale = RiskScale.from_good_runs(values[~rows.low[rows.run]])
+    risks = by_family_group(rows, largest_of_runs(rows, np.array([scale(value) for value in values])))
     return CurveModel(
         forest=_fit_forest(rows, np.ones(len(rows.run), dtype=bool)),
         risk=scale,
         planned_epochs=(float(rows.planned.min()), float(rows.planned.max())),
-        max_risks_of_good_runs=tuple(tuple(map(float, group)) for group in risks if len(group)),
+        max_risks_of_good_runs=risks,
     )
 
 

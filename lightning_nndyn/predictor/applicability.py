@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_nndyn.predictor.skops_archive import check_array
+from lightning_nndyn.predictor.array_file import check_array
 from lightning_nndyn.signature.snapshot import Array
 
 N_NEIGHBOURS = 7

@@ -6,7 +6,6 @@ goes on to the end of the run, and speaks of networks that no predictor knows.
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,12 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from lightning_nndyn._files import shipped_folder, write_atomically
-from lightning_nndyn.errors import ArtefactError
+from lightning_nndyn._files import shipped_folder
+from lightning_nndyn.predictor.array_file import check_array, read_arrays, write_arrays
 from lightning_nndyn.predictor.forest import OUTPUTS, Forest
-from lightning_nndyn.predictor.learning_curve import LearningCurve, above_guessing, losses_by_guessing
+from lightning_nndyn.predictor.learning_curve import (
+    SMALLEST_GAIN,
+    SMALLEST_LOSS,
+    LearningCurve,
+    above_guessing,
+    losses_by_guessing,
+)
 from lightning_nndyn.predictor.risk import RiskScale
-from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.predictor.verdict import CURVE, Verdict
 from lightning_nndyn.signature.snapshot import Array
 
@@ -39,7 +43,6 @@ _LONGEST = 2.0  # times the longest plan of the fit, and half of the shortest
 _HIGHEST_FIRST_LOSS = (
     2.0  # times guessing: sums over a batch, and other losses than cross-entropy, are higher
 )
-_SMALLEST_GAIN, _SMALLEST_LOSS = 5e-3, 1e-4  # before a logarithm is taken
 _SPREAD_OVER = 4  # accuracies
 
 
@@ -96,17 +99,14 @@ class CurveModel:
     def save(self, path: Path) -> None:
         """Write a file of plain arrays (NumPy's ``.npz``)."""
         groups = self.max_risks_of_good_runs
-        arrays: dict[str, Any] = {
+        arrays = {
             **self.forest.to_arrays(),
-            "inputs": np.array(INPUTS),
             "risk": np.array(self.risk),
             "planned_epochs": np.array(self.planned_epochs, dtype=np.float64),
             "good_risks": np.concatenate([np.array(group) for group in groups]),
             "group_sizes": np.array([len(group) for group in groups]),
         }
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays)
-        write_atomically(path, content.getvalue())
+        write_arrays(path, INPUTS, arrays)
 
     @classmethod
     def load(cls, path: Path) -> CurveModel:
@@ -115,21 +115,13 @@ class CurveModel:
         Raises:
             ArtefactError: the file is missing, or is not of such a model.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls._checked({name: file[name] for name in file.files})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtefactError(
-                f"{path} is no model of learning curves ({error}): install the package anew"
-            ) from error
+        return read_arrays(path, INPUTS, cls._checked, "learning curves")
 
     @classmethod
     def _checked(cls, arrays: dict[str, Any]) -> CurveModel:
-        inputs, risk, planned, risks, sizes = (
-            arrays.pop(name) for name in ("inputs", "risk", "planned_epochs", "good_risks", "group_sizes")
+        risk, planned, risks, sizes = (
+            arrays.pop(name) for name in ("risk", "planned_epochs", "good_risks", "group_sizes")
         )
-        if tuple(inputs) != INPUTS:
-            raise ValueError(f"it reads {len(inputs)} inputs, this release gives {len(INPUTS)}")
         check_array(risk, "f", (2,))
         check_array(planned, "f", (2,), 0)
         check_array(risks, "f", (None,))
@@ -183,7 +175,7 @@ def curve_inputs(curve: LearningCurve, epoch: int, planned_epochs: float) -> Arr
     return np.array([
         gains[-1],
         best,
-        math.log(max(best, 0.0) + _SMALLEST_GAIN),
+        math.log(max(best, 0.0) + SMALLEST_GAIN),
         gains[-1] - gains[before],
         best - gains[halfway],
         gains[0],
@@ -192,7 +184,7 @@ def curve_inputs(curve: LearningCurve, epoch: int, planned_epochs: float) -> Arr
         float(np.std(gains[-_SPREAD_OVER:])),
         losses[-1],
         min(losses),
-        math.log(max(min(losses), _SMALLEST_LOSS)),
+        math.log(max(min(losses), SMALLEST_LOSS)),
         losses[0] - losses[-1],
         losses[before] - losses[-1],
         losses[halfway] - losses[-1],

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_nndyn.predictor.array_file import check_array
 from lightning_nndyn.predictor.history import HistoryByEpoch, epoch_ends
 from lightning_nndyn.predictor.learning_curve import (
     LearningCurve,
@@ -23,7 +24,6 @@ from lightning_nndyn.predictor.learning_curve import (
     linear_width,
 )
 from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
-from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.predictor.training_set import Targets
 from lightning_nndyn.predictor.verdict import WEIGHTS, WEIGHTS_AND_CURVE
 from lightning_nndyn.signature.relative import graph_movement, movement_names

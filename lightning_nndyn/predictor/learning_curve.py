@@ -12,8 +12,8 @@ from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.signature.snapshot import Array
 
 _LARGEST_LOSS = 5.0  # in units of guessing's; the loss of a run about to diverge has no bound
-_SMALLEST_LOSS = 1e-4  # in the same units, before its logarithm is taken
-_SMALLEST_GAIN = 5e-3  # of an accuracy above guessing's, before its logarithm is taken
+SMALLEST_LOSS = 1e-4  # in the same units, before its logarithm is taken
+SMALLEST_GAIN = 5e-3  # of an accuracy above guessing's, before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def linear_row(curve: LearningCurve, times: Sequence[float]) -> Array:
     gains = above_guessing(curve, times[-1])
     if not gains:
         return np.empty(0)
-    last, best = (math.log(max(gain, 0.0) + _SMALLEST_GAIN) for gain in (gains[-1], max(gains)))
+    last, best = (math.log(max(gain, 0.0) + SMALLEST_GAIN) for gain in (gains[-1], max(gains)))
     late_loss = curve.losses[times[-1]][1] / math.log(curve.classes)
-    late_loss = math.log(min(max(late_loss, _SMALLEST_LOSS), _LARGEST_LOSS))
+    late_loss = math.log(min(max(late_loss, SMALLEST_LOSS), _LARGEST_LOSS))
     return np.array([last, best, late_loss, gains[-1] - gains[max(0, len(gains) - 2)]])
 
 

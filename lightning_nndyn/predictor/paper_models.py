@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightning_nndyn.predictor.array_file import check_array
 from lightning_nndyn.predictor.history import HistoryByEpoch, epoch_ends
 from lightning_nndyn.predictor.learning_curve import LearningCurve
 from lightning_nndyn.predictor.model_family import FittedModel, ModelFamily
-from lightning_nndyn.predictor.skops_archive import check_array
 from lightning_nndyn.predictor.training_set import Targets
 from lightning_nndyn.predictor.verdict import WEIGHTS
 from lightning_nndyn.signature.relative import signed, size

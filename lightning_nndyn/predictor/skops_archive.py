@@ -164,30 +164,3 @@ def _renumber(node: Any, numbers: dict[int, int], renamed: dict[str, str]) -> No
 
 def _add(file: zipfile.ZipFile, name: str, content: bytes) -> None:
     file.writestr(zipfile.ZipInfo(name, _EPOCH_OF_ZIP), content, zipfile.ZIP_DEFLATED)
-
-
-def check_array(
-    array: Any, kind: str, shape: tuple[int | None, ...], low: float = -np.inf, high: float = np.inf
-) -> None:
-    """Checks an array from an archive.
-
-    Args:
-        array: what is to be one.
-        kind: NumPy's letter for its type: "i" for integers, "f" for numbers, which must be finite.
-        shape: that it must have; None for any length of at least 1.
-        low: the smallest number allowed.
-        high: the largest.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if not isinstance(array, np.ndarray) or array.dtype.kind != kind or array.ndim != len(shape):
-        raise ValueError(f"{array!r:.60} is no array of {len(shape)} dimensions of type {kind!r}")
-    if any(
-        size < 1 if wanted is None else size != wanted
-        for size, wanted in zip(array.shape, shape, strict=True)
-    ):
-        raise ValueError(f"an array has the shape {array.shape}, not {shape}")
-    smallest, largest = (array.min(), array.max()) if array.size else (low, high)
-    if not (low <= smallest and largest <= high and np.isfinite([smallest, largest]).all()):  # NaN is neither
-        raise ValueError(f"an array holds numbers from {smallest} to {largest}, not from {low} to {high}")

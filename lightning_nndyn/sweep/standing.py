@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -13,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from lightning_nndyn._files import shipped_folder, write_atomically
-from lightning_nndyn.errors import ArtefactError
-from lightning_nndyn.predictor.skops_archive import check_array
+from lightning_nndyn._files import shipped_folder
+from lightning_nndyn.predictor.array_file import check_array, read_arrays, write_arrays
 from lightning_nndyn.signature.snapshot import Array
 from lightning_nndyn.sweep.cohort import INPUTS, cohort_table, has_diverged, normal_scores, ranks
 from lightning_nndyn.sweep.run import SweepRun
@@ -66,9 +64,7 @@ class StandingModel:
     def save(self, path: Path) -> None:
         """Write a file of plain arrays (NumPy's ``.npz``)."""
         arrays = {field.name: getattr(self, field.name).astype(np.float32) for field in fields(self)}
-        content = io.BytesIO()
-        np.savez(content, inputs=np.array(INPUTS), **arrays)
-        write_atomically(path, content.getvalue())
+        write_arrays(path, INPUTS, arrays)
 
     @classmethod
     def load(cls, path: Path) -> StandingModel:
@@ -77,18 +73,10 @@ class StandingModel:
         Raises:
             ArtefactError: the file is missing, or is not of such a model.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls._checked({name: file[name] for name in file.files})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtefactError(
-                f"{path} is no model of standings ({error}): install the package anew"
-            ) from error
+        return read_arrays(path, INPUTS, cls._checked, "standings")
 
     @classmethod
     def _checked(cls, arrays: Mapping[str, Any]) -> StandingModel:
-        if tuple(arrays["inputs"]) != INPUTS:
-            raise ValueError(f"it reads {len(arrays['inputs'])} inputs, this release gives {len(INPUTS)}")
         found = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         check_array(found.first, "f", (None, len(INPUTS), None))
         members, _, units = found.first.shape

@@ -138,6 +138,15 @@ def test_a_file_that_no_fit_gives_is_refused(tmp_path: Path, changes: dict[str, 
         CurveModel.load(file)
 
 
+@pytest.mark.parametrize("length", [0, 100, -100])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, length: int) -> None:
+    file = tmp_path / "curve.npz"
+    shipped_curve_model().save(file)
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ArtefactError, match="no model of learning curves"):
+        CurveModel.load(file)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="nowhere"):
         CurveModel.load(tmp_path / "nowhere.npz")

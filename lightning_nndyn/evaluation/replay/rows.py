@@ -125,7 +125,7 @@ def write(rows: Sequence[ReplayRow], sweeps: int, size: int, folder: Path) -> No
 
 
 @dataclass(frozen=True)
-class Summary:
+class RuleSummary:
     """A rule over all corpora.
 
     Attributes:
@@ -145,7 +145,7 @@ class Summary:
     corpus: str
 
 
-def summary(rows: Sequence[ReplayRow]) -> list[Summary]:
+def summary(rows: Sequence[ReplayRow]) -> list[RuleSummary]:
     """Each rule of `DEFAULTS` over all runs of all corpora."""
     found = []
     for policy, title in DEFAULTS.items():
@@ -156,11 +156,11 @@ def summary(rows: Sequence[ReplayRow]) -> list[Summary]:
                 100 * float(np.mean([getattr(row, name) for row in own]))
                 for name in ("epochs_share", "regret")
             )
-            found.append(Summary(title, own[0].knows, epochs, missed, 100 * worst.regret, worst.corpus))
+            found.append(RuleSummary(title, own[0].knows, epochs, missed, 100 * worst.regret, worst.corpus))
     return found
 
 
-def summary_table(rules: Sequence[Summary]) -> str:
+def summary_table(rules: Sequence[RuleSummary]) -> str:
     """A line for each rule."""
     header = ["stopping by", "knows", "epochs, %", "points missed, mean", "points missed, most"]
     lines = [
@@ -176,7 +176,7 @@ def summary_table(rules: Sequence[Summary]) -> str:
     return table(header, lines)
 
 
-def draw_defaults(rules: Sequence[Summary], file: Path) -> None:
+def draw_defaults(rules: Sequence[RuleSummary], file: Path) -> None:
     """Draw the points that rules miss against the epochs that they spend, a colour for what they know.
 
     Raises:

@@ -26,6 +26,7 @@ from lightning_nndyn.evaluation.report.recorded_run import RecordedRun, in_words
 from lightning_nndyn.evaluation.report.records import RecordedRuns, load
 from lightning_nndyn.evaluation.report.replay import Replay, replay_runs
 from lightning_nndyn.evaluation.report.summary import Summary, prediction_errors, summarise
+from lightning_nndyn.predictor.verdict import CURVE, WEIGHTS_AND_CURVE
 
 _PACKAGE = "lightning_nndyn.evaluation.report"
 _SCRIPTS = ("base", "plot", "curves", "forecast", "signature", "layers", "detail", "table", "start")
@@ -118,6 +119,9 @@ def _with_counts(names: Sequence[str]) -> str:
     return counts[0][0] if len(counts) == 1 else "; ".join(f"{name}: {count} runs" for name, count in counts)
 
 
+_KINDS = {WEIGHTS_AND_CURVE: "the curve", CURVE: "the curve alone"}
+
+
 def _rule(policy: PolicyFacts) -> str:
     """When a run is stopped, in words."""
     if "max_false_stop_rate" not in policy:
@@ -127,7 +131,7 @@ def _rule(policy: PolicyFacts) -> str:
     confidence = policy.get("confidence")
     sure = "" if confidence is None else f", {formatting.percent(confidence, 0)} sure"
     limits = ", ".join(
-        f"{limit:.2f} with {'the curve' if kind == 'fused' else 'weights alone'}"
+        f"{limit:.2f} with {_KINDS.get(kind, 'weights alone')}"
         for kind, limit in (policy.get("limits") or {}).items()
         if limit is not None
     )

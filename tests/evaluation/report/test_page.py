@@ -351,3 +351,12 @@ def test_a_record_may_be_named_by_itself(sweep: Path, tmp_path: Path) -> None:
 
 def test_batches_are_those_of_the_record(sweep: Path, page: Page) -> None:
     assert f"sgd, {BATCHES} steps an epoch" in dict(page.data["runs"][0]["facts"])["Trained by"]
+
+
+def test_the_rule_says_what_each_limit_is_of(sweep: Path, tmp_path: Path) -> None:
+    file = next(sweep.rglob("nndyn-*.json"))
+    record = read_record(file)
+    record["policy"] |= {"threshold": None, "limits": {"weights": 2.5, "fused": 2.25, "curve": 3.75}}
+    (tmp_path / file.name).write_text(json.dumps(record))
+    text = write_report([tmp_path], tmp_path / "report.html").file.read_text()
+    assert "2.50 with weights alone, 2.25 with the curve, 3.75 with the curve alone" in text

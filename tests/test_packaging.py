@@ -65,7 +65,7 @@ def test_wheel_holds_package_and_predictors_and_nothing_else(wheel: Path) -> Non
     examples = {f"lightning_nndyn/examples/{name}" for name in ("sweep.yaml", "sweep_digits.py")}
     assert "lightning_nndyn/py.typed" in code
     assert contents(wheel) == code | shipped | examples
-    assert wheel.stat().st_size < 24e6
+    assert wheel.stat().st_size < 20e6
 
 
 def test_wheel_from_sdist_is_the_wheel_from_the_repository(wheel: Path, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class Forest:
         roots: first node of each tree, shape [trees].
         feature: column that a node compares, -1 for a leaf; shape [nodes].
         threshold: a row goes left if its number is not above it; shape [nodes].
-        children: nodes to the left and to the right, shape [nodes, 2].
+        right: how many nodes further the one to the right stands, 0 for a leaf; shape [nodes]. The one to the
+            left comes next.
         values: predictions at a leaf, shape [nodes, outputs].
         importances: share of the variance that each column explains; shape [columns].
     """
@@ -55,7 +56,7 @@ class Forest:
     roots: NDArray[np.int32]
     feature: NDArray[np.int16]
     threshold: NDArray[np.float32]
-    children: NDArray[np.int32]
+    right: NDArray[np.int32]
     values: NDArray[np.float32]
     importances: NDArray[np.float32]
 
@@ -70,8 +71,8 @@ class Forest:
             inner = feature != _LEAF
             if not inner.any():
                 return np.asarray(self.values[nodes].mean(axis=0, dtype=np.float64))
-            right = (row[feature] > self.threshold[nodes]).astype(np.int64)
-            nodes = np.where(inner, self.children[nodes, right], nodes)
+            step = np.where(row[feature] > self.threshold[nodes], self.right[nodes], 1)
+            nodes = nodes + np.where(inner, step, 0)
 
     def to_arrays(self) -> dict[str, Any]:
         """The arrays by name, to be saved."""
@@ -84,23 +85,36 @@ class Forest:
         Raises:
             ValueError: they are not those of trees, each of which ends in leaves after few steps.
         """
-        found = cls(**arrays)
+        found = cls(**_without_children(arrays))
         nodes = len(found.feature)
         check_array(found.roots, "i", (None,), 0, nodes - 1)
         check_array(found.importances, "f", (None,), 0)
         check_array(found.feature, "i", (nodes,), _LEAF, len(found.importances) - 1)
         check_array(found.threshold, "f", (nodes,))
-        check_array(found.children, "i", (nodes, 2), 0, nodes - 1)
+        check_array(found.right, "i", (nodes,), 0, nodes - 1)
         check_array(found.values, "f", (nodes, None))
         sizes = np.diff(found.roots, append=nodes)
         if found.roots[0] != 0 or sizes.min() < 1 or sizes.max() > _MOST_NODES:
             raise ValueError(f"trees do not follow each other, or have more than {_MOST_NODES:,} nodes")
         # A child comes after its parent and belongs to the same tree: no way leads round in a circle.
-        node, end = np.arange(nodes), np.repeat(found.roots + sizes, sizes)
-        low, high = found.children.min(axis=1), found.children.max(axis=1)
-        if not ((found.feature == _LEAF) | ((low > node) & (high < end))).all():
+        left_to_end = np.repeat(found.roots + sizes, sizes) - np.arange(nodes)
+        if not ((found.feature == _LEAF) | ((found.right >= 2) & (found.right < left_to_end))).all():
             raise ValueError("a node of a tree comes before its parent, or belongs to another tree")
         return found
+
+
+def _without_children(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays, of an older release as well: it kept both children of a node by their numbers."""
+    found = dict(arrays)
+    if "children" not in found:
+        return found
+    children = found.pop("children")
+    check_array(children, "i", (None, 2), 0)
+    steps = children - np.arange(len(children))[:, None]
+    leaf = found["feature"] == _LEAF
+    if not (leaf | (steps[:, 0] == 1)).all():
+        raise ValueError("a node to the left does not come next")
+    return {**found, "right": np.where(leaf, 0, steps[:, 1]).astype(np.int32)}
 
 
 def fit_forest(x: Array, y: Array, *, trees: int, seed: int, rows_per_leaf: int = 2) -> Forest:
@@ -121,19 +135,19 @@ def fit_forest(x: Array, y: Array, *, trees: int, seed: int, rows_per_leaf: int 
     parts = [estimator.tree_ for estimator in grown.estimators_]
     counts = [part.node_count for part in parts]
     roots = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
-    shift = np.repeat(roots, counts)  # nodes are numbered through all trees
-    left, right, feature, threshold = (
+    right, feature, threshold = (
         np.concatenate([getattr(part, name) for part in parts])
-        for name in ("children_left", "children_right", "feature", "threshold")
+        for name in ("children_right", "feature", "threshold")
     )
+    number_in_tree = np.concatenate([np.arange(count) for count in counts])
     values = np.concatenate([part.value[:, :, 0] for part in parts])
-    leaf = left == -1
-    children = [np.where(leaf, 0, child + shift) for child in (left, right)]
+    leaf = right == -1
     return Forest(
         roots=roots,
         feature=np.where(leaf, _LEAF, feature).astype(np.int16),
         threshold=_rounded_down(np.where(leaf, 0, threshold)),
-        children=np.stack(children, axis=1).astype(np.int32),
+        # scikit-learn grows depth first: the node to the left comes next.
+        right=np.where(leaf, 0, right - number_in_tree).astype(np.int32),
         values=np.where(leaf[:, None], values, 0).astype(np.float32),
         importances=grown.feature_importances_.astype(np.float32),
     )

@@ -163,4 +163,4 @@ def _renumber(node: Any, numbers: dict[int, int], renamed: dict[str, str]) -> No
 
 
 def _add(file: zipfile.ZipFile, name: str, content: bytes) -> None:
-    file.writestr(zipfile.ZipInfo(name, _EPOCH_OF_ZIP), content, zipfile.ZIP_DEFLATED)
+    file.writestr(zipfile.ZipInfo(name, _EPOCH_OF_ZIP), content, zipfile.ZIP_DEFLATED, compresslevel=9)

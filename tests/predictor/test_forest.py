@@ -38,6 +38,19 @@ def test_forest_predicts_what_scikit_learn_does() -> None:
     np.testing.assert_array_equal(again(new), forest(new))
 
 
+def test_a_forest_that_an_older_release_saved_predicts_what_it_did() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    forest = fit_forest(x, x[:, :2] ** 2, trees=5, seed=1)
+    arrays = forest.to_arrays()
+    right, node = arrays.pop("right"), np.arange(len(forest.right), dtype=np.int32)
+    both = np.stack([node + 1, node + right], axis=1)
+    children = np.where((forest.feature == -1)[:, None], 0, both)  # it kept 0 for the children of a leaf
+    older = Forest.from_arrays({**arrays, "children": children.astype(np.int32)})
+    np.testing.assert_array_equal(older.right, forest.right)
+    np.testing.assert_array_equal(older(x), forest(x))
+
+
 def test_curves_help_where_they_are_given() -> None:
     scores = {(score["time"], score["kind"]): score["mae"] for score in fitted().card["scores"]}
     assert fitted().reads_curves and fitted().reads_layers

@@ -72,14 +72,32 @@ def of(*path: str, value: Any) -> Callable[[Payload], None]:
     return change
 
 
+def with_children(forest: Payload, *, left: float = 1, right: int | None = None) -> Payload:
+    """The forest as an older release kept it: both children of a node by their numbers."""
+    kept = {name: array for name, array in forest.items() if name != "right"}
+    to_right = forest["right"] if right is None else np.full_like(forest["right"], right)
+    steps = np.stack([np.full_like(to_right, left, dtype=np.array(left).dtype), to_right], axis=1)
+    return {**kept, "children": np.arange(len(steps))[:, None] + steps}
+
+
 WHOLE = slice(None)
 CHANGES: dict[str, Callable[[Payload], None]] = {
-    "a node is its own child": of_forest("children", 0),
-    "a child comes before its parent": of_forest("children", 0, WHOLE),
-    "a child of another tree": of_forest("children", lambda c: len(c) - 1),
-    "a child out of range": of_forest("children", 10**9),
-    "a negative child": of_forest("children", -2),
-    "children are fractions": of("fitted", "forest", "children", value=lambda c: c + 0.5),
+    "a node is its own child": of_forest("right", 0),
+    "both children are one": of_forest("right", 1),
+    "a child comes before its parent": of_forest("right", -1, WHOLE),
+    "a child of another tree": of_forest("right", lambda r: len(r) - 1),
+    "a child out of range": of_forest("right", 10**9),
+    "children are fractions": of("fitted", "forest", "right", value=lambda r: r + 0.5),
+    "no children": of("fitted", "forest", value=lambda f: {k: v for k, v in f.items() if k != "right"}),
+    "an older release's children, one not the next": of(
+        "fitted", "forest", value=lambda f: with_children(f, left=2)
+    ),
+    "an older release's children, before their parents": of(
+        "fitted", "forest", value=lambda f: with_children(f, right=-1)
+    ),
+    "an older release's children, of fractions": of(
+        "fitted", "forest", value=lambda f: with_children(f, left=1.5)
+    ),
     "a column out of range": of_forest("feature", 5000),
     "a negative column": of_forest("feature", -2),
     "no leaves": of_forest("feature", 0, WHOLE),
@@ -145,7 +163,7 @@ def test_trees_do_not_go_down_for_ever(payload: Payload, tmp_path: Path) -> None
         "roots": np.zeros(1, dtype=np.int32),
         "feature": np.where(along == 0, -1, 0).astype(np.int16),
         "threshold": np.zeros(nodes, dtype=np.float32),
-        "children": np.stack([along, along], axis=1),
+        "right": np.where(along == 0, 0, 2).astype(np.int32),
         "values": np.zeros((nodes, 3), dtype=np.float32),
     }
     with pytest.raises(ArtefactError, match="more than 131,072 nodes"):

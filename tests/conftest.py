@@ -145,10 +145,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            processes = re.search(r"[\[-][24]-", nodeid) if file.endswith(OF_SEVERAL_PROCESSES) else None
+            processes = re.search(r"[\[-]([24])[]-]", nodeid) if file.endswith(OF_SEVERAL_PROCESSES) else None
             if any(test in nodeid for test in STARTING_RAY):
                 return "ray"
-            return file + (processes[0] if processes else "")
+            return file + (processes[1] if processes else "")
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 

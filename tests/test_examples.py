@@ -1,8 +1,6 @@
 """Every example runs as its first lines say."""
 
-import os
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from mlflow_server import QUIET
 from paths import EXAMPLES
 from typer.testing import CliRunner
 from wandb_file import read
+from warm_processes import run_warm
 
 from lightning_nndyn.callback.record_file import read_record
 from lightning_nndyn.cli import app
@@ -38,11 +37,9 @@ def example(
 
 def in_a_process(folder: Path, name: str, *arguments: str, **environment: str) -> str:
     """The same for those that start servers, or leave their libraries changed."""
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    variables = {**os.environ, **environment}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, said = run_warm(EXAMPLES / name, *arguments, folder=folder, **environment)
+    assert code == 0, said
+    return said
 
 
 def test_digits(example: RunExample) -> None:

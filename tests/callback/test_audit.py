@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from callback_runs import Digits, Scripted, listening, trainer, watcher
 from lightning.pytorch.loggers import CSVLogger
 from scipy.stats import beta
+from warm_processes import run_warm
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback.audit import (
@@ -100,8 +99,11 @@ sys.exit(os.waitpid(other, 0)[1] if other else 0)
 
 
 def test_runs_that_end_side_by_side_are_all_in_the_ledger(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", APPEND, str(tmp_path)], check=True)
-    found = {run.run: run.accuracy for run in read_audited_runs(tmp_path)}
+    script, ledger = tmp_path / "append.py", tmp_path / "ledger"
+    script.write_text(APPEND)
+    code, said = run_warm(script, ledger, folder=tmp_path)
+    assert code == 0, said
+    found = {run.run: run.accuracy for run in read_audited_runs(ledger)}
     assert found == {f"{name}-{i}": i / 1000 for name in "ab" for i in range(300)}
 
 

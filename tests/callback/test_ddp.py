@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes have left their results."""
     folder = tmp_path_factory.mktemp("ddp")
     predictor(), predictor(curves=True)  # the two processes read them, and need not import what fits them
-    run_script("ddp_script.py", folder)
+    run_script("ddp_script.py", folder, copies=2)
     return folder
 
 

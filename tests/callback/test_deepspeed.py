@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         if torch.cuda.device_count() < 2:
             patch.setenv("DS_ACCELERATOR", "cpu")
-        run_script("deepspeed_script.py", folder, 2)  # the first time, it compiles its communication
+        run_script("deepspeed_script.py", folder, copies=2)  # the first time, it compiles its communication
     return folder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,9 @@ import lightning.pytorch as L
 import pytest
 from callback_runs import trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from paths import SUPPORT
 from sweep_runs import Perceptron
+from warm_processes import run_warm
 
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.callback.earlier_runs import EarlierRuns
@@ -140,11 +140,10 @@ def test_a_metric_that_is_to_fall(tmp_path: Path) -> None:
 
 
 def test_a_run_of_several_processes_is_stopped_on_all(folder: Path, tmp_path: Path) -> None:
-    script = Path(__file__).parent.parent / "support" / "earlier_runs_script.py"
-    command = [sys.executable, "-W", "ignore", str(script), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("ended after") == 2 and "ended after 4 epochs" not in done.stdout
+    """The first starts the other one, as Lightning does it."""
+    code, said = run_warm(SUPPORT / "earlier_runs_script.py", folder, folder=tmp_path)
+    assert code == 0, said
+    assert said.count("ended after") == 2 and "ended after 4 epochs" not in said
 
 
 def test_min_epochs_go_before(folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
 import warnings
@@ -22,8 +21,8 @@ from callback_runs import BATCHES, rows, trainer, watcher
 from digits_runs import predictor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from processes import environment
 from resumable_runs import Resumable
+from warm_processes import run_warm
 
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.record_file import read_record
@@ -108,9 +107,8 @@ def main(folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     predictor(curves=True)  # which the script reads
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=560)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said = run_warm(Path(__file__), folder, folder=folder)
+    assert code == 0, said
     return folder
 
 

@@ -145,7 +145,7 @@ def test_fits_one_after_the_other_and_copies_of_one_that_is_open_take_part() -> 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("participants")
     predictor()  # the two processes read it, and need not import what fits it
-    run_script("participants_script.py", folder)
+    run_script("participants_script.py", folder, copies=2)
     return folder
 
 

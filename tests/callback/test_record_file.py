@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +11,9 @@ import pytest
 from callback_runs import BATCHES, Digits, Interrupted, curve_reader, outcome, times, trainer, watcher
 from digits_runs import DOOMED, predictor
 from lightning.pytorch.loggers import CSVLogger
-from processes import environment, wait_until
+from processes import PATIENCE, wait_until
 from torch import Tensor
+from warm_processes import Warm
 
 from lightning_nndyn import Verdict
 from lightning_nndyn.callback import record_file
@@ -130,14 +128,15 @@ trainer(curve_reader(record=sys.argv[1]), Wait(), max_epochs=4).fit(Digits(valid
 
 
 def test_a_killed_run_leaves_a_whole_record_of_its_last_epoch(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path)]
-    run = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
-    assert run.stdout is not None
-    assert any("waiting" in line for line in iter(run.stdout.readline, ""))
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    run.stdout.close()
-    (found,) = records(tmp_path)
+    script, output, kept = tmp_path / "train.py", tmp_path / "output.txt", tmp_path / "records"
+    script.write_text(KILLED)
+    run = Warm(script, kept, folder=tmp_path, output=output)
+    try:
+        wait_until(lambda: output.exists() and "waiting" in output.read_text(), run)
+    finally:
+        run.kill()
+    run.wait(PATIENCE)
+    (found,) = records(kept)
     assert found["status"] == "running" and len(found["metrics"]["val_accuracy"]) == 2
     assert Record.from_dict(found).verdicts[-1].epoch == 2.0
 
@@ -149,14 +148,13 @@ def test_a_reader_never_sees_half_a_record(tmp_path: Path) -> None:
         "from lightning_nndyn.callback.record_file import write_record\n"
         "for i in range(10**6): write_record(Path(sys.argv[1]), {'values': [i] * 20_000})\n"
     )
-    writer = subprocess.Popen([sys.executable, str(script), str(file)])
+    writer = Warm(script, file, folder=tmp_path, output=tmp_path / "output.txt")
     try:
         wait_until(file.exists, writer)
         seen: set[tuple[int, ...]] = set()
         wait_until(lambda: seen.add(tuple(set(read_record(file)["values"]))) or len(seen) > 100, writer)
     finally:
         writer.kill()
-        writer.wait()
     assert all(len(values) == 1 for values in seen)
 
 

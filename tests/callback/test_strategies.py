@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     def folder(processes: int) -> Path:
         found = tmp_path_factory.mktemp("strategies")
         predictor()  # the processes read it, and need not import what fits it
-        run_script("strategy_script.py", found, processes)
+        run_script("strategy_script.py", found, copies=processes)
         return found
 
     return folder
@@ -112,7 +112,7 @@ def test_where_one_process_fails_all_train_on_without_the_callback(
 ) -> None:
     found = of(f"{strategy}, {failure}")
     for result in found:
-        assert result["error"] is None and result["steps"] == 2 * BATCHES
+        assert result["error"] is None and result["steps"] == BATCHES
         assert times(result) == read
     (warned,) = found[1]["warnings"]
     assert "gives up on process 1" in warned and error in warned

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 from backend_tasks import Task, die, die_once, fail_beside_another, keep_to_itself, meet
 from paths import SUPPORT
 from processes import PATIENCE, wait_until
+from warm_processes import Warm
 
 from lightning_nndyn.corpus import load_corpus, run_corpus
 from lightning_nndyn.corpus.backends import outcomes
@@ -245,21 +245,16 @@ def test_ctrl_c_ends_the_cluster_that_was_started(
 ) -> None:
     """No cluster is named or to be found: one starts, trains, and goes with all its processes."""
     psutil = importlib.import_module("psutil")
-    script, folder = tmp_path / "train.py", tmp_path / "corpus"
+    script, folder, output = tmp_path / "train.py", tmp_path / "corpus", tmp_path / "output.txt"
     script.write_text(SCRIPT)
     with tempfile.TemporaryDirectory(prefix="ray-") as elsewhere:
         monkeypatch.setenv("RAY_TMPDIR", elsewhere)
-        running = start(script, str(folder), backend)
+        running = Warm(script, folder, backend, folder=tmp_path, output=output)
         wait_until(lambda: list((folder / "runs").glob("run-*")), running)
         processes = psutil.Process(running.pid).children(recursive=True)
-        os.killpg(running.pid, signal.SIGINT)
-        said, _ = running.communicate(timeout=PATIENCE)
+        running.kill(signal.SIGINT)
+        code, said = running.wait(PATIENCE), output.read_text()
         _, left = psutil.wait_procs(processes, timeout=PATIENCE)
     assert len(processes) >= 2 and left == [], said
-    assert running.returncode != 0 and "give the same command again" in said
+    assert code != 0 and "give the same command again" in said
     assert len(load_corpus(folder)) >= 1
-
-
-def start(script: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from processes import PATIENCE, environment, wait_until
+from processes import PATIENCE, wait_until
 from tiny_corpus import LONG, TINY, contents, run
 from typer.testing import CliRunner
+from warm_processes import Warm
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.corpus import (
@@ -158,39 +157,32 @@ if __name__ == "__main__":
 """
 
 
-def _start(folder: Path, jobs: int, runs: int) -> subprocess.Popen[str]:
+def _start(folder: Path, output: Path, jobs: int, runs: int) -> Warm:
     script = folder.parent / "train.py"
     script.write_text(SCRIPT.format(folder=str(folder), jobs=jobs, runs=runs))
-    return subprocess.Popen(
-        [sys.executable, str(script)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return Warm(script, folder=folder.parent, output=output)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path, how: signal.Signals) -> None:
-    folder = tmp_path / "corpus"
-    process = _start(folder, jobs=2, runs=len(LONG))  # too many to have ended, however late this process is
+    folder, first, second = tmp_path / "corpus", tmp_path / "first.txt", tmp_path / "second.txt"
+    process = _start(
+        folder, first, jobs=2, runs=len(LONG)
+    )  # too many to have ended, however late this process is
     try:
         wait_until(lambda: len(list((folder / "runs").glob("run-*"))) >= 2, process)
-        os.killpg(process.pid, how)
-        said, _ = process.communicate(timeout=PATIENCE)
+        process.kill(how)
+        assert process.wait(PATIENCE) != 0
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode != 0
-    assert how == signal.SIGKILL or "same command" in said
+        process.kill()
+    assert how == signal.SIGKILL or "same command" in first.read_text()
     before = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
     recorded, order = load_corpus(folder), [index for index, _ in LONG.order(RunOptions.band_share)]
     assert 2 <= len(recorded) == len(before) < len(LONG)  # all of them whole
     wanted = 3 + max(order.index(record.index) for record in recorded)
-    again = _start(folder, jobs=1, runs=wanted)
-    said, _ = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0 and f"{len(before)} of {wanted}" in said
+    assert _start(folder, second, jobs=1, runs=wanted).wait(PATIENCE) == 0
+    assert f"{len(before)} of {wanted}" in second.read_text()
     after = {name: content for name, content in contents(folder).items() if name.startswith("run-")}
     assert before.items() <= after.items() and len(after) == wanted
     assert {record.index for record in load_corpus(folder)} == {*order[:wanted]}

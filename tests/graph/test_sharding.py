@@ -21,7 +21,7 @@ pytestmark = [needs_gloo, pytest.mark.timeout(900)]  # four processes on two bus
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process has read, by network and way."""
     folder, processes = tmp_path_factory.mktemp("sharded"), request.param
-    run_script("sharding_script.py", folder, processes, copies=processes)
+    run_script("sharding_script.py", folder, copies=processes)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 

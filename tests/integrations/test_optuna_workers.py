@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from paths import SUPPORT
 from postgres_server import postgres
-from processes import PATIENCE, environment, wait_until
+from processes import PATIENCE, wait_until
+from warm_processes import Warm
 
 if TYPE_CHECKING:
     import optuna
@@ -23,12 +20,9 @@ pytestmark = pytest.mark.needs("optuna", "psycopg2", "program:initdb")
 TRIALS, HANGS = 22, 4
 
 
-def worker(folder: Path, name: str, url: str, hangs: int) -> subprocess.Popen[bytes]:
-    script = SUPPORT / "sweep_worker_script.py"
-    command = [sys.executable, script, folder, name, url, str(TRIALS), str(hangs)]
-    with (folder / f"{name}.txt").open("w") as output:
-        own = {**environment(), "PYTHONHASHSEED": "0"}
-        return subprocess.Popen(command, env=own, cwd=folder, stdout=output, stderr=output)
+def worker(folder: Path, name: str, url: str, hangs: int, seed: int) -> Warm:
+    arguments = SUPPORT / "sweep_worker_script.py", folder, name, url, TRIALS, hangs, seed
+    return Warm(*arguments, folder=folder, output=folder / f"{name}.txt")
 
 
 def let_time_pass(study: optuna.Study, storage: optuna.storages.RDBStorage) -> None:
@@ -55,17 +49,16 @@ def test_a_worker_that_is_killed_loses_nothing_but_its_trial(tmp_path: Path) -> 
     with postgres() as url:
         storage = optuna.storages.RDBStorage(url, heartbeat_interval=1, grace_period=PATIENCE)
         study = optuna.create_study(storage=storage, study_name="workers", direction="maximize")
-        victim, steady = worker(tmp_path, "victim", url, HANGS), worker(tmp_path, "steady", url, 0)
+        victim, steady = worker(tmp_path, "victim", url, HANGS, 62), worker(tmp_path, "steady", url, 0, 57)
         try:
             wait_until((tmp_path / "hangs").exists, victim, steady)
-            os.kill(victim.pid, signal.SIGKILL)
-            victim.wait()
+            victim.kill()
+            victim.wait(PATIENCE)
             let_time_pass(study, storage)
-            assert steady.wait(timeout=PATIENCE) == 0, (tmp_path / "steady.txt").read_text()
+            assert steady.wait(PATIENCE) == 0, (tmp_path / "steady.txt").read_text()
         finally:
             for process in (victim, steady):
                 process.kill()
-                process.wait()
         # The steady one fails it as its next trial begins, unless it has ended before the heart was missed.
         wait_until(lambda: not running(study))
         trials = study.trials

@@ -6,8 +6,6 @@ import json
 import math
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from paths import SUPPORT
-from processes import environment
+from warm_processes import run_warm
 
 pytest.importorskip("ray.tune")
 
@@ -195,11 +193,9 @@ def test_members_are_made_in_trials() -> None:
 
 
 def test_a_restored_sweep_knows_what_had_ended_before_its_driver_was_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", str(SUPPORT / "ray_killed_script.py"), str(tmp_path)]
-    killed = subprocess.run([*command, "begin"], env=environment(), capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = subprocess.run([*command, "restore"], env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for part, ended in (("begin", -signal.SIGKILL), ("restore", 0)):
+        code, said = run_warm(SUPPORT / "ray_killed_script.py", tmp_path, part, folder=tmp_path)
+        assert code == ended, said
     lines = [line.split(": ") for line in (tmp_path / "known.txt").read_text().splitlines()]
     # What Tune had not saved of trials 0 to 2 when its driver was killed is trained again.
     first = {number: known for number, known in reversed(lines)}

@@ -1,15 +1,13 @@
 """Trials of killed processes are found and tried again."""
 
 import os
-import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from paths import SUPPORT
 from sweep_plans import PLAN, written
+from warm_processes import run_warm
 
 from lightning_nndyn.study.config import load_plan
 from lightning_nndyn.study.killed_trials import retry_killed_trials, store_process
@@ -20,10 +18,8 @@ pytestmark = pytest.mark.needs("optuna")
 
 def swept(plan: Path, times: int) -> tuple[list[int], str]:
     """How several processes of `nndyn sweep` have ended, one after the other, and what they have printed."""
-    command = [sys.executable, str(SUPPORT / "forked_command.py"), str(times), "sweep", str(plan)]
-    done = subprocess.run(command, cwd=plan.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [int(code) for code in re.findall(r"^exit (-?\d+)$", done.stdout, re.M)], done.stdout + done.stderr
+    ended = [run_warm(SUPPORT / "command_script.py", "sweep", plan, folder=plan.parent) for _ in range(times)]
+    return [code for code, _ in ended], "".join(said for _, said in ended)
 
 
 def test_a_sweep_survives_being_killed(tmp_path: Path) -> None:

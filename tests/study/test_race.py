@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from digits_runs import DOOMED, GOOD, predictor
 from paths import SUPPORT
 from race_runs import steps, train
 from typer.testing import CliRunner
+from warm_processes import run_warm
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
@@ -124,9 +123,8 @@ def test_runs_end_at_their_rungs_and_the_best_come_to_their_end(tmp_path: Path) 
 
 
 def test_a_killed_race_whose_candidates_are_compared_ranks_as_one_that_was_not(tmp_path: Path) -> None:
-    command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl", "compared"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    code, said = run_warm(SUPPORT / "race_script.py", "race.jsonl", "compared", folder=tmp_path)
+    assert code == 0, said
     killed, whole = (
         [json.loads(line) for line in (tmp_path / name).read_text().splitlines()[1:]]
         for name in ("race.jsonl", "whole.jsonl")
@@ -139,12 +137,11 @@ def test_a_killed_race_whose_candidates_are_compared_ranks_as_one_that_was_not(t
 
 def test_a_killed_race_goes_on_and_repeats_nothing_that_had_ended(tmp_path: Path) -> None:
     """With the shipped predictor on the network and data that it knows; rungs of 1/16, 1/4 and one epoch."""
-    command = [sys.executable, str(SUPPORT / "race_script.py"), "race.jsonl"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    code, said = run_warm(SUPPORT / "race_script.py", "race.jsonl", folder=tmp_path)
+    assert code == 0, said
     file = tmp_path / "race.jsonl"
     # Six, four, three and one at the three rungs and at the end, of which 2 and 5 had ended.
-    assert done.stdout.startswith("trained 7, best ")
+    assert "trained 7, best " in said
     lines = [json.loads(line) for line in file.read_text().splitlines()[1:]]
     assert len({(line["number"], line["candidate"]) for line in lines}) == len(lines) == 14
     assert all(line["predicted"] is not None and not line["strange"] for line in lines)

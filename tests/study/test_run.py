@@ -1,16 +1,15 @@
 """`nndyn sweep`: a sweep from a YAML file."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import EXAMPLES
+from paths import EXAMPLES, SUPPORT
 from sweep_plans import PLAN, written
 from typer.testing import CliRunner
+from warm_processes import run_warm
 
 from lightning_nndyn.cli import app
 from lightning_nndyn.errors import SweepError
@@ -112,9 +111,8 @@ def test_the_example_stops_runs_that_learn_nothing(tmp_path: Path) -> None:
     (tmp_path / "sweep_digits.py").write_text(text.replace("EPOCHS = 12", "EPOCHS = 4"))
     text = (tmp_path / "sweep.yaml").read_text().replace("n_startup_trials: 8", "n_startup_trials: 6")
     (tmp_path / "sweep.yaml").write_text(text + "seed: 0\n")
-    command = [sys.executable, "-m", "lightning_nndyn.cli", "sweep", "sweep.yaml", "--trials", "24"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "24 of 24 runs" in done.stdout
-    assert "stopped" in done.stdout.splitlines()[-1]
-    assert ", 0 stopped" not in done.stdout
+    command = SUPPORT / "command_script.py", "sweep", "sweep.yaml", "--trials", 24
+    code, said = run_warm(*command, folder=tmp_path)
+    assert code == 0 and "24 of 24 runs" in said, said
+    assert "stopped" in said.splitlines()[-1]
+    assert ", 0 stopped" not in said

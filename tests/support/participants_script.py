@@ -19,7 +19,7 @@ from lightning_nndyn.errors import NNDynWarning
 
 FOLDER = Path(sys.argv[1])
 FITTED = predictor()
-RANK = int(os.environ.get("LOCAL_RANK", "0"))
+RANK = int(os.environ["LOCAL_RANK"])
 
 
 def ours(**settings: Any) -> GraphDynamicsCallback:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from warm_processes import Warm
 
 needs_gloo = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
 
 
-def wait_until(happened: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
+def wait_until(happened: Callable[[], object], *processes: subprocess.Popen[Any] | Warm) -> None:
     """Waits for what processes are to do; fails when one of them does, when all end without it, or late."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
@@ -48,28 +48,28 @@ def run_script(script: str, folder: Path, *arguments: object, copies: int = 1, t
     Args:
         script: its name.
         folder: its first argument, its working folder, and where it prints to (``output.txt``).
-        arguments: what else it is given; of several copies each gets its number first.
-        copies: how many.
+        arguments: what else it is given.
+        copies: how many: the processes of one training, with the variables that Lightning's launcher sets.
         timeout: seconds after which all of them are killed, with what they have started: a deadlock.
     """
-    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
-    started: list[subprocess.Popen[bytes]] = []
-    with (folder / "output.txt").open("w") as output:
-        try:
-            for number in range(copies):
-                own = [number] if copies > 1 else []
-                started.append(
-                    subprocess.Popen(
-                        [*command, *map(str, (*own, *arguments))],
-                        env=environment(), cwd=folder, stdout=output, stderr=output, start_new_session=True,
-                    )
-                )  # fmt: skip
-            codes = [process.wait(timeout=timeout) for process in started]
-        finally:
-            for process in started:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    assert codes == [0] * copies, (folder / "output.txt").read_text()
+    path, output = Path(__file__).with_name(script), folder / "output.txt"
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(copies)}
+    started: list[Warm] = []
+    try:
+        for rank in range(copies):
+            own = {**meet, "LOCAL_RANK": str(rank)} if copies > 1 else {}
+            started.append(Warm(path, folder, *arguments, folder=folder, output=output, environment=own))
+        codes = [process.wait(timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert codes == [0] * copies, output.read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def leave_group() -> None:

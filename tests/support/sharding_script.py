@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ try:
 except ImportError:  # torch 2.5
     from torch.distributed._composable.fsdp import fully_shard
 
-FOLDER, RANK, SIZE = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+FOLDER, RANK, SIZE = Path(sys.argv[1]), int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
 ON_GPUS = torch.cuda.device_count() >= SIZE
 DEVICE = torch.device("cuda", RANK) if ON_GPUS else torch.device("cpu")
 

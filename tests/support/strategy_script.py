@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from functools import partial
@@ -22,7 +23,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from lightning_nndyn import GraphDynamicsCallback
 from lightning_nndyn.errors import NNDynWarning
 
-FOLDER, SIZE = Path(sys.argv[1]), int(sys.argv[2])
+FOLDER, SIZE = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"])
 BATCHES = 16  # of an epoch: the fewest of which all times are read
 ON_GPUS = torch.cuda.device_count() >= SIZE
 FITTED = predictor()
@@ -166,9 +167,12 @@ def main() -> None:
         at = partial(run, strategy=strategy)
         at(f"{strategy}, one stops", callback=watcher(OnOneProcess(FITTED, {0.25: 1.0})))
         one_fails = watcher(OnOneProcess(FITTED, {0.25: None}), action="observe")
-        at(f"{strategy}, one fails", callback=one_fails)
-        at(f"{strategy}, reading fails", callback=watcher(kind=FailsWhileReading, action="observe"))
-        at(f"{strategy}, building fails", callback=watcher(kind=FailsToBuild, action="observe"))
+        at(f"{strategy}, one fails", callback=one_fails, max_epochs=1)
+        reading, building = (
+            watcher(kind=kind, action="observe") for kind in (FailsWhileReading, FailsToBuild)
+        )
+        at(f"{strategy}, reading fails", callback=reading, max_epochs=1)
+        at(f"{strategy}, building fails", callback=building, max_epochs=1)
         at(f"{strategy}, training fails", callback=watcher(action="observe"), kind=Unlucky)
         at(f"{strategy}, dataflow", callback=watcher(None, topology="dataflow"), max_epochs=1)
         at(f"{strategy}, accumulated", callback=watcher(None), max_epochs=1, accumulate_grad_batches=4)

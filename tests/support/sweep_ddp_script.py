@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FOLDER, RANK = Path(sys.argv[1]), int(sys.argv[2])
-os.environ.update(LOCAL_RANK=str(RANK), RANK=str(RANK), WORLD_SIZE="2")
+FOLDER, RANK = Path(sys.argv[1]), int(os.environ["LOCAL_RANK"])
+os.environ["RANK"] = str(RANK)
 
 import optuna  # noqa: E402
 import torch  # noqa: E402

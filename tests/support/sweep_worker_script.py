@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from processes import PATIENCE, wait_until
 from sweep_runs import joined, suggested
 
-FOLDER, NAME, URL, TRIALS, HANGS = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]), int(sys.argv[5])
+FOLDER, NAME, URL, TRIALS, HANGS, SEED = Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:7])
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 AHEAD = 5  # trials of a steady worker before the other hangs: fewer than a sweep learns from
 
@@ -35,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     storage = RDBStorage(URL, heartbeat_interval=1, grace_period=PATIENCE)
     study = optuna.load_study(
-        study_name="workers", storage=storage, sampler=optuna.samplers.RandomSampler(seed=hash(NAME) % 100)
+        study_name="workers", storage=storage, sampler=optuna.samplers.RandomSampler(seed=SEED)
     )
     done = 0
 

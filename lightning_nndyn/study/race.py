@@ -6,7 +6,6 @@ their end. They are ranked with each other, or by what a predictor says. Trainin
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,20 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.callback import GraphDynamicsCallback
-from lightning_nndyn.callback.decision import RunDecider, predictor_name
-from lightning_nndyn.callback.monitored_metric import MonitoredMetric
-from lightning_nndyn.callback.record import Record
-from lightning_nndyn.callback.session import RunSession
-from lightning_nndyn.callback.settings import Settings
-from lightning_nndyn.callback.sweep_readings import sweep_readings
+from lightning_nndyn.callback.decision import predictor_name
 from lightning_nndyn.errors import SweepError, renamed_arguments
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
-from lightning_nndyn.predictor.policy import Decision, epochs_in_words
+from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
 from lightning_nndyn.study.race_journal import RungResult, open_journal
 from lightning_nndyn.study.race_result import RUNGS, RaceResult, Rung
-from lightning_nndyn.sweep import SweepReading
+from lightning_nndyn.study.rung_callback import RungCallback
 
 _MAX_FAILURES = 3  # if that many runs fail and none succeeds, the race ends
 _MAX_OUT_OF_DOMAIN = 0.5  # share of a rung's runs outside of the predictor's domain: beyond, ranks are random
@@ -154,109 +147,6 @@ def _predicted_accuracy(verdict: Verdict | None) -> float | None:
         return None
     relative = verdict.relative_accuracy
     return verdict.predicted_accuracy if relative is None else relative
-
-
-class RungCallback(GraphDynamicsCallback):
-    """Ends a run once its weights were read at a rung, whatever is predicted; or when it diverges.
-
-    Args:
-        end: time of the rung in epochs; None for the run's own end.
-        arguments: of `GraphDynamicsCallback`.
-    """
-
-    def __init__(self, end: float | None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._end_time = end
-
-    @property
-    def time(self) -> float:
-        """Of the latest reading, in epochs."""
-        return self.session.record.time
-
-    @property
-    def went_on(self) -> bool:
-        """Whether the run was not ended at its rung."""
-        decider = self.session.decisions
-        return isinstance(decider, _RungDecider) and self.time > decider.reached
-
-    @property
-    def _limit(self) -> float:
-        """Time of the reading that counts: the rung's, or the next where weights cannot be read then."""
-        if self._end_time is None:
-            return math.inf
-        return next((one.epoch for one in self.history if one.epoch >= self._end_time), math.inf)
-
-    @property
-    def diverged(self) -> bool:
-        """Whether weights are no longer finite."""
-        return bool(self.history) and not self.history[-1].finite
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The predictor's latest verdict up to the rung."""
-        return next((verdict for verdict in self.verdicts[::-1] if verdict.epoch <= self._limit), None)
-
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.monitor is None else MonitoredMetric.of(self.monitor, self.mode).sign
-
-    @property
-    def falls(self) -> bool:
-        """Whether small values of the monitored metric are better."""
-        return self._sign < 0
-
-    @property
-    def readings(self) -> tuple[SweepReading, ...]:
-        """What can be compared with other candidates at the rung."""
-        record = self.session.record
-        found = sweep_readings(record, self._sign) if record.from_start else []
-        return tuple(reading for reading in found if reading.time <= self._limit)
-
-    @property
-    def best_accuracy(self) -> float | None:
-        """The best validation accuracy up to the rung; None before the first, and of a metric that falls."""
-        if self.falls:
-            return None
-        epochs = None if math.isinf(self._limit) else int(self._limit)
-        return max(filter(math.isfinite, self.session.record.accuracies[:epochs]), default=None)
-
-    def _new_session(self) -> RunSession:
-        return _RungSession(self._settings(), self._end_time)
-
-
-class _RungSession(RunSession):
-    """Decides by the rung in place of the predictor, on each process alike."""
-
-    def __init__(self, settings: Settings, end: float | None) -> None:
-        super().__init__(settings)
-        self.decisions = _RungDecider(end, settings, None, self.messages, self.guard)
-
-    def _start_run(self) -> None:
-        super()._start_run()
-        # The predictor's limit on the length of runs does not matter: candidates of equal length are ranked.
-        self.record.training = replace(self.record.training, planned_epochs=None)
-
-
-class _RungDecider(RunDecider):
-    def __init__(self, end: float | None, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._end_time = end
-        self.reached = math.inf  # time of the reading at which the rung was found to be reached
-
-    def predict(self, record: Record) -> None:
-        """Ranks by predictions whatever the task is: the race's caller has named a predictor for it."""
-        self.task.is_classification = True
-        super().predict(record)
-
-    def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
-        if record.decision.stop:
-            return
-        if record.history and not record.history[-1].finite:
-            record.decision = Decision(True, "weights are not finite", record.time)
-        elif self._end_time is not None and record.time >= self._end_time:
-            self.reached = min(self.reached, record.time)
-            reason = f"the rung of {epochs_in_words(self._end_time)} is reached"
-            record.decision = Decision(not blocked_by, blocked_by or reason, record.time)
 
 
 # -- checks --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", ".*does not have many workers.*")
 
 
 def seeded(params: dict[str, Any], callback: nd.GraphDynamicsCallback) -> float:
-    """Training begins anew at each rung: the same seed makes it the same run."""
+    """A run that is paused at a rung goes on from its checkpoint: the same seed makes it the same run."""
     L.seed_everything(0, verbose=False)
     return train(params, callback)
 
@@ -33,7 +33,8 @@ def main() -> None:
     for index, params in enumerate(candidates):
         print(f"{index:2} learning rate {params['learning_rate']:.2g}: {found.reason(index)}")
     epochs = [*(rung.epochs for rung in found.rungs), EPOCHS]
-    spent = sum(epochs[rung] for rung, _ in found.results)
+    reached = [found.last(index) for index in range(len(candidates))]
+    spent = sum(epochs[result.rung] for result in reached if result is not None)
     print(f"best: {found.value:.3f} with {found.params}")
     print(f"epochs: {spent:.1f} of {len(candidates) * EPOCHS}")
 

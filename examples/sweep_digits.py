@@ -52,5 +52,6 @@ def train(params: dict[str, Any], callback: nd.GraphDynamicsCallback) -> float:
         model,
         DataLoader(training, batch_size=params["batch_size"], shuffle=True),
         DataLoader(validation, batch_size=512),
+        ckpt_path=callback.ckpt_path,  # of a run that was paused
     )
     return float(trainer.callback_metrics["val_acc"])

@@ -54,13 +54,27 @@ def write_atomically(path: Path, content: bytes, *, keep_existing: bool = False)
     Raises:
         OSError: if the disk is full or the folder cannot be written; an old file is unchanged then.
     """
+    with whole_file(path, keep_existing=keep_existing) as part, part.open("xb") as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """The path of a temporary file; what has been written there is synced to disk and renamed at the end.
+
+    Args:
+        path: that it is renamed to. A missing folder is created.
+        keep_existing: whether to keep a file that exists when the new one is complete.
+
+    Raises:
+        OSError: see `write_atomically`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The name is random: processes of other machines may write here, too.
     part = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
+        yield part
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
         if not (keep_existing and path.exists()):
             _replace(part, path)

@@ -65,7 +65,7 @@ def test_optuna_sweep(example: RunExample) -> None:
 def test_race(example: RunExample, tmp_path: Path) -> None:
     printed = example("race.py")
     assert printed.count("trained to its end") == 2 and "of 40 after 0.0625 epochs" in printed
-    assert "epochs: 41.5 of 480" in printed and "best: 0." in printed
+    assert "epochs: 35.8 of 480" in printed and "best: 0." in printed
     assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 1 + 40 + 20 + 10 + 2
 
 

@@ -13,6 +13,7 @@ from lightning_nndyn.callback.epochs import check_num_steps, check_times
 from lightning_nndyn.callback.lightning_compat import CallbackBase
 from lightning_nndyn.callback.monitors import prepare_monitors, release_monitors
 from lightning_nndyn.callback.participants import is_busy_elsewhere, refuse
+from lightning_nndyn.callback.pause import Pause
 from lightning_nndyn.callback.record_file import write_waiting
 from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.callback.settings import Settings, resolve_audit_share
@@ -191,6 +192,7 @@ class GraphDynamicsCallback(CallbackBase):
         if self._trial is not None:
             check_direction(mode, self._trial.member.direction)
         self.session = RunSession(settings, self._trial)
+        self._pause = Pause()
 
     def _settings(self) -> Settings:
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
@@ -209,6 +211,16 @@ class GraphDynamicsCallback(CallbackBase):
     def decision(self) -> Decision:
         """The latest decision."""
         return self.session.record.decision
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """The checkpoint that a paused run goes on from, None for a run that begins.
+
+        In a race give it to the Trainer: ``trainer.fit(model, loader, ckpt_path=callback.ckpt_path)``. A run
+        that does not ask for it is not saved where it is paused, and begins anew where it goes on.
+        """
+        self._pause.asked = True
+        return self._pause.ckpt_path
 
     def check_pruned(self) -> None:
         """Raises out of the objective what ``trainer.fit`` could not raise in it, if this run was stopped.
@@ -253,9 +265,11 @@ class GraphDynamicsCallback(CallbackBase):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds out whether all processes have the callback."""
         self._run(trainer, self.session.check_processes)
+        self._pause.start_fit()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins or resumes the run."""
+        self._pause.start_training(trainer)
         self._run(trainer, self.session.start_training)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             prepare_monitors(trainer)
@@ -318,6 +332,7 @@ class GraphDynamicsCallback(CallbackBase):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the last metrics of the epoch before."""
+        self._pause.start_epoch(trainer)
         self._run(trainer, self.session.start_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -354,8 +369,9 @@ class GraphDynamicsCallback(CallbackBase):
 
     def state_dict(self) -> dict[str, Any]:
         """The record of the run, so that a resumed one goes on with it."""
-        return self.session.state_dict()
+        return self._pause.add_to(self.session.state_dict())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes up the record of an interrupted run; what cannot be read is reported in `on_train_start`."""
+        self._pause.load(state_dict)
         self.session.load_state_dict(state_dict)

@@ -1,12 +1,14 @@
 """A race: successive halving from within the first epoch.
 
 All candidates are trained for a fraction of an epoch, the most promising for longer, and the best of these to
-their end. They are ranked with each other, or by what a predictor says. Training begins anew at each rung.
+their end. They are ranked with each other, or by what a predictor says. At a rung a run is paused: it is
+saved, and goes on from there if it is promoted, or when those that were promoted turn out worse.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -18,6 +20,7 @@ from lightning_nndyn.errors import SweepError, renamed_arguments
 from lightning_nndyn.predictor import Predictor, Verdict, load_predictor
 from lightning_nndyn.predictor.policy import epochs_in_words
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES
+from lightning_nndyn.study.race_checkpoints import RaceCheckpoints
 from lightning_nndyn.study.race_journal import RungResult, open_journal
 from lightning_nndyn.study.race_result import RUNGS, RaceResult, Rung
 from lightning_nndyn.study.rung_callback import RungCallback
@@ -25,6 +28,7 @@ from lightning_nndyn.study.rung_callback import RungCallback
 _MAX_FAILURES = 3  # if that many runs fail and none succeeds, the race ends
 _MAX_OUT_OF_DOMAIN = 0.5  # share of a rung's runs outside of the predictor's domain: beyond, ranks are random
 _MAX_ERROR_LENGTH = 500  # characters that are kept
+_NOT_RESUMABLE = "You're resuming from a checkpoint that ended before the epoch ended"
 _RESERVED = "action audit_share earlier_runs monitor predictor sweep trial".split()  # set by the race
 
 
@@ -43,13 +47,21 @@ def race(
     rungs: Sequence[tuple[float, float]] = RUNGS,
     callback: Mapping[str, Any] | None = None,
     on_update: Callable[[RaceResult], None] = lambda result: None,
+    keep_checkpoints: bool = False,
 ) -> RaceResult:
     """Find the best of many configurations by training nearly all of them for less than an epoch.
 
     All are trained for 1/16 epoch, the most promising half for 1/4, a quarter for one epoch, and the best 6 %
-    to their end (`docs/results/sweeps.md` says what that costs and misses). Training begins anew at each
-    rung: `train` must train the same run for the same hyperparameters, so set the seed in it. There is no
-    promise about good runs, unlike where the callback stops by risk.
+    to their end (`docs/results/sweeps.md` says what that costs and misses). There is no promise about good
+    runs, unlike where the callback stops by risk.
+
+    A run is paused at each rung. It goes on from a checkpoint if `train` gives ``callback.ckpt_path`` to
+    ``trainer.fit(ckpt_path=...)``, and then ends as one that was never paused. Else it begins anew. In both
+    cases `train` must train the same run for the same hyperparameters, so set the seed in it.
+
+    A run that was left behind goes on when the others turn out worse: if one that was promoted fails or
+    diverges, the next takes its place; and if none that has come to its end has reached the accuracy that a
+    paused run had at its rung, the paused run is trained to its end, too.
 
     Without a predictor the candidates are ranked with each other (`lightning_nndyn.sweep.rank`): by their
     weights' movement, losses, accuracies and learning rates, whatever the network and the data.
@@ -67,6 +79,8 @@ def race(
         rungs: pairs of epochs, rising, and the share of all candidates that goes on then, falling.
         callback: further arguments of `GraphDynamicsCallback`.
         on_update: called with the state of the race after each result.
+        keep_checkpoints: whether the checkpoints of the paused runs stay when the race has ended, in the
+            folder ``FILE.checkpoints``. As long as it runs they do, one for each candidate.
 
     Returns:
         The result: the best candidate, and how far each has come.
@@ -92,10 +106,15 @@ def race(
     arguments |= {"audit_share": 0.0, "earlier_runs": False}
     with open_journal(Path(file), settings) as journal:
         state = replace(state, results=journal.results)
+        checkpoints = RaceCheckpoints(Path(file))
         for rung, candidate in _pending(state):
-            journal.add(_train(train, state, rung, candidate, arguments))
+            result = _train(train, state, rung, candidate, arguments, checkpoints)
+            journal.add(result)
+            checkpoints.delete_before(candidate, rung + bool(result.failure))
             on_update(state)
-            _check_failures(state, file)
+            _check_failures(state, rung, file)
+        if not keep_checkpoints:
+            checkpoints.delete()
     if state.best is None:
         raise SweepError(f"no candidate has come to its end: {state.reason(0)}")
     return state
@@ -108,21 +127,28 @@ def _pending(state: RaceResult) -> Iterator[tuple[int, int]]:
         SweepError: see `_check_domain`.
     """
     for rung in range(len(state.rungs) + 1):
-        for candidate in state.running(rung):
-            if (rung, candidate) not in state.results:
-                yield rung, candidate
+        while missing := [one for one in state.running(rung) if (rung, one) not in state.results]:
+            yield rung, missing[0]
         if rung < len(state.rungs):
             _check_domain(state.ranking(rung))
 
 
 def _train(
-    train: TrainFunction, state: RaceResult, rung: int, candidate: int, arguments: Mapping[str, Any]
+    train: TrainFunction,
+    state: RaceResult,
+    rung: int,
+    candidate: int,
+    arguments: Mapping[str, Any],
+    checkpoints: RaceCheckpoints,
 ) -> RungResult:
     end = state.rungs[rung].epochs if rung < len(state.rungs) else None
-    callback = RungCallback(end, **arguments)
+    save_to = None if end is None else checkpoints.path(candidate, rung)
+    callback = RungCallback(end, checkpoints.latest(candidate, rung), save_to, **arguments)
     begin = time.perf_counter()
     try:
-        value = float(train(dict(state.candidates[candidate]), callback))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _NOT_RESUMABLE)  # the callback resumes the loaders
+            value = float(train(dict(state.candidates[candidate]), callback))
     except Exception as error:  # the others go on
         return RungResult(candidate, rung, failure=f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH])
     _check_end(callback, end)
@@ -198,11 +224,19 @@ def _check_end(callback: RungCallback, end: float | None) -> None:
         )
 
 
-def _check_failures(state: RaceResult, file: str | Path) -> None:
-    results = list(state.results.values())
-    if len(results) == _MAX_FAILURES and all(result.rung == 0 and result.failure for result in results):
+def _check_failures(state: RaceResult, rung: int, file: str | Path) -> None:
+    """Refuse to go on where all that are trained to a rung fail.
+
+    Raises:
+        SweepError: see above.
+    """
+    results = [result for (reached, _), result in state.results.items() if reached == rung]
+    failed = len(results) if all(result.failure for result in results) else 0
+    first = rung == 0 and failed == _MAX_FAILURES
+    if first or (rung > 0 and failed >= max(_MAX_FAILURES, state.keep_count(rung - 1))):
+        where = "first" if rung == 0 else "promoted"
         raise SweepError(
-            f"all of the first {_MAX_FAILURES} runs failed, the last with {results[-1].failure}; mend that, "
+            f"all of the {where} {failed} runs failed, the last with {results[-1].failure}; mend that, "
             f"and delete {file} to begin anew"
         )
 

@@ -53,11 +53,42 @@ class RaceResult:
         return self.results
 
     def running(self, rung: int) -> list[int]:
-        """The candidates that are trained to a rung; empty as long as the rung before is not complete."""
+        """The candidates that are trained to a rung; empty as long as the rung before is not complete.
+
+        After the first rung these are the best of the rung before. For one that has failed since, the next
+        one goes on. To the end go also those of which more was measured at their rungs than of any that has
+        come to its end.
+        """
         if rung == 0:
             return list(range(len(self.candidates)))
-        kept = self.ranking(rung - 1)[: self.keep_count(rung - 1)]
-        return sorted(result.candidate for result in kept if not result.failure)
+        promoted: list[int] = []
+        for result in self.ranking(rung - 1):
+            failures = [one for one in promoted if self._has_failed(rung, one)]
+            if result.failure or len(promoted) - len(failures) == self.keep_count(rung - 1):
+                break
+            promoted.append(result.candidate)
+        if rung == len(self.rungs):
+            promoted += self._underrated(promoted)
+        return sorted(promoted)
+
+    def _has_failed(self, rung: int, candidate: int) -> bool:
+        result = self.results.get((rung, candidate))
+        return result is not None and bool(result.failure)
+
+    def _underrated(self, finalists: Sequence[int]) -> list[int]:
+        """Paused candidates that were better at their rungs than all that have come to their end."""
+        end = len(self.rungs)
+        found = [one for rung, one in self.results if rung == end and one not in finalists]
+        while all((end, candidate) in self.results for candidate in [*finalists, *found]):
+            known = [self.results[end, candidate] for candidate in [*finalists, *found]]
+            best = [one.best_accuracy for one in known if not one.failure and one.best_accuracy is not None]
+            others = [one for one in range(len(self.candidates)) if one not in (*finalists, *found)]
+            paused = [self.last(one) for one in others]
+            better = [one for one in paused if one and best and _measured(one) > max(best)]
+            if not better:
+                break
+            found.append(max(better, key=_measured).candidate)
+        return found
 
     def ranking(self, rung: int) -> list[RungResult]:
         """The results of a rung, best first; empty as long as it is not complete.
@@ -145,6 +176,11 @@ Race = RaceResult
 
 def _final_value(result: RungResult) -> float:
     return -math.inf if result.value is None or math.isnan(result.value) else result.value
+
+
+def _measured(result: RungResult) -> float:
+    accuracy = result.best_accuracy
+    return -math.inf if result.failure or accuracy is None else accuracy
 
 
 def _ranks(values: Sequence[float | None], missing: float) -> list[float]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lightning_nndyn.callback import GraphDynamicsCallback
 from lightning_nndyn.callback.decision import RunDecider
 from lightning_nndyn.callback.monitored_metric import MonitoredMetric
+from lightning_nndyn.callback.pause import Pause
 from lightning_nndyn.callback.record import Record
 from lightning_nndyn.callback.session import RunSession
 from lightning_nndyn.callback.settings import Settings
 from lightning_nndyn.callback.sweep_readings import sweep_readings
+from lightning_nndyn.callback.trainer_state import is_complete
 from lightning_nndyn.predictor import Verdict
 from lightning_nndyn.predictor.policy import Decision, epochs_in_words
 from lightning_nndyn.sweep import SweepReading
+
+_FOLDER = "record_folder"
 
 
 class RungCallback(GraphDynamicsCallback):
@@ -23,12 +29,60 @@ class RungCallback(GraphDynamicsCallback):
 
     Args:
         end: time of the rung in epochs; None for the run's own end.
+        begin: checkpoint that the run goes on from; None for a run that begins.
+        save_to: file that the run is saved to at its rung; None to save nothing.
         arguments: of `GraphDynamicsCallback`.
     """
 
-    def __init__(self, end: float | None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        end: float | None,
+        begin: Path | None = None,
+        save_to: Path | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._end_time = end
+        self._pause = Pause(None if begin is None else str(begin), save_to)
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves a run that is paused within an epoch."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._save_within_epoch(trainer)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Saves a run that is paused by a validation within an epoch."""
+        super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking:
+            self._save_within_epoch(trainer)
+
+    def _save_within_epoch(self, trainer: Any) -> None:
+        if self._is_paused and not trainer.is_last_batch:
+            self._pause.save(trainer, within_epoch=True)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Saves a run that is paused at an epoch's end, once all hooks have been called."""
+        super().on_train_end(trainer, pl_module)
+        if self._is_paused and trainer.is_last_batch and not is_complete(trainer):
+            self._pause.save(trainer, within_epoch=False)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._pause.active and self.decision.stop and not self.diverged
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record of the run, and the folder that it is kept in."""
+        folder = self.session.writer.folder
+        return {**super().state_dict(), _FOLDER: None if folder is None else str(folder)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes up the record of a paused run."""
+        super().load_state_dict(state_dict)
+        folder = state_dict.get(_FOLDER)
+        if isinstance(self.session, _RungSession) and folder:
+            self.session.folder = Path(folder)
 
     @property
     def time(self) -> float:
@@ -92,11 +146,20 @@ class _RungSession(RunSession):
     def __init__(self, settings: Settings, end: float | None) -> None:
         super().__init__(settings)
         self.decisions = _RungDecider(end, settings, None, self.messages, self.guard)
+        self.folder: Path | None = None  # of the record, where the run goes on
 
     def _start_run(self) -> None:
         super()._start_run()
+        if self.record.decision.stop and self.record.history[-1].finite:
+            self.record.decision = Decision(False, "goes on after its rung", self.record.time)
         # The predictor's limit on the length of runs does not matter: candidates of equal length are ranked.
         self.record.training = replace(self.record.training, planned_epochs=None)
+
+    def _open_record(self) -> None:
+        """Goes on with the record where it is: a Trainer's logger takes a new folder in each lap."""
+        super()._open_record()
+        if self.folder is not None and not self._starts_here and self.writer.folder is not None:
+            self.writer.folder = self.folder
 
 
 class _RungDecider(RunDecider):

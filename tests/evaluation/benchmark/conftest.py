@@ -12,7 +12,7 @@ import pytest
 from made_up_corpora import three
 
 from lightning_nndyn.evaluation import Row, RunDataset, compare
-from lightning_nndyn.evaluation.benchmark import false_stop_rates, judged_runs, methods
+from lightning_nndyn.evaluation.benchmark import false_stop_rates, judged_runs, methods, scores
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import split_rows
 from lightning_nndyn.predictor import Predictor, forest
 
@@ -26,10 +26,11 @@ def rows(study: RunDataset) -> list[Row]:
 
 @contextmanager
 def few_trees() -> Iterator[pytest.MonkeyPatch]:
-    """Learners of methods grow a fifth of their trees."""
+    """Learners of methods grow a fifth of their trees; intervals rest on a third of the draws."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "_TREES", 20)
         patch.setattr(methods, "_SELECTION_TREES", 8)
+        patch.setattr(scores, "_RESAMPLES", 100)
         yield patch
 
 

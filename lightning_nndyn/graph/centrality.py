@@ -1,4 +1,8 @@
-"""Weighted degree and eigenvector centrality of a rolled graph (section 2.1), on the weights' device."""
+"""Weighted degree and eigenvector centrality (section 2.1), on the weights' device.
+
+Of a rolled graph; of a signed part of an unrolled graph; or of a whole unrolled one, by the absolute values
+of its weights.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from torch import Tensor
 
 from lightning_nndyn.errors import NonFiniteWeightsError
 from lightning_nndyn.graph.blocks import add_to_nodes
-from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, iterate
+from lightning_nndyn.graph.eigensolver import iterate, solver_for
 from lightning_nndyn.graph.matvec import Method, adjacency_operator
 from lightning_nndyn.graph.rolled import RolledGraph
 
@@ -43,6 +47,7 @@ def weighted_degree(graph: RolledGraph) -> Tensor:
     Raises:
         NonFiniteWeightsError: if a weight, or a norm of weights, is NaN or infinite.
     """
+    graph = graph.absolute()
     degree = unchecked_degree(graph)
     if graph.collective is not None:
         graph.collective.raise_deferred()
@@ -121,8 +126,10 @@ def eigenvector_centrality(
     """
     if not tol > 0 or max_iter < 1:
         raise ValueError(f"tol and max_iter must be positive, got tol={tol} and max_iter={max_iter}")
+    graph = graph.absolute()
     degree = weighted_degree(graph)
-    solver = RayleighRitzSolver(adjacency_operator(graph, tol, method), degree, start)
+    solver = solver_for(adjacency_operator(graph, tol, method), degree, start)
     vector, eigenvalue, residual = iterate(solver, tol, max_iter)
+    vector = vector.to(torch.promote_types(vector.dtype, graph.dtype))
     converged = float(residual) <= tol
     return EigenvectorCentrality(vector, float(eigenvalue), float(residual), solver.iterations, converged)

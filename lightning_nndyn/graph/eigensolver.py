@@ -46,6 +46,7 @@ class RayleighRitzSolver:
         operator: the products with W.
         degree: Tensor[V], the weighted degrees: the default start, and part of every start.
         start: Tensor[V] to begin from; None for the degrees.
+        before: a solver with the same operator that is done, whose memory this one takes over.
 
     Attributes:
         iterations: number of products with W so far.
@@ -55,7 +56,13 @@ class RayleighRitzSolver:
         ValueError: if ``start`` has another shape than ``degree``.
     """
 
-    def __init__(self, operator: AdjacencyOperator, degree: Tensor, start: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        operator: AdjacencyOperator,
+        degree: Tensor,
+        start: Tensor | None = None,
+        before: RayleighRitzSolver | None = None,
+    ) -> None:
         if start is not None and start.shape != degree.shape:
             raise ValueError(
                 f"start has shape {tuple(start.shape)}, the graph {degree.numel()} nodes: pass one each"
@@ -74,11 +81,15 @@ class RayleighRitzSolver:
             first = self._per_layer_unit(start.to(operator.dtype)) + 1e-5 * first
         shape = (self._capacity, first.numel())
         # L and its transpose applied to each basis vector. In a graph that is no chain _forward holds W's.
-        self._basis, self._forward, self._backward = (first.new_zeros(shape) for _ in range(3))
         # _projected[l, i, j] = <piece i of layer l, what it receives from piece j of layer l - 1>.
-        self._projected = torch.zeros(
-            len(self._sizes), self._capacity, self._capacity, dtype=torch.float64, device=first.device
-        )
+        if before is None:
+            self._basis, self._forward, self._backward = (first.new_zeros(shape) for _ in range(3))
+            self._projected = torch.zeros(
+                len(self._sizes), self._capacity, self._capacity, dtype=torch.float64, device=first.device
+            )
+        else:
+            self._basis, self._forward, self._backward = before._basis, before._forward, before._backward
+            self._projected = before._projected
         self._restart(first)
 
     def _restart(self, vector: Tensor) -> None:
@@ -231,6 +242,41 @@ class RayleighRitzSolver:
             torch.where(weightless, zero, self._value),
             torch.where(weightless, zero, self.relative_residual() + 4 * negative),
         )
+
+
+class LayerwiseSolver(RayleighRitzSolver):
+    """The same search for graphs with few and large node layers: it works on one layer at a time.
+
+    So it needs no vector of layer numbers, and no copy of more than one layer. Sums have another order than
+    in `RayleighRitzSolver`, and may differ in the last digits.
+    """
+
+    def _layer_dots(self, vectors: Tensor, other: Tensor) -> Tensor:
+        pairs = zip(vectors.split(self._lengths, 1), other.split(self._lengths), strict=True)
+        return torch.stack([many.double() @ one.double() for many, one in pairs])
+
+    def _combine(self, *terms: tuple[Tensor, Tensor]) -> Tensor:
+        result = torch.zeros_like(terms[0][1][0])
+        for weights, vectors in terms:
+            parts = zip(weights, vectors.split(self._lengths, 1), result.split(self._lengths), strict=True)
+            for weight, vector, out in parts:
+                out.addmv_(vector.T, weight)
+        return result
+
+    @property
+    def _lengths(self) -> list[int]:
+        return list(self._operator.layer_sizes) if self._chain else [self._layer.numel()]
+
+
+def solver_for(
+    operator: AdjacencyOperator,
+    degree: Tensor,
+    start: Tensor | None = None,
+    before: RayleighRitzSolver | None = None,
+) -> RayleighRitzSolver:
+    """The solver that suits the operator's graph; see `RayleighRitzSolver`."""
+    kind = LayerwiseSolver if operator.has_large_layers else RayleighRitzSolver
+    return kind(operator, degree, start, before)
 
 
 def iterate(solver: RayleighRitzSolver, tol: float, max_iter: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,11 +38,13 @@ class AdjacencyOperator(ABC):
     Attributes:
         is_chain: whether the search may take the graph for a chain.
         pieces: what the search cuts vectors into: the layers of a chain, or nothing.
+        has_large_layers: whether it works on them layer by layer, see `LayerwiseSolver`.
     """
 
     def __init__(self, graph: RolledGraph, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.layer_sizes = graph.layer_sizes
+        self.has_large_layers = graph.has_large_layers
         in_line = all(block.target == block.source + 1 for block in graph.blocks)
         self.is_chain = graph.is_chain or (in_line and len(self.layer_sizes) > _MANY_LAYERS)
         self.pieces = Segments(self.layer_sizes if self.is_chain else (graph.num_nodes,), graph.device)
@@ -168,7 +170,7 @@ def adjacency_operator(graph: RolledGraph, tol: float, method: Method = "auto") 
         tol: bound on the residual; very small ones need float64 products.
         method: ``"blocks"``, ``"csr"``, or ``"auto"`` for the one that was measured to be faster.
     """
-    dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.dtype
+    dtype = torch.float64 if tol < _FLOAT32_TOLERANCE else graph.product_dtype
     if method == "auto":
         # On a CPU torch's CSR product is slower than dense blocks on every network measured
         # (benchmarks/signature.py). On a GPU the number of kernel launches dominates unless blocks are large:

@@ -87,6 +87,9 @@ class RolledGraph:
             unknown.
     """
 
+    has_large_layers = False
+    """Whether node layers have so many nodes that vectors are worked on layer by layer."""
+
     @renamed_arguments(joints="edges")
     def __init__(
         self,
@@ -173,6 +176,11 @@ class RolledGraph:
         return self._buffer.dtype
 
     @property
+    def product_dtype(self) -> torch.dtype:
+        """The dtype of products with a vector, unless they must be more precise."""
+        return self.dtype
+
+    @property
     def node_layers(self) -> Tensor:
         """The node layer of each node, LongTensor[V] on the graph's device."""
         return segment_index(torch.tensor(self.layer_sizes, device=self.device), self.num_nodes)
@@ -205,6 +213,10 @@ class RolledGraph:
         else:  # reading is a collective operation, so it is not guarded: all processes take part or none
             slices = block.weight.slices(block.rows)
             self.collective.run_guarded(partial(block.fill, slices), block.values)
+
+    def absolute(self) -> RolledGraph:
+        """The graph by the absolute values of its weights: itself, as they are norms."""
+        return self
 
     def edge_index(self) -> Tensor:
         """Source and target node of each edge, LongTensor[2, E], in the order of `edge_weight`.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_nndyn.graph.rolled import SharedBlock, csr_order, csr_tensor
 from lightning_nndyn.graph.tracing.sequential import trace_chain
-from lightning_nndyn.graph.unrolled_layers import EdgeMatrix, UnrolledLayer
+from lightning_nndyn.graph.unrolled_layers import EdgeMatrix, Term, UnrolledLayer
 
 Form = Literal["parameter", "activation"]
 
@@ -85,6 +85,10 @@ class UnrolledGraph:
         """
         return SignedSubgraph(self, -1)
 
+    def absolute(self) -> SignedSubgraph:
+        """The whole graph by the absolute values of its weights, as the centralities take it."""
+        return SignedSubgraph(self, 0)
+
     def adjacency(self, *, max_edges: int = MAX_EDGES) -> Tensor:
         """The symmetric signed adjacency matrix, torch sparse CSR [V, V], float64.
 
@@ -109,13 +113,18 @@ class UnrolledGraph:
         return [torch.ones(layer.sources, dtype=torch.float64, device=device) for layer in self.layers]
 
     def matrices(self, sign: int) -> list[EdgeMatrix]:
-        """The absolute weights of the edges of one sign, 1 or -1: one matrix per layer."""
+        """The absolute weights of the edges of one sign, 1 or -1, or of all (0): one matrix per layer."""
+        if self._values is None:
+            return [EdgeMatrix(layer, [Term.of(layer, sign)]) for layer in self.layers]
+        if not sign:
+            pairs = zip(self.layers, self._values, strict=True)
+            return [EdgeMatrix(layer, [Term.of(layer, 0, scale.abs())]) for layer, scale in pairs]
         matrices = []
-        for layer, scale in zip(self.layers, self._scales(), strict=True):
-            kernel = layer.kernel()
-            terms = [((sign * kernel).clamp_min(0), scale.clamp_min(0))]
-            if self._values is not None:  # two negative factors make a positive weight
-                terms.append(((-sign * kernel).clamp_min(0), (-scale).clamp_min(0)))
+        for layer, scale in zip(self.layers, self._values, strict=True):
+            terms = [  # two negative factors make a positive weight
+                Term.of(layer, sign, scale.clamp_min(0)),
+                Term.of(layer, -sign, (-scale).clamp_min(0)),
+            ]
             matrices.append(EdgeMatrix(layer, terms))
         return matrices
 
@@ -141,7 +150,7 @@ class SignedBlock(NamedTuple):
 
 
 class SignedSubgraph:
-    """The edges of one sign of an unrolled graph, 1 or -1, with absolute weights (App. A.2).
+    """Edges of an unrolled graph with absolute weights: of one sign, 1 or -1 (App. A.2), or all (0).
 
     It has a rolled graph's interface: `weighted_degree`, `eigenvector_centrality` and `SnapshotReader`
     (without ``per_layer``) accept it. Its size does not matter to them on a CPU, as they list no edges.
@@ -155,6 +164,7 @@ class SignedSubgraph:
     dtype = torch.float64
     is_chain = True
     collective = None
+    has_large_layers = True
     kinds: tuple[str, ...] = ()  # unknown
 
     def __init__(self, graph: UnrolledGraph, sign: int) -> None:
@@ -176,17 +186,25 @@ class SignedSubgraph:
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.blocks[0].values.terms[0][0].device
+        return self.blocks[0].values.terms[0].kernel.device
+
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """The dtype of products with a vector, unless they must be more precise: that of the weights."""
+        return self.blocks[0].values.terms[0].kernel.dtype
 
     def layers(self, values: Tensor) -> Iterator[Tensor]:
         """Splits a vector over the nodes, Tensor[V], into its node layers (views)."""
         return iter(values.split(self.layer_sizes))
 
+    def absolute(self) -> SignedSubgraph:
+        """The graph by the absolute values of its weights: itself."""
+        return self
+
     def refresh(self) -> SignedSubgraph:
         """Reads the current weights in place; the activation form keeps its values. Returns itself."""
-        for block, now in zip(self.blocks, self._graph.matrices(self._sign), strict=True):
-            for (kernel, _), (fresh, _) in zip(block.values.terms, now.terms, strict=True):
-                kernel.copy_(fresh)
+        for block in self.blocks:
+            block.values.refresh()
         return self
 
     def edge_index(self, *, max_edges: int = MAX_EDGES) -> Tensor:
@@ -222,11 +240,12 @@ class SignedSubgraph:
     def _edges(self, max_edges: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         _check_size(self.num_edges, max_edges)
         for source, target, weight in self._graph.edges():
-            kept = (self._sign * weight > 0).nonzero().view(-1)
+            of_sign = self._sign * weight > 0 if self._sign else weight != 0
+            kept = of_sign.nonzero().view(-1)
             yield source[kept], target[kept], weight[kept].abs()
 
     def __repr__(self) -> str:
-        return f"SignedSubgraph({self.num_nodes} nodes, {self.num_edges} edges of sign {self._sign:+d})"
+        return f"SignedSubgraph({self.num_nodes} nodes, {self.num_edges} edges, sign {self._sign:+d})"
 
 
 def unrolled_graph(model: nn.Module, example_input: Any, *, form: Form = "parameter") -> UnrolledGraph:
@@ -236,7 +255,8 @@ def unrolled_graph(model: nn.Module, example_input: Any, *, form: Form = "parame
     model's weights whenever it is asked for them; the values of the activation form are those of this pass.
 
     Args:
-        model: a chain of 2-d convolutions, max or average poolings, flattening and linear layers.
+        model: a chain of 2-d convolutions, max or average poolings, flattening and linear layers. Shortcuts
+            may lead past some of them; they add neither nodes nor edges, as in the rolled graph's chain.
         example_input: a batch [N, C, H, W] or [N, features], or arguments that contain one; only its shape
             matters, except in the activation form.
         form: ``"parameter"`` weighs edges by the weights alone; ``"activation"`` multiplies by the value at
@@ -246,8 +266,8 @@ def unrolled_graph(model: nn.Module, example_input: Any, *, form: Form = "parame
         The graph, on the weights' device.
 
     Raises:
-        TracingError: if the model is no such chain (residual connection, concatenation, other layers) or
-            rejects the input; the message names the layer and a remedy.
+        TracingError: if the model has no such chain (concatenation, other layers) or rejects the input; the
+            message names the layer and a remedy.
         ValueError: if ``form`` is unknown, or the activation form gets more than one sample.
     """
     if form not in ("parameter", "activation"):

@@ -57,6 +57,13 @@ class Axis:
         positions = self.positions()
         return (positions >= 0) & (positions < self.inputs)
 
+    def reads(self) -> Tensor:
+        """How many outputs read an input position by a tap, 0 or 1: float64 [kernel, inputs]."""
+        counts = torch.zeros(self.kernel, self.inputs, dtype=torch.float64)
+        tap, output = self.inside().nonzero(as_tuple=True)
+        counts[tap, self.positions()[tap, output]] = 1
+        return counts
+
 
 @dataclass(frozen=True)
 class UnrolledLayer:
@@ -114,8 +121,9 @@ class UnrolledLayer:
         return self.filters * self.channels // self.groups
 
     def kernel(self) -> Tensor:
-        """The current kernel, float64: TF32 and autocast would lose precision."""
-        return self.read().detach().double()
+        """The current kernel: float64 where the weight is, otherwise float32."""
+        kernel = self.read().detach()
+        return kernel if kernel.dtype == torch.float64 else kernel.float()
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
         """A list of all edges.
@@ -124,7 +132,7 @@ class UnrolledLayer:
             Source position, target position (both flattened, channels first) and signed weight
             ``K[f, c, i, j]`` of each edge: three tensors [filters, channels / groups, pairs of pixels].
         """
-        kernel = self.kernel()
+        kernel = self.kernel().double()
         (row_tap, row_out), (column_tap, column_out) = (
             axis.inside().nonzero(as_tuple=True) for axis in (self.rows, self.columns)
         )
@@ -149,19 +157,50 @@ class UnrolledLayer:
 
         Args:
             kernel: weights in place of the layer's own, of the shape that `read` returns.
-            vector: one number for each input position.
+            vector: one number for each input position, of the kernel's dtype.
         """
         image = vector.view(1, self.channels, self.rows.inputs, self.columns.inputs)
-        image = F.pad(image, self._padding)
         stride, dilation = self._steps
+        if self._is_symmetric:  # torch pads without a copy
+            padding = (self.rows.before, self.columns.before)
+            return F.conv2d(image, kernel, None, stride, padding, dilation, self.groups).view(-1)
+        image = F.pad(image, self._padding)
         return F.conv2d(image, kernel, None, stride, 0, dilation, self.groups).view(-1)
 
     def matvec_backward(self, kernel: Tensor, vector: Tensor) -> Tensor:
         """The product of the transposed matrix [sources, targets] with a vector [targets]."""
         image = vector.view(1, self.filters, self.rows.outputs, self.columns.outputs)
         stride, dilation = self._steps
+        if self._is_symmetric:
+            padding = (self.rows.before, self.columns.before)
+            image = F.conv_transpose2d(image, kernel, None, stride, padding, 0, self.groups, dilation)
+            return image.view(-1)
         image = F.conv_transpose2d(image, kernel, None, stride, 0, 0, self.groups, dilation)
         return F.pad(image, [-side for side in self._padding]).reshape(-1)
+
+    def sum_to_targets(self, kernel: Tensor) -> Tensor:
+        """The row sums of the matrix of edges, float64 [targets]: what a vector of ones gives."""
+        by_tap = kernel.sum(1, dtype=torch.float64)  # [filters, taps, taps]
+        rows, columns = (axis.inside().double().to(kernel.device) for axis in (self.rows, self.columns))
+        return torch.einsum("fij,iy,jx->fyx", by_tap, rows, columns).reshape(-1)
+
+    def sum_to_sources(self, kernel: Tensor) -> Tensor:
+        """The column sums of the matrix of edges, float64 [sources]."""
+        by_group = kernel.unflatten(0, (self.groups, self.filters // self.groups))
+        by_tap = by_group.sum(1, dtype=torch.float64).flatten(0, 1)  # [channels, taps, taps]
+        rows, columns = (axis.reads().to(kernel.device) for axis in (self.rows, self.columns))
+        return torch.einsum("cij,iy,jx->cyx", by_tap, rows, columns).reshape(-1)
+
+    def count(self, kernel: Tensor) -> int:
+        """Number of edges whose weight is not zero, with a kernel in place of the layer's own."""
+        by_tap = (kernel != 0).sum((0, 1)).cpu()
+        rows, columns = (axis.inside().sum(1) for axis in (self.rows, self.columns))
+        return int((by_tap * torch.outer(rows, columns)).sum())
+
+    @property
+    def _is_symmetric(self) -> bool:
+        """Whether both axes are padded alike at both ends, and read to the end."""
+        return all(axis.before == axis.after for axis in (self.rows, self.columns))
 
     @property
     def _padding(self) -> list[int]:
@@ -177,21 +216,52 @@ def _flat(rows: Tensor, columns: Tensor, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Term:
+    """Non-negative edge weights: a part of a layer's kernel, times a factor at each source position.
+
+    Attributes:
+        sign: 1 or -1 for the kernel's entries of this sign, 0 for all by their absolute values.
+        kernel: the absolute values of these entries, zero elsewhere; in the kernel's shape.
+        scale: the factor for each source position, float64 [sources]; None for ones.
+    """
+
+    sign: int
+    kernel: Tensor
+    scale: Tensor | None = None
+
+    @classmethod
+    def of(cls, layer: UnrolledLayer, sign: int, scale: Tensor | None = None) -> Term:
+        """The term of a layer's current kernel."""
+        term = cls(sign, torch.empty_like(layer.kernel()), scale)
+        term.refresh(layer)
+        return term
+
+    def refresh(self, layer: UnrolledLayer) -> None:
+        """Reads the layer's current kernel into the same memory."""
+        kernel = layer.kernel()
+        if not self.sign:
+            torch.abs(kernel, out=self.kernel)
+        elif self.sign > 0:
+            torch.clamp(kernel, min=0, out=self.kernel)
+        else:
+            torch.clamp(kernel, max=0, out=self.kernel).neg_()
+
+
+@dataclass(frozen=True)
 class EdgeMatrix:
-    """Absolute weights of a layer's edges of one sign: a matrix [1, targets, sources] that is never formed.
+    """Absolute weights of some of a layer's edges: a matrix [1, targets, sources] that is never formed.
 
     It has the operations of a dense block's values that the centralities use: sums along an axis, and
     products with a vector.
 
     Attributes:
         layer: the layer.
-        terms: pairs of a non-negative kernel and a factor for each source position [sources]; the matrix is
-            their sum.
+        terms: the matrix is their sum.
         transposed: whether the matrix is the transposed one.
     """
 
     layer: UnrolledLayer
-    terms: Sequence[tuple[Tensor, Tensor]]
+    terms: Sequence[Term]
     transposed: bool = False
 
     @property
@@ -207,30 +277,68 @@ class EdgeMatrix:
 
     def sum(self, axis: int) -> Tensor:
         """Sums along axis 1 or 2, float64 [the other axis]."""
-        ones = self.terms[0][0].new_ones(self.shape[axis])
-        return (self if axis == 2 else self.transpose(1, 2)) @ ones
+        to_targets = (axis == 2) != self.transposed
+        sums = [self._summed(term, to_targets) for term in self.terms]
+        return torch.stack(sums).sum(0) if len(sums) > 1 else sums[0]
+
+    def _summed(self, term: Term, to_targets: bool) -> Tensor:
+        if to_targets:
+            if term.scale is None:
+                return self.layer.sum_to_targets(term.kernel)
+            return self.layer.matvec_forward(term.kernel.double(), term.scale)
+        sums = self.layer.sum_to_sources(term.kernel)
+        return sums if term.scale is None else term.scale * sums
 
     def count(self) -> int:
         """Number of edges whose weight is not zero."""
-        terms = [((kernel > 0).double(), (scale > 0).double()) for kernel, scale in self.terms]
-        return round(float(replace(self, terms=terms).sum(2).sum()))
+        if all(term.scale is None for term in self.terms):
+            return sum(self.layer.count(term.kernel) for term in self.terms)
+        ones = [
+            Term(0, (term.kernel > 0).double(), None if term.scale is None else (term.scale > 0).double())
+            for term in self.terms
+        ]
+        return round(float(replace(self, terms=ones).sum(2).sum()))
 
     def isfinite(self) -> Tensor:
         """Whether all weights are finite, a boolean scalar."""
-        return torch.stack([part.isfinite().all() for term in self.terms for part in term]).all()
+        parts = (part for term in self.terms for part in (term.kernel, term.scale) if part is not None)
+        return torch.stack([part.isfinite().all() for part in parts]).all()
 
     def to(self, dtype: torch.dtype) -> EdgeMatrix:
-        """The matrix itself: it is float64, and no operator asks for more."""
-        return self
+        """The matrix for products with vectors of a dtype; itself if it is of that dtype."""
+        converted = [
+            replace(term, kernel=term.kernel.to(dtype), scale=_to(term.scale, dtype)) for term in self.terms
+        ]
+        same = all(
+            new.kernel is old.kernel and new.scale is old.scale
+            for new, old in zip(converted, self.terms, strict=True)
+        )
+        return self if same else replace(self, terms=converted)
+
+    def copy_(self, other: EdgeMatrix) -> None:
+        """Takes another matrix's kernels over, in place, in this one's dtype."""
+        for own, new in zip(self.terms, other.terms, strict=True):
+            if own.kernel is not new.kernel:
+                own.kernel.copy_(new.kernel)
+
+    def refresh(self) -> None:
+        """Reads the layer's current kernel in place; the factors at the source positions stay."""
+        for term in self.terms:
+            term.refresh(self.layer)
 
     def __getitem__(self, group: int) -> EdgeMatrix:
         return self
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        layer = self.layer
+        products = [self._product(term, vector) for term in self.to(vector.dtype).terms]
+        return torch.stack(products).sum(0) if len(products) > 1 else products[0]
+
+    def _product(self, term: Term, vector: Tensor) -> Tensor:
+        layer, scale = self.layer, term.scale
         if self.transposed:
-            return torch.stack([scale * layer.matvec_backward(k, vector) for k, scale in self.terms]).sum(0)
-        return torch.stack([layer.matvec_forward(k, scale * vector) for k, scale in self.terms]).sum(0)
+            product = layer.matvec_backward(term.kernel, vector)
+            return product if scale is None else scale * product
+        return layer.matvec_forward(term.kernel, vector if scale is None else scale * vector)
 
     @classmethod
     def __torch_function__(
@@ -241,3 +349,7 @@ class EdgeMatrix:
             out, matrix, vector = args
             return out.add_(matrix @ vector)
         return NotImplemented
+
+
+def _to(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype)

@@ -1,4 +1,4 @@
-"""Reads snapshots from a rolled graph whose weights change (section 3.2, S3)."""
+"""Reads snapshots from a graph whose weights change (section 3.2, S3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from lightning_nndyn.graph.centrality import unchecked_degree
-from lightning_nndyn.graph.eigensolver import RayleighRitzSolver, StagnationTest, is_synchronous, iterate
+from lightning_nndyn.graph.eigensolver import (
+    RayleighRitzSolver,
+    StagnationTest,
+    is_synchronous,
+    iterate,
+    solver_for,
+)
 from lightning_nndyn.graph.matvec import adjacency_operator
 from lightning_nndyn.graph.rolled import RolledGraph
 from lightning_nndyn.graph.statistics import LAYER_STATISTICS, Segments, summarize, summarize_layers
@@ -32,9 +38,11 @@ class SnapshotReader:
     steps than expected.
 
     Args:
-        graph: the network's rolled graph.
+        graph: the network's rolled graph; or a signed part of its unrolled graph, or the whole of that by the
+            absolute values of its weights. An unrolled graph's memory for the eigenvector is kept from one
+            snapshot to the next.
         tol: bound on the eigenvector's residual.
-        per_layer: whether snapshots carry the numbers of each layer.
+        per_layer: whether snapshots carry the numbers of each layer; not those of an unrolled graph.
         first_weights: `first_weights` of another reader of the same network, whose distances are continued;
             None to measure distances from the first snapshot of this one.
     """
@@ -46,12 +54,13 @@ class SnapshotReader:
         per_layer: bool = False,
         first_weights: Sequence[Tensor] | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph = graph = graph.absolute()
         self._tol = tol
         self._per_layer = per_layer
         self._operator = adjacency_operator(graph, tol)
         self._layers_of_nodes = Segments(graph.layer_sizes, graph.device)
         self._vector: Tensor | None = None
+        self._solver: RayleighRitzSolver | None = None
         self._steps = _COLD_STEPS
         self._collective = graph.collective
         self._distances = _weight_distances(graph, first_weights) if per_layer else None
@@ -92,7 +101,9 @@ class SnapshotReader:
         if (can_wait or self._collective is not None) and not bool(finite):
             return self._snapshot(epoch, _NOT_FINITE, 0)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read(samples)
-        solver = RayleighRitzSolver(self._operator, degree, self._vector)
+        solver = solver_for(self._operator, degree, self._vector, self._solver)
+        if graph.has_large_layers:
+            self._solver = solver
         if can_wait and self._collective is None:
             iterate(solver, self._tol, _MAX_ITERATIONS)
             vector, numbers = self._numbers(solver, degree, distances)

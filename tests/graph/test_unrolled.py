@@ -74,7 +74,7 @@ def test_products_that_are_never_unrolled(name: str) -> None:
     model, x = small_net(name)
     for form in ("parameter", "activation"):
         graph = nd.unrolled_graph(model, x, form=form)
-        for part in (graph.positive(), graph.negative()):
+        for part in (graph.positive(), graph.negative(), graph.absolute()):
             dense = part.adjacency().to_dense()
             torch.testing.assert_close(nd.weighted_degree(part), dense.sum(1))
             for block in part.blocks:
@@ -85,7 +85,20 @@ def test_products_that_are_never_unrolled(name: str) -> None:
                 vector = torch.randn(expected.shape[0], dtype=torch.float64)
                 torch.testing.assert_close(block.values.transpose(1, 2) @ vector, expected.T @ vector)
                 assert block.values.shape == (1, *expected.shape)
+                for axis in (0, 1):
+                    torch.testing.assert_close(block.values.sum(axis + 1), expected.sum(axis))
                 assert block.values.count() == int((expected > 0).sum())
+
+
+@pytest.mark.parametrize("form", ["parameter", "activation"])
+def test_whole_graph_counts_by_absolute_values(form: str) -> None:
+    model, x = lenet_on_digits()
+    graph = nd.unrolled_graph(model, x - 0.3, form=form)
+    matrix = graph.adjacency().to_dense().abs()
+    torch.testing.assert_close(nd.weighted_degree(graph), matrix.sum(1))
+    torch.testing.assert_close(graph.absolute().adjacency().to_dense(), matrix)
+    result = nd.eigenvector_centrality(graph)
+    assert result.eigenvalue == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-6)
 
 
 def test_eigenvector_of_positive_lenet_equals_scipy() -> None:
@@ -232,12 +245,51 @@ class Around(nn.Module):
         return self.fc(self.between(self, self.conv1(x)).flatten(1))
 
 
+SHORTCUTS = {
+    "residual": lambda m, x: x + m.conv2(x),
+    "projection": lambda m, x: m.conv2(x) + F.conv2d(x, m.other.weight),
+    "pooled residual": lambda m, x: m.conv2(x) + x.mean((2, 3), True),
+    "padded residual": lambda m, x: m.conv2(x) + F.pad(x[:, :2], (0, 0, 0, 0, 1, 1)),
+    "gate": lambda m, x: x * torch.sigmoid(m.conv2(x)),
+    "branch that nothing reads": lambda m, x: (m.other(x), m.conv2(x))[1],
+}
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_shortcuts_add_neither_nodes_nor_edges(name: str) -> None:
+    model = Around(SHORTCUTS[name])
+    x = torch.randn(1, 3, 8, 8)
+    graph = nd.unrolled_graph(model, x)
+    main_path = nn.Sequential(model.conv1, model.conv2, nn.Flatten(), model.fc)
+    np.testing.assert_array_equal(unrolled_edges(graph), naive_edges(main_path, x))
+    assert graph.layer_names == ("input", "conv1", "conv2", "fc")
+
+
+def test_shortcut_at_the_very_end() -> None:
+    class Ends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return x + self.last(x)
+
+    assert nd.unrolled_graph(Ends(), torch.zeros(1, 4)).layer_names == ("input", "first", "last")
+
+
+def test_residual_network_of_the_paper_has_the_layers_of_its_rolled_graph() -> None:
+    model = nd.models.resnet32()
+    graph, rolled = nd.unrolled_graph(model, IMAGE), nd.rolled_graph(model, IMAGE)
+    weighted = [layer.name for layer in graph.layers if not layer.pooling]
+    assert ["input", *weighted] == list(rolled.layer_names)
+    positions = {16: 32 * 32, 32: 16 * 16, 64: 8 * 8}
+    maps = sum(size * positions[size] for size in rolled.layer_sizes[1:-1])
+    assert graph.num_nodes == 3 * 32 * 32 + maps + 64 + 10  # the last 64 are the pooled maps
+    assert sum(part.num_edges for part in (graph.positive(), graph.negative())) == graph.num_edges
+
+
 NO_CHAINS = {
-    "residual": (lambda m, x: x + m.conv2(x), "fc.*'conv1' and 'conv2'.*residual"),
-    "two branches": (lambda m, x: m.conv2(x) + m.other(x), "other: it reads 'conv1'"),
-    "branch": (lambda m, x: (m.other(x), m.conv2(x))[1], "conv2.*'conv1'.*branch"),
-    "pooled residual": (lambda m, x: m.conv2(x) + x.mean((2, 3), True), "'conv1' and 'conv2'"),
-    "gate": (lambda m, x: x * torch.sigmoid(m.conv2(x)), "'conv1' and 'conv2'"),
     "concatenation": (lambda m, x: torch.cat((x[:, :2], m.conv2(x)[:, 2:]), 1), "'conv1' and 'conv2'"),
     "slice": (lambda m, x: m.conv2(x)[:, :, :, ::2].repeat(1, 1, 1, 2), "'conv2' was mixed"),
     "flip": (lambda m, x: m.conv2(x).flip(-1), "'conv2' was mixed, reordered"),
@@ -263,25 +315,6 @@ def test_no_chain_is_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(TracingError, match=message) as raised:
         nd.unrolled_graph(model, torch.randn(1, 3, 8, 8))
     assert "nd.rolled_graph" in str(raised.value)
-
-
-def test_residual_network_is_refused() -> None:
-    with pytest.raises(TracingError, match="residual connection"):
-        nd.unrolled_graph(nd.models.resnet32(), IMAGE)
-
-
-def test_residual_at_the_very_end_is_refused() -> None:
-    class Ends(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.first(x)
-            return x + self.last(x)
-
-    with pytest.raises(TracingError, match=r"the output.*'first' and 'last'"):
-        nd.unrolled_graph(Ends(), torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize(

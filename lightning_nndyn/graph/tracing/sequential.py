@@ -1,14 +1,17 @@
-"""The chain of convolutions, poolings and linear layers that a forward pass runs through.
+"""The longest chain of convolutions, poolings and linear layers that a forward pass runs through.
 
 Where `tracer` follows channels, this follows positions: every position of a layer's output is labelled, and
-the next layer must read all of them in order. Operations between two layers may change each entry. If they
-mix, drop, reorder or join positions, the network is no such chain, and an error names the layer.
+the next layer of the chain must read all of them in order. Operations between two layers may change each
+entry, and add what comes from earlier layers: shortcuts, and layers in them, add no edges, as in the rolled
+graph's chain. If operations mix, drop, reorder or join positions, there is no such chain, and an error names
+the layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +38,8 @@ _ARGUMENTS = {
     "adaptive_avg_pool2d": ("input", "output_size"),
 }
 _WAY_OUT = (
-    "an unrolled graph takes a chain of 2-d convolutions, max or average poolings, flatten and linear "
-    "layers; nd.rolled_graph takes any network"
+    "an unrolled graph takes a chain, with shortcuts, of 2-d convolutions, max or average poolings, flatten "
+    "and linear layers; nd.rolled_graph takes any network"
 )
 _Arguments: TypeAlias = Mapping[str, Any]
 
@@ -56,7 +59,7 @@ def trace_chain(
         for.
 
     Raises:
-        TracingError: if the model is no chain of such layers, or rejects the input.
+        TracingError: if the model has no chain of such layers, or rejects the input.
         ValueError: if values are to be kept of more than one sample.
     """
     inputs = list(tensors_in(example_input))
@@ -81,19 +84,35 @@ def trace_chain(
             f"{type(model).__name__} rejects the example input of shape {tuple(inputs[0].shape)} "
             f"({type(error).__name__}: {error}); pass example_input= with a batch that it takes"
         ) from error
-    tracer.finish(out)
-    return tracer.chain, tracer.values
+    return tracer.chain(out)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The output of a layer, or the input of the model.
+
+    Attributes:
+        nodes: its number of positions.
+        layer: the layer; None for the input.
+        before: number of the stage that the layer reads along the longest way to it.
+        length: layers of this way that have a weight, and all of them.
+        values: what the layer reads, if it is kept.
+    """
+
+    nodes: int
+    layer: UnrolledLayer | None = None
+    before: int = 0
+    length: tuple[int, int] = (0, 0)
+    values: Tensor | None = None
 
 
 class _PositionTracer(OperationObserver):
-    """Labels every position: stage 0 is the input, stage ``i`` the output of the chain's layer ``i - 1``."""
+    """Labels every position: stage 0 is the input, stage ``i`` the output of the ``i``-th layer call."""
 
     def __init__(self, model: nn.Module, x: Tensor, keep_values: bool) -> None:
         super().__init__(model, lambda tensor: NO_ORIGINS)
-        self.chain: list[UnrolledLayer] = []
-        self.values: list[Tensor] = []
+        self._stages = [_Stage(x[0].numel())]
         self._keep_values = keep_values
-        self._nodes = x[0].numel()
         self._origins.record(x, self._positions(x))
 
     def _output_origins(self, operation: Operation) -> Sequence[ChannelOrigins]:
@@ -105,11 +124,11 @@ class _PositionTracer(OperationObserver):
             raise TracingError(f"{name}, a layer of your own ({type(module).__name__}): {_WAY_OUT}")
 
     def _positions(self, out: Tensor) -> ChannelOrigins:
-        labels = channel_labels(len(self.chain), out[0].numel())
+        labels = channel_labels(self._last, out[0].numel())
         return ChannelOrigins((labels.view(1, *out.shape[1:]),))
 
     def _layer(self, operation: Operation) -> list[ChannelOrigins] | None:
-        """Adds a layer to the chain; None for an operation that is no layer."""
+        """Adds a layer; None for an operation that is no layer."""
         name = operation.name
         if name in _ARGUMENTS:
             first, *rest = operation.outputs  # a max pooling may return indices too
@@ -117,7 +136,7 @@ class _PositionTracer(OperationObserver):
             self._append(name, given, first)
             return [self._positions(first), *(NO_ORIGINS for _ in rest)]
         if "pool" in name or self._is_other_layer(operation):
-            raise TracingError(f"{name}, after {self._stage(len(self.chain))}, has no place here: {_WAY_OUT}")
+            raise TracingError(f"{name}, after {self._name_of(self._last)}, has no place here: {_WAY_OUT}")
         return None
 
     def _is_other_layer(self, operation: Operation) -> bool:
@@ -135,46 +154,68 @@ class _PositionTracer(OperationObserver):
         axes, shape = (2, "vectors") if operation == "linear" else (4, "images")
         if x.dim() != axes:
             raise TracingError(
-                f"{operation}, after {self._stage(len(self.chain))}, reads a tensor of shape "
+                f"{operation}, after {self._name_of(self._last)}, reads a tensor of shape "
                 f"{tuple(x.shape)}, not a batch of {shape}: {_WAY_OUT}"
             )
         build = {"linear": self._linear, "conv2d": self._convolution}.get(operation, self._pooling)
         layer = build(operation, given, x, out)
-        self._check_source(layer.name, x)
-        if self._keep_values:
-            self.values.append(x[0].detach().double().flatten().clone())
-        self.chain.append(layer)
-        self._nodes = layer.targets
+        before = self._source(layer.name, self._origins[x], x)
+        weighted, layers = self._stages[before].length
+        values = x[0].detach().double().flatten().clone() if self._keep_values else None
+        length = (weighted + (not layer.pooling), layers + 1)
+        self._stages.append(_Stage(layer.targets, layer, before, length, values))
 
-    def _check_source(self, name: str, x: Tensor) -> None:
-        """Refuses a layer unless it reads all positions of the stage before, in order, and nothing else."""
-        found, last = self._origins[x], len(self.chain)
-        intact = False
-        if len(found.label_maps) == 1 and found.sources == {last} and found.label_maps[0].shape[0] == 1:
-            read = found.label_maps[0].expand(1, *x.shape[1:]).flatten()
-            intact = torch.equal(read, channel_labels(last, self._nodes))
-        if not intact:
+    def _source(self, name: str, found: ChannelOrigins, x: Tensor) -> int:
+        """The stage at the end of the longest way to what a layer reads; the earliest of several.
+
+        It must be read as a whole and in order. What is added to it comes along shorter ways.
+        """
+        source = self._deepest(found.sources)
+        if source is None or source in found.unordered_sources:
             self._refuse(name, found.sources)
+        maps = found.maps_of(source)
+        if len(maps) != 1 or not self._is_intact(maps[0], source, x):
+            self._refuse(name, found.sources)
+        return source
 
-    def finish(self, out: Any) -> None:
-        """Refuses a model whose output is not made of the chain's last layer alone."""
-        if not self.chain:
+    def _deepest(self, stages: frozenset[int]) -> int | None:
+        return max(sorted(stages), key=lambda stage: self._stages[stage].length, default=None)
+
+    def _is_intact(self, label_map: Tensor, stage: int, x: Tensor) -> bool:
+        """Whether a label map says that every entry of x comes from the stage's position of its place."""
+        if label_map.shape[0] != 1:
+            return False
+        read = label_map.expand(1, *x.shape[1:]).flatten()
+        return torch.equal(read, channel_labels(stage, self._stages[stage].nodes))
+
+    def chain(self, out: Any) -> tuple[list[UnrolledLayer], list[Tensor]]:
+        """The layers of the longest way to the model's output, and what they read if that was kept."""
+        sources = frozenset[int]().union(*(self._origins[tensor].sources for tensor in tensors_in(out)))
+        stage = self._deepest(sources)
+        layers, values = list[UnrolledLayer](), list[Tensor]()
+        while stage and (found := self._stages[stage]).layer is not None:
+            layers.append(found.layer)
+            values += [] if found.values is None else [found.values]
+            stage = found.before
+        if not layers:
             raise TracingError(f"the forward pass calls no layer of a chain: {_WAY_OUT}")
-        for tensor in tensors_in(out):
-            sources = self._origins[tensor].sources
-            if not sources <= {len(self.chain)}:
-                self._refuse("the output", sources)
+        return layers[::-1], values[::-1]
 
-    def _refuse(self, reader: str, sources: frozenset[int]) -> None:
-        if sources == {len(self.chain)}:
-            what = f"what it reads of {self._stage(len(self.chain))} was mixed, reordered or cut before"
+    def _refuse(self, reader: str, sources: frozenset[int]) -> NoReturn:
+        if len(sources) == 1:
+            what = f"what it reads of {self._name_of(max(sources))} was mixed, reordered or cut before"
         else:
-            names = " and ".join(map(self._stage, sorted(sources))) or "nothing that comes from the input"
-            what = f"it reads {names}, which is no chain (a residual connection, concatenation or branch?)"
+            names = " and ".join(map(self._name_of, sorted(sources))) or "nothing that comes from the input"
+            what = f"it reads {names}, not one after the other (a concatenation?)"
         raise TracingError(f"{reader}: {what}. {_WAY_OUT}")
 
-    def _stage(self, stage: int) -> str:
-        return repr(self.chain[stage - 1].name) if stage else "the input"
+    @property
+    def _last(self) -> int:
+        return len(self._stages) - 1
+
+    def _name_of(self, stage: int) -> str:
+        layer = self._stages[stage].layer
+        return "the input" if layer is None else repr(layer.name)
 
     # -- the three kinds of layers ---------------------------------------------------------------------------
 
@@ -206,7 +247,9 @@ class _PositionTracer(OperationObserver):
         return UnrolledLayer(name, x.shape[1], out.shape[1], rows, columns, read, given.get("groups", 1))
 
     def _pooling(self, operation: str, given: _Arguments, x: Tensor, out: Tensor) -> UnrolledLayer:
-        name = f"{self.chain[-1].name if self.chain else 'input'}/{operation}"
+        source = self._deepest(self._origins[x].sources)
+        layer = None if source is None else self._stages[source].layer
+        name = f"{'input' if layer is None else layer.name}/{operation}"
         padding, dilation = _pair(given.get("padding", 0)), _pair(given.get("dilation", 1))
         if "output_size" in given:
             kernel = stride = _adaptive(name, x, out)

@@ -22,6 +22,8 @@ TEST_PROGRAMS ?=
 # Test files that run side by side; 0 for none, as a debugger wants it. Three keep two cores busy: tests wait for
 # servers, clusters and killed processes a quarter of their time.
 TEST_WORKERS ?= 3
+# Quick tests wait for nothing, and each worker takes ten seconds to begin.
+CHECK_WORKERS ?= 2
 
 # Small networks train fastest on one thread; parallel work uses processes.
 export OMP_NUM_THREADS ?= 1
@@ -46,7 +48,7 @@ test: lint contract  ## All that CI checks: lint, types, import contract, tests.
 	$(MAKE) -j2 types pytest
 
 check: lint contract  ## The quick answer: lint, types, import contract, and the tests that are not slow.
-	$(MAKE) -j2 types pytest ARGS='-m "not slow"'
+	$(MAKE) -j2 types pytest TEST_WORKERS=$(CHECK_WORKERS) ARGS='-m "not slow"'
 
 pre-commit: $(VENV)/test.installed  ## Check each commit: lint and contract; types at each push.
 	$(BIN)/pre-commit install

@@ -45,6 +45,9 @@ LONGEST = (
     "study/test_run.py",
 )
 
+# A corpus that is trained for tests, and predictors of several others, take seconds to make.
+SLOW_FIXTURES = {"records", "splits"}
+
 OF_SEVERAL_PROCESSES = ("callback/test_strategies.py", "graph/test_sharding.py")
 
 # Clusters, servers and browsers are other programs, which now and then fail to start on a busy machine. What
@@ -110,9 +113,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of slow_tests.txt as slow; where workers share the suite, begin with the longest."""
+    """Mark as slow what slow_tests.txt lists and what needs a slow fixture; begin with the longest.
+
+    The order counts where workers share the suite.
+    """
     for item in items:
-        if item.path in slow_files():
+        if item.path in slow_files() or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=place_among_longest)

@@ -35,6 +35,7 @@ def maker(p_low: dict[float, float]) -> DecisionMaker:
     return DecisionMaker.load(Scripted(p_low), 0.05, 0.5)
 
 
+@pytest.mark.slow
 def test_the_inputs_are_chosen_at_the_first_verdict_and_kept() -> None:
     reads_curves = DecisionMaker.load(predictor(curves=True), 0.05, 0.5)
     weights_alone = DecisionMaker.load(predictor(), 0.05, 0.5)
@@ -197,6 +198,7 @@ def test_a_run_that_was_seen_to_be_good_is_not_stopped_for_its_risk(seen: list[f
         assert stops or found.decision.reason == "goes on: 31.0% was seen already"
 
 
+@pytest.mark.slow
 def test_a_predictor_is_called_the_same_in_every_process_and_once_it_was_saved(tmp_path: Path) -> None:
     predictor().save(tmp_path / "saved")
     assert predictor_name(load_predictor(tmp_path / "saved.skops")) == predictor_name(predictor())

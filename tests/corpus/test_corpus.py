@@ -11,6 +11,7 @@ import lightning_nndyn.corpus as corpus
 HEAVY = ("joblib", "lightning", "pyarrow", "sklearn")
 
 
+@pytest.mark.slow
 def test_models_are_there_without_what_corpora_need() -> None:
     code = f"""
 import sys

@@ -115,7 +115,7 @@ def test_the_leading_pair_of_a_band_is_that_of_the_dense_matrix(gaps: int, n: in
         assert np.linalg.norm(vector) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("layers", [267, 300, 600])
+@pytest.mark.parametrize("layers", [267, 300, 450])
 @pytest.mark.parametrize("tails", [0.0, 1.0])
 def test_a_deep_chain_takes_few_products_and_keeps_its_accuracy(layers: int, tails: float) -> None:
     torch.manual_seed(layers)

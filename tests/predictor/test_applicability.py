@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from synthetic_runs import grown, runs
 
 from lightning_nndyn.predictor import Predictor
@@ -48,6 +49,7 @@ def test_held_out_groups_are_far() -> None:
     assert np.median(apart.held_out) > 3 * np.median(mixed.held_out)
 
 
+@pytest.mark.slow
 def test_runs_whose_weights_move_otherwise_are_out_of_domain() -> None:
     histories, _, _ = runs(seed=2)
     known = [fitted().predict(history[:3]) for history in histories]

@@ -51,6 +51,7 @@ def test_history_out_of_order_is_refused() -> None:
         fitted().predict([whole[0], whole[2], whole[1]])
 
 
+@pytest.mark.slow
 def test_calibrated_policy_stops_few_good_runs_and_most_doomed_ones() -> None:
     """From histories to decisions: the promise holds for new runs, within what few corpora can show."""
     rate, stopped, caught = 0.1, [], []
@@ -75,6 +76,7 @@ def test_predictor_that_is_not_fitted_says_so() -> None:
         paper(low_threshold=0.5).predict(run())
 
 
+@pytest.mark.slow
 def test_scikit_learn_is_not_imported_with_the_package() -> None:
     code = (
         "import sys, lightning_nndyn.predictor.policy, lightning_nndyn.predictor;"

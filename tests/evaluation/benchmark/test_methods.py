@@ -13,6 +13,7 @@ from lightning_nndyn.evaluation import RunDataset
 from lightning_nndyn.evaluation.benchmark.compare import padded
 from lightning_nndyn.evaluation.benchmark.methods import (
     FEATURES,
+    NormalScoresSVR,
     curves,
     extrapolate,
     graph_v2,
@@ -73,3 +74,20 @@ def test_a_learner_learns_and_repeats_itself(study: RunDataset) -> None:
     assert (first == again).all()
     error = np.abs(first - study.accuracies[1::2]).mean()
     assert error < 0.8 * np.abs(np.median(study.accuracies[::2]) - study.accuracies[1::2]).mean()
+
+
+def test_normal_scores_are_those_of_scikit_learn_to_the_last_bit() -> None:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import QuantileTransformer
+    from sklearn.svm import SVR
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 5)) * [1, 1e-8, 1e3, 0, 1]
+    x[:, 4] = x[:, 4].round()  # some are equal
+    new = np.concatenate([2 * random.normal(size=(30, 5)) * [1, 1e-8, 1e3, 1, 1], x[:5]])
+    ours = NormalScoresSVR(40, seed=1).fit(x, x[:, 0])
+    plain = QuantileTransformer(n_quantiles=40, output_distribution="normal", random_state=1)
+    theirs = make_pipeline(plain, SVR(C=0.5, epsilon=0.02)).fit(x, x[:, 0])
+    for rows in (x, new):
+        np.testing.assert_array_equal(ours.scores(rows), plain.transform(rows))
+        np.testing.assert_array_equal(ours.predict(rows), theirs.predict(rows))

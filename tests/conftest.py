@@ -29,7 +29,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Ray's processes yield to all others unless told otherwise, and then wait for the tests beside them to end.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-STARTING_RAY = ("corpus/test_backends.py", "integrations/test_ray.py", "test_examples.py::test_ray_sweep")
+STARTING_RAY = (
+    "corpus/test_backends.py",
+    "integrations/test_ray.py",
+    "integrations/test_ray_scheduler.py",
+    "test_examples.py::test_ray_sweep",
+)
 
 # What takes minutes begins first: a worker that meets it last would end long after the others.
 LONGEST = (
@@ -64,6 +69,7 @@ WITH_OTHER_PROGRAMS = (
     "integrations/test_optuna_ddp.py",
     "integrations/test_optuna_workers.py",
     "integrations/test_ray.py",
+    "integrations/test_ray_scheduler.py",
     "test_examples.py",
 )
 

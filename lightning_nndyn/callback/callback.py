@@ -192,7 +192,7 @@ class GraphDynamicsCallback(CallbackBase):
         if self._trial is not None:
             check_direction(mode, self._trial.member.direction)
         self.session = RunSession(settings, self._trial)
-        self._pause = Pause()
+        self._pause = Pause.of(None if self._trial is None else self._trial.member)
 
     def _settings(self) -> Settings:
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
@@ -216,8 +216,9 @@ class GraphDynamicsCallback(CallbackBase):
     def ckpt_path(self) -> str | None:
         """The checkpoint that a paused run goes on from, None for a run that begins.
 
-        In a race give it to the Trainer: ``trainer.fit(model, loader, ckpt_path=callback.ckpt_path)``. A run
-        that does not ask for it is not saved where it is paused, and begins anew where it goes on.
+        In a race, and where a scheduler pauses trials, give it to the Trainer:
+        ``trainer.fit(model, loader, ckpt_path=callback.ckpt_path)``. A run that does not ask for it is not
+        saved where it is paused, and begins anew where it goes on.
         """
         self._pause.asked = True
         return self._pause.ckpt_path
@@ -327,6 +328,8 @@ class GraphDynamicsCallback(CallbackBase):
     ) -> None:
         """Reads the weights if that is due, and decides."""
         self._run(trainer, self.session.end_batch, outputs, batch_idx)
+        if not trainer.is_last_batch:
+            self._pause.report(trainer, within_epoch=True)
 
     # -- epochs ----------------------------------------------------------------------------------------------
 
@@ -338,10 +341,13 @@ class GraphDynamicsCallback(CallbackBase):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the validation accuracy; decides where an epoch's end has waited for it."""
         self._run(trainer, self.session.end_validation)
+        if not (trainer.sanity_checking or trainer.is_last_batch):
+            self._pause.report(trainer, within_epoch=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides at the epoch's end."""
         self._run(trainer, self.session.end_epoch)
+        self._pause.report(trainer, within_epoch=False)
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from lightning_nndyn._files import whole_file
 from lightning_nndyn.callback.random_state import loader_generators, random_state, set_random_state
 from lightning_nndyn.callback.trainer_state import batches_per_step
 from lightning_nndyn.errors import NNDynWarning
+from lightning_nndyn.sweep import SweepMember
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -35,6 +36,7 @@ class Pause:
         asked: whether the user's code has asked for `ckpt_path`. A run whose code does not ask would begin
             anew whatever is saved, so it is not saved.
         saved: whether the run has been saved in this fit.
+        member: of a sweep whose tuner may pause the run.
     """
 
     ckpt_path: str | None = None
@@ -49,6 +51,13 @@ class Pause:
     def active(self) -> bool:
         """Whether the run is to be saved."""
         return self.asked and self.save_to is not None and not self.saved
+
+    member: SweepMember | None = None
+
+    @classmethod
+    def of(cls, member: SweepMember | None) -> Pause:
+        """The pause of a run whose tuner may pause it; of any other run one that does nothing."""
+        return cls() if member is None else cls(member.ckpt_path, member.save_to, member=member)
 
     # -- a fit -----------------------------------------------------------------------------------------------
 
@@ -107,6 +116,17 @@ class Pause:
         finally:
             self._saving = {}
 
+    def report(self, trainer: Trainer, within_epoch: bool) -> None:
+        """Saves the run and sends the report that waits for it, if there is one; see `save`."""
+        if self.member is None or not self.member.holds_report:
+            return
+        self.saved = False
+        # At an epoch's end Lightning updates this schedule only after the hooks.
+        if self.active and (within_epoch or not _has_plateau(trainer)):
+            self.save(trainer, within_epoch)
+        self.member.report_saved(self.saved)
+        self.saved = False
+
     def add_to(self, state: dict[str, Any]) -> dict[str, Any]:
         """The callback's part of a checkpoint, with the pause where the run is paused."""
         return {**state, KEY: self._saving} if self._saving else state
@@ -146,7 +166,11 @@ def _can_go_on_from_here(trainer: Trainer) -> bool:
     fetcher = _fetcher(trainer)
     if fetcher is None or type(fetcher).__name__ == "_DataLoaderIterDataFetcher":
         return False
-    if any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+    if _has_plateau(trainer):
         return False
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return batches % batches_per_step(trainer, trainer.current_epoch) == 0
+
+
+def _has_plateau(trainer: Trainer) -> bool:
+    return any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)

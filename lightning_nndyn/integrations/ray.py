@@ -6,13 +6,18 @@ function that a Tuner runs.
 
 from __future__ import annotations
 
+import atexit
+import json
 import math
 import pickle
+import shutil
+import tempfile
 import threading
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning_nndyn.errors import MissingExtraError, NNDynWarning, SweepError
@@ -24,6 +29,7 @@ from lightning_nndyn.integrations.ray_actor import (
     flat_params,
     ray,
 )
+from lightning_nndyn.integrations.ray_scheduler import READINGS, GraphDynamicsScheduler
 from lightning_nndyn.sweep import SweepMember, SweepPredictor, SweepReading, SweepRun
 
 try:
@@ -31,9 +37,10 @@ try:
 except ImportError as error:
     raise MissingExtraError("ray[tune]", "ray", "A trial of Ray Tune") from error
 
-__all__ = ["RayMember", "end_sweep"]
+__all__ = ["GraphDynamicsScheduler", "RayMember", "end_sweep"]
 
 _TIMEOUT = 60.0  # seconds, for the actor that all trials share
+_CHECKPOINT = "nndyn.ckpt"
 _WITH_METRIC = 3  # a reading's curve ends with three numbers of the metric: last, best, latest change
 
 _shared: dict[str, dict[str, Any]] = {}
@@ -70,6 +77,8 @@ class RayMember(SweepMember):
         metric: name of the metric that `monitor` names, to be reported along; None for none.
         mode: "max" or "min", as in Tune: whether large or small values of the metric are good.
         sweep: name of the sweep; None for the experiment's. Outside of Tune nothing is reported.
+        checkpoints: whether each report carries a checkpoint of the run, so that a scheduler can pause it:
+            `GraphDynamicsScheduler`, or one of Tune's. Give ``ckpt_path=callback.ckpt_path`` to the Trainer.
 
     Raises:
         SweepError: the mode is unknown, or there is neither trial nor name.
@@ -82,6 +91,7 @@ class RayMember(SweepMember):
         metric: str | None = None,
         mode: Literal["max", "min"] = "max",
         sweep: str | None = None,
+        checkpoints: bool = False,
     ) -> None:
         if mode not in ("max", "min"):
             raise SweepError(f"mode={mode!r}: it is 'max' or 'min', as in tune.TuneConfig")
@@ -101,8 +111,25 @@ class RayMember(SweepMember):
         self._readings: dict[float, SweepReading] = {}
         self._weight = 1.0
         # Tune refuses reports that lack the metric by which it ranks.
-        self._reported = {"nndyn_epoch": 0.0, "nndyn_predicted": math.nan, "nndyn_p_good": math.nan}
+        self._reported: dict[str, Any] = {
+            "nndyn_epoch": 0.0,
+            "nndyn_predicted": math.nan,
+            "nndyn_p_good": math.nan,
+        }
         self._warned = False
+        self._checkpoints = checkpoints and self._in_tune
+        if self._checkpoints:
+            self._prepare_checkpoints()
+
+    def _prepare_checkpoints(self) -> None:
+        """Fetches the checkpoint that Tune resumes the trial from, and makes a place for the next ones."""
+        folder = Path(tempfile.mkdtemp(prefix="nndyn-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.save_to = folder / "next" / _CHECKPOINT
+        found = _session.get_checkpoint()
+        if found is not None:
+            path = Path(found.to_directory(str(folder / "last"))) / _CHECKPOINT
+            self.ckpt_path = str(path) if path.exists() else None
 
     @property
     def reachable(self) -> bool:
@@ -135,6 +162,7 @@ class RayMember(SweepMember):
         self._readings[reading.time] = reading
         self._weight = max(self._weight, facts.get("weight", 1.0))
         self._send_predictors()
+        self.holds_report = self._checkpoints
         self._report(
             {
                 "nndyn_epoch": reading.time,
@@ -156,6 +184,7 @@ class RayMember(SweepMember):
         self._ask("add", self._trial, encode_run(run))
         verdict = "stopped" if stopped else "finished"
         end = {"nndyn_stop": stopped, "nndyn_verdict": verdict, "nndyn_reason": reason}
+        self.holds_report = False
         self._report({**self._reported, **end, "nndyn_value": _number(value)})
 
     def _metric_value(self, index: int) -> float | None:
@@ -167,8 +196,20 @@ class RayMember(SweepMember):
     def _report(self, metrics: dict[str, Any]) -> None:
         own = {self._metric: _number(self._metric_value(-3))} if self._metric else {}
         self._reported = {**metrics, **own}
-        if self._in_tune:
+        if self._checkpoints:
+            readings = [self._readings[time].to_dict() for time in sorted(self._readings)]
+            self._reported[READINGS] = json.dumps(readings)
+        if self._in_tune and not self.holds_report:
             _session.report(self._reported)
+
+    def report_saved(self, saved: bool) -> None:
+        """Report what waited for a checkpoint, with the checkpoint."""
+        self.holds_report = False
+        folder = None if self.save_to is None else self.save_to.parent
+        checkpoint = _session.Checkpoint.from_directory(str(folder)) if saved else None
+        _session.report(self._reported, checkpoint=checkpoint)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _send_predictors(self) -> None:
         names = [name for name in self.shared if name.startswith("predictor ")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_nndyn.sweep.run import SweepReading, SweepRun
@@ -18,10 +19,16 @@ class SweepMember(ABC):
     Attributes:
         direction: whether large or small values of the metric are good.
         params: the run's hyperparameters.
+        ckpt_path: checkpoint that the run goes on from, if its tuner has paused it.
+        save_to: file for a checkpoint of the run at each reading; None for no checkpoints.
+        holds_report: whether a report waits for its checkpoint, see `report_saved`.
     """
 
     direction: Literal["maximize", "minimize"]
     params: Mapping[str, Any]
+    ckpt_path: str | None = None
+    save_to: Path | None = None
+    holds_report: bool = False
 
     @property
     def reachable(self) -> bool:
@@ -61,6 +68,13 @@ class SweepMember(ABC):
         Returns:
             The exception that tells the tuner of a stopped run, to be raised out of ``trainer.fit``; None for
             nothing.
+        """
+
+    def report_saved(self, saved: bool) -> None:  # noqa: B027  # for tuners that pause runs
+        """Send the report that waited for a checkpoint.
+
+        Args:
+            saved: whether the run is in `save_to`. Where it cannot be saved, it begins anew if it is paused.
         """
 
     def pruned(self) -> BaseException | None:

@@ -67,6 +67,10 @@ class Nodes:
         node.wait()
         return {process.pid for process in found}
 
+    def runs(self, number: int, pid: int) -> bool:
+        """Whether a process is one of a node's."""
+        return any(parent.pid == self._nodes[number].pid for parent in psutil.Process(pid).parents())
+
     def end(self) -> None:
         for number in reversed(range(len(self._nodes))):
             self.kill(number)

@@ -32,6 +32,7 @@ def test_a_run_that_diverged_has_the_largest_risk_and_an_unread_one_none() -> No
     assert largest[2] == 1e6 and largest[3] == -math.inf
 
 
+@pytest.mark.slow
 def test_the_promise_holds_for_the_scale_too() -> None:
     """Scale and threshold come from the same good runs; a new one still exceeds it no more often."""
     rng = np.random.default_rng(0)

@@ -28,13 +28,17 @@ def mutations(value: Any) -> Iterator[tuple[str, Any]]:
     """Every mutation of one field, with a name."""
     for path in places(value):
         for number, new in enumerate([KeyError, *VALUES]):
-            mutated = copy.deepcopy(value)
-            inner = mutated
-            for key in path[:-1]:
-                inner = inner[key]
-            if new is KeyError:
-                del inner[path[-1]]
-            else:
-                inner[path[-1]] = copy.deepcopy(new)
             name = "gone" if new is KeyError else f"{VALUES[number - 1]!r}"[:20]
-            yield f"{'.'.join(map(str, path))} {name}", mutated
+            yield f"{'.'.join(map(str, path))} {name}", mutated(value, path, new)
+
+
+def mutated(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """The value with another field; it shares what lies beside the path: thousands of copies take long."""
+    changed, (key, *rest) = copy.copy(value), path
+    if rest:
+        changed[key] = mutated(value[key], tuple(rest), new)
+    elif new is KeyError:
+        del changed[key]
+    else:
+        changed[key] = copy.deepcopy(new)
+    return changed

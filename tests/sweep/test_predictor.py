@@ -145,6 +145,7 @@ def test_where_nothing_can_be_known_hardly_anything_is_stopped() -> None:
     assert good == 360 and lost <= 0.05 * good + 2 * (0.05 * 0.95 * good) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sequential_sweeps.KINDS)
 def test_trial_after_trial_no_more_good_runs_are_lost_than_promised(kind: str) -> None:
     """`benchmarks/sweep_promise.py` plays more of them, so that the standard error is small."""

@@ -15,7 +15,7 @@ from lightning_nndyn.errors import CorpusError
 
 corpus_app = typer.Typer(help="Train and look at corpora: recorded training runs.", no_args_is_help=True)
 
-_Data = Annotated[
+Data = Annotated[
     list[str] | None,
     typer.Option(help="Image folder, or torchvision's CIFAR-10 root; NAME=FOLDER for each of several."),
 ]
@@ -44,7 +44,7 @@ def corpus_train(
         float | None, typer.Option(help="Accuracy below which a run of the corpus is low.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Changes the seeds of all runs.")] = None,
-    data: _Data = None,
+    data: Data = None,
     download: _Download = False,
     band_share: Annotated[
         float, typer.Option(help="Share of runs with learning rates at which networks learn.")
@@ -64,7 +64,7 @@ def corpus_train(
     from lightning_nndyn.corpus import RunOptions, run_corpus
 
     options = RunOptions(
-        jobs=jobs, runs=runs, data=_folders(data), download=download, backend=backend, minutes=minutes,
+        jobs=jobs, runs=runs, data=folders(data), download=download, backend=backend, minutes=minutes,
         band_share=band_share, redo_failed=redo_failed, device=device,
     )  # fmt: skip
     run_corpus(
@@ -73,7 +73,7 @@ def corpus_train(
     )  # fmt: skip
 
 
-def _folders(data: list[str] | None) -> str | dict[str, str] | None:
+def folders(data: list[str] | None) -> str | dict[str, str] | None:
     """One folder, or a folder for each data set that is named."""
     if not data:
         return None
@@ -156,7 +156,7 @@ def corpus_verify(
     corpus: Annotated[Path, typer.Argument(help="Corpus folder or parquet file.")],
     runs: Annotated[int, typer.Option(help="How many runs.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Draws other runs.", min=0)] = 0,
-    data: _Data = None,
+    data: Data = None,
     download: _Download = False,
 ) -> None:
     """Train random runs of a corpus again and compare; exit status 1 if one is different.
@@ -169,7 +169,7 @@ def corpus_verify(
     from lightning_nndyn.corpus import verify_corpus
 
     different = 0
-    for found in verify_corpus(corpus, runs=runs, seed=seed, data=_folders(data), download=download):
+    for found in verify_corpus(corpus, runs=runs, seed=seed, data=folders(data), download=download):
         different += found.verdict == "different"
         recorded = f"{found.recorded_accuracy:.2%} recorded with torch {found.torch}"
         typer.echo(f"run {found.index}: {found.verdict}; best accuracy {recorded}, {found.accuracy:.2%} now")

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from lightning_nndyn.cli.console import Corpora
+from lightning_nndyn.cli.corpus import Data, folders
 
 
 class _PredictionsUnlessNamed(TyperGroup):
@@ -65,6 +66,37 @@ def evaluate_corpora(
     )  # fmt: skip
     if rows is not None:
         typer.echo(f"{output / 'predictions.md'}: a summary of {len(rows)} numbers")
+
+
+@evaluate_app.command("unrolled")
+def evaluate_unrolled(
+    corpora: Corpora,
+    output: Annotated[Path, typer.Option(help="Folder for readings and rows.")] = Path("nndyn-results"),
+    runs: Annotated[int, typer.Option(help="Runs of each corpus, in their order.", min=1)] = 80,
+    epochs: Annotated[int, typer.Option(help="Last epoch that is trained.", min=1)] = 15,
+    seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
+    cache: _Cache = Path("nndyn-unrolled-cache"),
+    data: Data = None,
+    minutes: _Minutes = None,
+) -> None:
+    """Train recorded runs once more, read their unrolled graphs, and compare what these tell of the end.
+
+    Each run is compared with its record; exit status 1 if one is different. It is left out then.
+
+    Example: `nndyn evaluate unrolled lenet5-digits --output results --runs 250`
+    """
+    from lightning_nndyn.evaluation.paper.unrolled_classification import classify_unrolled
+    from lightning_nndyn.evaluation.paper.unrolled_readings import read_unrolled
+
+    different = read_unrolled(
+        corpora, output, folder=cache, runs=runs, epochs=epochs, data=folders(data), minutes=minutes,
+        on_progress=typer.echo,
+    )  # fmt: skip
+    rows = classify_unrolled(corpora, output, seed=seed)
+    typer.echo(f"{output / 'unrolled.parquet'}: {len(rows)} numbers")
+    if different:
+        typer.echo(f"{different} runs differ from their records and were left out", err=True)
+        raise typer.Exit(1)
 
 
 @evaluate_app.command("sweep")

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from lightning_nndyn.corpus.training.arrays import RunData
 from lightning_nndyn.corpus.training.run_data import DataFolders, data_folders, describe, load_source
 from lightning_nndyn.corpus.training.train import train_run
 from lightning_nndyn.errors import CorpusError
+from lightning_nndyn.signature.snapshot import STATISTICS, Snapshot
 
 ACCURACY_TOLERANCE = 0.05
 """By how much a best accuracy may change where processor, device or torch version round differently."""
@@ -59,20 +60,71 @@ def verify_corpus(
         MissingExtraError: torchvision or pyarrow is needed and not installed.
     """
     path = Path(path)
-    manifest = corpus_manifest(path)
     records = [record for record in load_corpus(path, raw=True) if not record.failed]
     if not records:
         raise CorpusError(f"the corpus {str(path)!r} has no whole run yet: nothing to verify")
     chosen = np.random.default_rng(seed).permutation(len(records))[:runs]
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) if path.is_file() else CorpusFolder(path).cache
-        folders = data_folders(tuple(manifest["settings"]["datasets"]), data)
+        sources = CorpusData(path, cache, data, download)
         for index in sorted(map(int, chosen)):
             config = RunConfig.from_record(records[index].config)
+            yield _compare(records[index], config, sources.of(config))
+
+
+@dataclass(frozen=True)
+class CorpusData:
+    """The data sets that a corpus was trained on, checked against its manifest.
+
+    Attributes:
+        path: The corpus.
+        cache: Folder for decoded images.
+        data: Folders of the images, as for `run_corpus`.
+        download: Let torchvision download CIFAR-10 into its folder.
+    """
+
+    path: Path
+    cache: Path
+    data: DataFolders = None
+    download: bool = False
+    _loaded: dict[tuple[str, int | None], RunData] = field(default_factory=dict)
+
+    def of(self, config: RunConfig) -> RunData:
+        """The whole data set of a run.
+
+        Raises:
+            CorpusError: It is another one than the corpus was trained on, or cannot be read.
+        """
+        key = (config.dataset, config.size)
+        if key not in self._loaded:
+            manifest = corpus_manifest(self.path)
+            folders = data_folders(tuple(manifest["settings"]["datasets"]), self.data)
             folder = folders.get(config.dataset)
-            source = load_source(config.dataset, folder, cache, config.size, download)
-            check_same(path, manifest["data"][config.dataset], describe(source))
-            yield _compare(records[index], config, source)
+            source = load_source(config.dataset, folder, self.cache, config.size, self.download)
+            check_same(self.path, manifest["data"][config.dataset], describe(source))
+            self._loaded.clear()  # one at a time: images take memory
+            self._loaded[key] = source
+        return self._loaded[key]
+
+
+def deviation(record: RunRecord, again: RunRecord, until: int) -> float:
+    """The largest relative error of the ten statistics up to an epoch.
+
+    It is infinite if one run ends before the other. Errors of skewness and kurtosis are relative to 1 where
+    they are smaller: they may be zero.
+    """
+    ours, theirs = (_up_to(run, until) for run in (record, again))
+    if [one.epoch for one in ours] != [one.epoch for one in theirs]:
+        return np.inf
+    first, second = (np.array([one.statistics for one in run]) for run in (ours, theirs))
+    both_diverged = ~np.isfinite(first) & ~np.isfinite(second)
+    floor = np.array([1.0 if name.endswith(("skewness", "kurtosis")) else 1e-12 for name in STATISTICS])
+    errors = np.abs(first - second) / np.maximum(np.abs(first), floor)
+    return float(np.nan_to_num(np.where(both_diverged, 0, errors), nan=np.inf).max())
+
+
+def _up_to(record: RunRecord, until: int) -> list[Snapshot]:
+    return [snapshot for snapshot in record.snapshots if snapshot.epoch <= until]
 
 
 def _compare(record: RunRecord, config: RunConfig, data: RunData) -> Comparison:

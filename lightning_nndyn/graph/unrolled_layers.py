@@ -163,9 +163,9 @@ class UnrolledLayer:
         stride, dilation = self._steps
         if self._is_symmetric:  # torch pads without a copy
             padding = (self.rows.before, self.columns.before)
-            return F.conv2d(image, kernel, None, stride, padding, dilation, self.groups).view(-1)
+            return F.conv2d(image, kernel, None, stride, padding, dilation, self.groups).reshape(-1)
         image = F.pad(image, self._padding)
-        return F.conv2d(image, kernel, None, stride, 0, dilation, self.groups).view(-1)
+        return F.conv2d(image, kernel, None, stride, 0, dilation, self.groups).reshape(-1)
 
     def matvec_backward(self, kernel: Tensor, vector: Tensor) -> Tensor:
         """The product of the transposed matrix [sources, targets] with a vector [targets]."""
@@ -174,7 +174,7 @@ class UnrolledLayer:
         if self._is_symmetric:
             padding = (self.rows.before, self.columns.before)
             image = F.conv_transpose2d(image, kernel, None, stride, padding, 0, self.groups, dilation)
-            return image.view(-1)
+            return image.reshape(-1)
         image = F.conv_transpose2d(image, kernel, None, stride, 0, 0, self.groups, dilation)
         return F.pad(image, [-side for side in self._padding]).reshape(-1)
 
@@ -232,7 +232,8 @@ class Term:
     @classmethod
     def of(cls, layer: UnrolledLayer, sign: int, scale: Tensor | None = None) -> Term:
         """The term of a layer's current kernel."""
-        term = cls(sign, torch.empty_like(layer.kernel()), scale)
+        own = torch.empty_like(layer.kernel(), memory_format=torch.contiguous_format)
+        term = cls(sign, own, scale)
         term.refresh(layer)
         return term
 

@@ -90,6 +90,16 @@ def test_later_snapshots_keep_no_more_memory_and_pass_through_less() -> None:
     assert later.peak <= basis / 2
 
 
+def test_memory_layout_changes_nothing() -> None:
+    model = nd.models.lenet5()
+    image = torch.zeros(1, 3, 32, 32)
+    plain = nd.SnapshotTaker(nd.unrolled_graph(model, image)).read(0.0)
+    model = model.to(memory_format=torch.channels_last)
+    image = image.contiguous(memory_format=torch.channels_last)
+    found = nd.SnapshotTaker(nd.unrolled_graph(model, image)).read(0.0)
+    assert found.statistics == pytest.approx(plain.statistics, rel=1e-5)
+
+
 def test_products_are_formed_in_the_precision_of_the_weights() -> None:
     model, x = lenet_on_digits()
     single = nd.SnapshotTaker(nd.unrolled_graph(model, x).positive()).read(0.0)

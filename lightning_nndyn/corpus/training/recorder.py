@@ -1,7 +1,7 @@
 """Records a training run: builds its network, takes its snapshots, keeps its curves and weight statistics."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 
@@ -27,6 +27,9 @@ from lightning_nndyn.graph.tracing.tracer import LayerTracer, rolled_graph
 from lightning_nndyn.signature.reader import SnapshotReader
 from lightning_nndyn.signature.snapshot import DEFAULT_TIMES, SIGNATURE_VERSION, Snapshot, batch_of
 
+Observer = Callable[[nn.Module, Tensor, float], None]
+"""Is given the network, an example input and the time in epochs; it must not change the network."""
+
 _RECENT = 1 / 16  # of an epoch: the window of the recent training loss
 _QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)  # of the weights of a layer
 
@@ -34,13 +37,16 @@ _QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)  # of the weights of a layer
 class RunRecorder:
     """The network of a run, and what is recorded of it. It trains nothing: see `training.train`."""
 
-    def __init__(self, config: RunConfig, data: RunData, batches: int) -> None:
+    def __init__(
+        self, config: RunConfig, data: RunData, batches: int, observer: Observer | None = None
+    ) -> None:
         """Build the network from torch's global random state, and trace its graph.
 
         Args:
             config: The run's settings.
             data: Its part of a data set, see `data_of_run`; the network is moved to the data's device.
             batches: Batches in an epoch.
+            observer: Called at each snapshot.
 
         Raises:
             TracingError: The network has no rolled graph.
@@ -49,6 +55,7 @@ class RunRecorder:
         self.started = time.perf_counter()
         self.model: nn.Module = build_network(config, data).to(data.device)
         example = data.normalise(test_inputs(data)[:2])
+        self.observer, self.example = observer, example
         self.chain_reader, self.flow_reader = _readers(self.model, example, bool(config.family))
         self.weights = WeightStatistics(self.model)
         self.snapshots: list[Snapshot] = []
@@ -79,6 +86,8 @@ class RunRecorder:
         self.snapshots.append(replace(_kept(self.chain_reader.read(epoch), raw), topology="chain"))
         if self.flow_reader is not None:
             self.flow.append(_kept(self.flow_reader.read(epoch), raw))
+        if self.observer is not None:
+            self.observer(self.model, self.example, epoch)
         self.losses.append((so_far, lately))
         self.layers.append(self.weights.read() if raw else {})
         self.schedule.append(self._schedule_at(epoch))

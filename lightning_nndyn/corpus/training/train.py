@@ -15,7 +15,7 @@ from lightning_nndyn.corpus.training.batches import BatchLoader
 from lightning_nndyn.corpus.training.environment import checked_device, full_precision, one_thread, seeded
 from lightning_nndyn.corpus.training.network import layout
 from lightning_nndyn.corpus.training.optimizers import make_optimizer
-from lightning_nndyn.corpus.training.recorder import RunRecorder, empty_record
+from lightning_nndyn.corpus.training.recorder import Observer, RunRecorder, empty_record
 from lightning_nndyn.corpus.training.run_data import data_of_run
 from lightning_nndyn.corpus.training.schedules import learning_rate_factor
 from lightning_nndyn.errors import CorpusError
@@ -24,7 +24,13 @@ _TEST_BATCH = 500
 
 
 def train_run(
-    config: RunConfig, data: RunData, departures: Sequence[str] = (), *, device: str = "cpu"
+    config: RunConfig,
+    data: RunData,
+    departures: Sequence[str] = (),
+    *,
+    device: str = "cpu",
+    observer: Observer | None = None,
+    until: int | None = None,
 ) -> RunRecord:
     """Train one run on one thread and return its record; the same arguments give the same record.
 
@@ -38,6 +44,8 @@ def train_run(
         departures: From the paper's protocol, in words, for the record.
         device: "cpu", "cuda", "cuda:1", ... Initial weights, batches, crops and flips are drawn on the CPU
             and are the same on each device; dropout is drawn on the device.
+        observer: Called at each snapshot with the network.
+        until: The epoch after which to stop, although more are planned; None for the planned end.
 
     Raises:
         CorpusError: A setting of the run, or the machine, lets no run be trained.
@@ -48,11 +56,11 @@ def train_run(
         try:
             data = data.to(target)
             batches = ArrayLoader(config, data) if isinstance(data, ArrayData) else BatchLoader(config, data)
-            recorder = RunRecorder(config, data, len(batches))
+            recorder = RunRecorder(config, data, len(batches), observer)
         except Exception as error:
             return empty_record(config, data, departures, failure_message(error))
         try:
-            _Trainer(recorder, batches).train()
+            _Trainer(recorder, batches).train(until)
         except Exception as error:
             return recorder.record(departures, failure_message(error))
         return recorder.record(departures)
@@ -87,10 +95,10 @@ class _Trainer:
         self.test_inputs = test_inputs(self.data).contiguous(memory_format=layout(self.data))
         self.steps = 0
 
-    def train(self) -> None:
-        """Train to the last epoch, or until the run diverges."""
+    def train(self, until: int | None = None) -> None:
+        """Train to the last epoch, or to an earlier one, or until the run diverges."""
         self.recorder.snapshot(0.0, torch.empty(0))
-        for epoch in range(1, self.config.epochs + 1):
+        for epoch in range(1, (until or self.config.epochs) + 1):
             self._epoch(epoch)
             if self.recorder.diverged is not None:
                 return

@@ -32,8 +32,9 @@ class Race:
         rungs: by rising time, see `EARLY`.
         predicted: predicted accuracies at each rung, by the runs' indices; None for a race by accuracy.
         family: see `SweepPolicy`.
-        anew: whether a promoted run is trained from the beginning, as in ``lightning_nndyn.study.race``, so
-            that its earlier rungs are an additional cost. Else it is continued.
+        anew: whether a promoted run is trained from the beginning, as in ``lightning_nndyn.study.race`` where
+            `train` asks for no checkpoint, so that its earlier rungs are an additional cost. Else it is
+            continued.
     """
 
     keep: float

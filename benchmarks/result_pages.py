@@ -230,6 +230,77 @@ def _unseen() -> str:
     return table(["tested on", "fitted to", "majority", "SVM", "MLP"], lines)
 
 
+@cache
+def _unrolled() -> list[Row]:
+    return [Row(**row) for row in read_rows(_ROOT / "results" / "unrolled.parquet")[0]]
+
+
+_GRAPHS = {
+    "rolled": "rolled",
+    "unrolled": "unrolled, both parts",
+    "positive": "unrolled, positive part",
+    "negative": "unrolled, negative part",
+    "graph-v2": "rolled, signature version 2",
+}
+
+
+def _unrolled_classification() -> str:
+    times = sorted({row.t for row in _unrolled()})
+    rows = {(row.method, row.t): row for row in select(_unrolled(), band="all", metric="accuracy")}
+    lines = [["*majority*", "", *(_with_interval(rows.get(("majority", time))) for time in times)]]
+    for graph in list(_GRAPHS)[:4]:
+        for method, title in _CLASSIFIERS.items():
+            own = (rows.get((f"{graph}-{method}", time)) for time in times)
+            lines.append([_GRAPHS[graph], title, *map(_with_interval, own)])
+    return table(["graph", "classifier, feature", *map(epochs_text, times)], lines)
+
+
+_CLASSIFIERS = {
+    "degree-svm": "SVM, degree",
+    "degree-mlp": "MLP, degree",
+    "eigenvector-svm": "SVM, eigenvector",
+    "eigenvector-mlp": "MLP, eigenvector",
+}
+
+
+def _with_interval(row: Row | None, digits: int = 0, scale: float = 100) -> str:
+    if row is None:
+        return ""
+    value, low, high = (number(end, digits, scale) for end in (row.value, row.low, row.high))
+    return f"{value} ({low} to {high})"
+
+
+def _unrolled_ranks() -> str:
+    rows = {(row.method, row.band, row.t): row for row in select(_unrolled(), metric="spearman")}
+    columns = [(band, time) for time in (1.0, 5.0) for band in ("all", "trainable")]
+    lines = [
+        [title, *(_with_interval(rows.get((graph, *column)), 2, 1) for column in columns)]
+        for graph, title in _GRAPHS.items()
+    ]
+    header = [f"{epochs_text(time)} epochs, {band} runs" for band, time in columns]
+    return table(["graph", *header], lines)
+
+
+def _run_time() -> str:
+    """Milliseconds of a snapshot and seconds of an epoch."""
+    rows, _ = read_rows(_ROOT / "results" / "run_time.parquet")
+    columns = [
+        "rolled cold",
+        "rolled warm",
+        "unrolled cold",
+        "unrolled warm",
+        "unrolled with edges",
+        "networkx",
+    ]
+    lines = []
+    for row in rows:
+        cells = [number(row[column], 0, 1000) for column in columns]
+        share = number(row["unrolled warm"] / row["epoch"], 2, 100)
+        lines.append([row["network"], number(row["epoch"], 0), *cells, number(row["MB"], 0), share])
+    header = ["network", "epoch, s", *(f"{column}, ms" for column in columns)]
+    return table([*header, "unrolled, MB", "unrolled warm, % of an epoch"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "ranks": _ranks,
     "cohort": _cohort_ways,
@@ -242,6 +313,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "regression": _regression,
     "importance": _importance,
     "unseen": _unseen,
+    "unrolled-classification": _unrolled_classification,
+    "unrolled-ranks": _unrolled_ranks,
+    "run-time": _run_time,
 }
 """What makes each table, by its name in the pages."""
 

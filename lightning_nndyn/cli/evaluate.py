@@ -72,7 +72,7 @@ def evaluate_corpora(
 def evaluate_unrolled(
     corpora: Corpora,
     output: Annotated[Path, typer.Option(help="Folder for readings and rows.")] = Path("nndyn-results"),
-    runs: Annotated[int, typer.Option(help="Runs of each corpus, in their order.", min=1)] = 80,
+    runs: Annotated[int, typer.Option(help="Runs of each corpus, in a fixed random order.", min=1)] = 80,
     epochs: Annotated[int, typer.Option(help="Last epoch that is trained.", min=1)] = 15,
     seed: Annotated[int, typer.Option(help="Of folds, learners and intervals.", min=0)] = 0,
     cache: _Cache = Path("nndyn-unrolled-cache"),

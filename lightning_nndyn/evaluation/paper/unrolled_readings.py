@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from lightning_nndyn._files import decode, read_json
@@ -38,6 +39,8 @@ TOLERANCE = 0.01
 
 POSITIVE, NEGATIVE = "positive", "negative"
 """The signed parts of the unrolled graph."""
+
+_ORDER_SEED = 0
 
 Progress = Callable[[str], None]
 
@@ -125,7 +128,7 @@ def read_unrolled(
         corpora: corpus folders or parquet files, one after the other.
         output: folder of `unrolled-readings.parquet`, to which new runs are added.
         folder: for the readings of single runs and decoded images.
-        runs: how many of each corpus, in the order of their indices.
+        runs: how many of each corpus, in a fixed random order.
         epochs: the last epoch that is read.
         data: folders of the images, as for `run_corpus`.
         minutes: begin no run after so many; None for no limit.
@@ -162,9 +165,11 @@ def _trained_again(
 ) -> Iterator[tuple[str, int, TrainedAgain]]:
     """Name of the corpus, number and readings of each run, from the folder or trained again."""
     sources = CorpusData(path, kept.folder / "cache", data)
-    records = [record for record in load_corpus(path, raw=True) if not record.failed][:runs]
+    records = [record for record in load_corpus(path, raw=True) if not record.failed]
+    # Indices may follow the grid: the first runs would all have the smallest learning rates.
+    order = np.random.default_rng(_ORDER_SEED).permutation(len(records))[:runs]
     name = path.stem
-    for record in records:
+    for record in (records[place] for place in order):
         until = min(epochs, record.config["epochs"])
         run = kept.of(name, record.index, until)
         if run is None:

@@ -103,7 +103,11 @@ class DecisionMaker:
         return ""
 
     def predict(self, record: Record) -> None:
-        """Adds a verdict to the record, if there is anything new to read."""
+        """Adds a verdict to the record, if there is anything new to read.
+
+        The last verdict of a predictor that reads the first epochs alone is renewed as soon as the run has
+        seen more than was predicted.
+        """
         curve = record.curve() if record.kind == WEIGHTS_AND_CURVE else None
         verdict = None
         try:
@@ -112,8 +116,11 @@ class DecisionMaker:
             self.refusal = error
         if verdict is None or verdict.epoch < record.time or not (verdict.in_domain or verdict.diverged):
             verdict = self._predict_by_curve(record) or verdict
-        if verdict and (not record.verdicts or verdict.epoch > record.verdicts[-1].epoch):
+        last = record.verdicts[-1] if record.verdicts else None
+        if verdict and (last is None or verdict.epoch > last.epoch):
             record.verdicts.append(verdict.at_least(record.best_accuracy))
+        elif last is not None and last.predicted_accuracy < record.best_accuracy:
+            record.verdicts.append(replace(last, epoch=record.time).at_least(record.best_accuracy))
 
     def judges_curve(self, planned_epochs: float | None) -> bool:
         """Whether a run of such a length may be stopped for its curve alone."""

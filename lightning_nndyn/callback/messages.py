@@ -42,7 +42,9 @@ class Messages:
         return new
 
 
-OWN_RUNS = "some thirty finished runs of your own make a predictor that knows them: nndyn fit --runs"
+OWN_RUNS = (
+    "finished runs of your own, 19 good ones among them, make a predictor that knows them: nndyn fit --runs"
+)
 """What helps where no predictor knows such runs."""
 
 

@@ -99,7 +99,8 @@ def _when(trainer: Trainer, settings: Settings, decisions: RunDecider, record: R
     stuck = ""
     if first is not None and task.metric is not None and task.metric.mode is not None:
         stuck = f", or if {task.metric.name} gets nowhere by epoch {max(first, grace):g}"
-    below = ", or stands far below earlier runs of its log folder" if decisions.earlier is not None else ""
+    compares = decisions.earlier is not None and decisions.earlier.folder is not None
+    below = ", or stands far below earlier runs of its log folder" if compares else ""
     hint = f"; {OWN_RUNS}" if why else ""
     return f"{why}is stopped only if it diverges{stuck}{below}{hint}"
 

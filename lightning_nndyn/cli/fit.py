@@ -87,6 +87,28 @@ def fit(
     typer.echo(
         f"{output}.skops and {output}.json: {predictor.card['runs']} runs of {predictor.card['corpus']}"
     )
+    typer.echo(_what_it_can_stop(predictor))
+
+
+def _what_it_can_stop(predictor: Any) -> str:
+    """How many of its held-out low runs the predictor stops, by default and with a rate that is worth it."""
+    from lightning_nndyn.predictor.policy import (
+        DEFAULT_RATE,
+        good_runs_needed,
+        low_runs_stopped,
+        worthwhile_rate,
+    )
+
+    found = list(predictor.card["calibration"].values())[-1]
+    good, low = max(found["good_maxima"], key=len), found["low_maxima"]
+    caught, needed = low_runs_stopped(good, low, DEFAULT_RATE), good_runs_needed(DEFAULT_RATE)
+    says = f"{len(good)} of its runs are good: by default it stops {caught} of {len(low)} held-out low runs"
+    if len(good) < needed:
+        says += f" (to stop at most {DEFAULT_RATE:.0%} of good runs can be promised from {needed} on)"
+    rate = worthwhile_rate(good, low)
+    if rate is None or rate <= DEFAULT_RATE:
+        return says
+    return f"{says}; with max_false_stop_rate={rate:g} it stops {low_runs_stopped(good, low, rate)}"
 
 
 def _fit_cohort(corpora: list[Path], output: Path) -> None:

@@ -37,6 +37,7 @@ class _Domain(msgspec.Struct):
 
 class _Calibration(msgspec.Struct):
     good_maxima: list[list[Finite]]
+    low_maxima: list[Finite] = []  # older cards have none
 
 
 class _Card(msgspec.Struct):
@@ -104,9 +105,10 @@ def card_of(
 
 
 def calibration(runs: TrainingSet, fitted: CrossValidated) -> dict[str, Any]:
-    """For each kind of models the largest risk of each held-out good run, ascending.
+    """For each kind of models the largest risk of each held-out run, ascending.
 
-    In one list; or in one for each population if these were held out: then runs are not exchangeable.
+    Those of good runs in one list; or in one for each population if these were held out: then runs are not
+    exchangeable.
     """
     low, diverged = runs.targets.low, np.array([epoch is not None for epoch in runs.diverged])
     groups = runs.targets.populations if runs.holds_out_populations else np.zeros(len(runs))
@@ -117,7 +119,10 @@ def calibration(runs: TrainingSet, fitted: CrossValidated) -> dict[str, Any]:
         )
         good = ~low & (largest > -np.inf)
         maxima = [np.sort(largest[good & (groups == group)]).tolist() for group in np.unique(groups)]
-        found[kind] = {"good_maxima": maxima}
+        found[kind] = {
+            "good_maxima": maxima,
+            "low_maxima": np.sort(largest[low & (largest > -np.inf)]).tolist(),
+        }
     return found
 
 

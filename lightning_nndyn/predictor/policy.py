@@ -15,6 +15,9 @@ from lightning_nndyn.errors import PredictorError, renamed_arguments
 from lightning_nndyn.predictor.predictor import Predictor
 from lightning_nndyn.predictor.verdict import Verdict
 
+DEFAULT_RATE = 0.05
+"""The share of good runs that may be stopped by mistake, unless another is given."""
+
 # Products such as 0.05 * 20 may fall an ulp short of the whole number they stand for.
 _ROUNDING = 1e-9
 
@@ -49,14 +52,14 @@ class Policy:
 
     This holds for a run that resembles the corpus'. The held-out risks come from models fitted to four fifths
     of the corpus, so that they are exchangeable only nearly. If whole populations (networks on data sets)
-    were held out, the promise is kept for each of them: the threshold is the highest that any asks for. A
-    population unlike all of them may still do worse.
+    were held out, the promise is kept for each that has good runs enough: the threshold is the highest that
+    any of these asks for. A smaller population, or one unlike all of them, may do worse.
 
     Verdicts out of the predictor's domain never stop. Weights that are not finite stop at any threshold.
 
     Attributes:
         max_risks_of_good_runs: for each kind of models the largest held-out risk of each good run, from the
-            predictor's card; in groups, and the promise is kept for each group.
+            predictor's card; in groups, and the promise is kept for each group with good runs enough.
         max_false_stop_rate: share of good runs that may be stopped, in [0, 1).
         threshold: of `p_low`, used instead of a calibrated one; nothing is promised about good runs then.
         min_epochs: verdicts before this time do not count.
@@ -67,7 +70,7 @@ class Policy:
     """
 
     max_risks_of_good_runs: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
-    max_false_stop_rate: float = 0.05
+    max_false_stop_rate: float = DEFAULT_RATE
     threshold: float | None = None
     min_epochs: float = 0.0
     confidence: float | None = None
@@ -89,7 +92,7 @@ class Policy:
         cls,
         predictor: Predictor,
         *,
-        max_false_stop_rate: float = 0.05,
+        max_false_stop_rate: float = DEFAULT_RATE,
         threshold: float | None = None,
         min_epochs: float = 0.0,
         confidence: float | None = None,
@@ -172,9 +175,16 @@ class Policy:
         most = max(map(len, self.max_risks_of_good_runs.get(kind, ())), default=0)
         return (
             f"to stop at most {_percent(rate)} of good runs takes {good_runs_needed(rate, self.confidence)} "
-            f"of them for calibration, the predictor's corpus has {most}; it "
-            "never stops for its risk. Set a threshold, allow a higher max_false_stop_rate, or fit to more "
-            "runs"
+            f"of them for calibration, the predictor's corpus has {most}; it never stops for its risk. "
+            f"{self._advice(most)}"
+        )
+
+    def _advice(self, runs: int) -> str:
+        if not runs:
+            return "Fit to more runs, or set a threshold"
+        rate = smallest_rate(runs, self.confidence)
+        return (
+            f"max_false_stop_rate={rate:g} can be kept with so few; or fit to more runs, or set a threshold"
         )
 
 
@@ -211,6 +221,38 @@ def good_runs_needed(rate: float, confidence: float | None = None) -> int:
     if confidence is None:
         return math.ceil(1 / rate - _ROUNDING) - 1
     return math.ceil(math.log(1 - confidence) / math.log(1 - rate) - _ROUNDING)
+
+
+def smallest_rate(runs: int, confidence: float | None = None) -> float:
+    """The smallest false-stop rate that can be promised with so many good runs, rounded up to a thousandth.
+
+    Args:
+        runs: one at least.
+        confidence: with which it is promised; None for on average.
+    """
+    rate = 1 / (runs + 1) if confidence is None else 1 - (1 - confidence) ** (1 / runs)
+    return math.ceil(1000 * rate - _ROUNDING) / 1000
+
+
+def low_runs_stopped(good_maxima: Sequence[float], low_maxima: Sequence[float], rate: float) -> int:
+    """How many low runs have a risk above the threshold of a false-stop rate.
+
+    Args:
+        good_maxima: the largest risk of each good run.
+        low_maxima: the largest risk of each low run.
+        rate: share of good runs that may be stopped.
+    """
+    threshold = conformal_threshold(good_maxima, rate)
+    return 0 if threshold is None else sum(risk > threshold for risk in low_maxima)
+
+
+def worthwhile_rate(good_maxima: Sequence[float], low_maxima: Sequence[float]) -> float | None:
+    """The smallest false-stop rate that stops half of the low runs; None where it is above 1/2."""
+    for allowed in range(1, len(good_maxima) // 2 + 1):
+        rate = math.ceil(1000 * allowed / (len(good_maxima) + 1) - _ROUNDING) / 1000
+        if 2 * low_runs_stopped(good_maxima, low_maxima, rate) >= len(low_maxima) > 0:
+            return rate
+    return None
 
 
 def _compared(verdict: Verdict, name: str, value: float, threshold: float, origin: str) -> Decision:

@@ -272,3 +272,26 @@ def test_a_resumed_run_has_the_verdicts_of_the_unbroken_one(tmp_path: Path, batc
         assert (found.epoch, found.in_domain) == (wanted.epoch, wanted.in_domain)
         assert found.p_low == pytest.approx(wanted.p_low, abs=1e-4)
         assert found.distance == pytest.approx(wanted.distance, rel=1e-3)
+
+
+def test_no_prediction_is_worse_than_what_was_seen_since() -> None:
+    class Surprising(Digits):
+        """It validates poorly as long as the predictor reads it, and better than anyone expected later."""
+
+        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            self.log("val_accuracy", 0.2 if self.current_epoch < 4 else 0.97 + self.current_epoch / 1000)
+
+    callback = curve_reader()
+    run = trainer(callback, max_epochs=7)
+    run.fit(Surprising(GOOD, seed=3, validate=True))
+    last = max(predictor(curves=True).times)
+    early = [verdict for verdict in callback.verdicts if verdict.epoch <= last]
+    late = [verdict for verdict in callback.verdicts if verdict.epoch > last]
+    assert early[-1].predicted_accuracy < 0.97
+    # One more whenever the run has seen more than was predicted last, and none in between.
+    assert [(verdict.epoch, verdict.predicted_accuracy) for verdict in late] == [
+        (5.0, pytest.approx(0.974)),
+        (6.0, pytest.approx(0.975)),
+        (7.0, pytest.approx(0.976)),
+    ]
+    assert run.callback_metrics["nndyn/predicted_accuracy"] == pytest.approx(0.976)

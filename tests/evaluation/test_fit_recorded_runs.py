@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,20 @@ def nndyn(*arguments: Any) -> Any:
     return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "250"})
 
 
+def assert_that_its_advice_works(said: str, own: Path) -> None:
+    """With the rate that the command names, and the default one, a hopeless run is trained."""
+    advised = re.search(
+        r"(\d+) of its runs are good.*stops 0 of .*max_false_stop_rate=([\d.]+) it stops", said
+    )
+    assert advised is not None and "can be promised from 19 on" in said, said
+    rate = float(advised[2])
+    for allowed, stops in ((0.05, False), (rate, True)):
+        callback = GraphDynamicsCallback(own, monitor="val_accuracy", max_false_stop_rate=allowed)
+        trainer(callback, max_epochs=2).fit(OnlyPercent(2e-6, 40, validate=True))
+        assert callback.decision.stop is stops, callback.decision.reason
+        assert stops or f"corpus has {advised[1]}" in callback.decision.reason
+
+
 def test_fit_and_predict_from_the_command_line(
     sweep: Path, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +251,7 @@ def test_fit_and_predict_from_the_command_line(
     assert fitted.exit_code == 0, fitted.output
     assert "weights + curve" in fitted.output and "24 runs of mine" in fitted.output
     assert json.loads(own.with_suffix(".json").read_text())["corpus"] == "mine"
+    assert_that_its_advice_works(fitted.output, own)
     told = nndyn("predict", checkpoints / "with", "--predictor", own)
     assert told.exit_code == 0, told.output
     assert "below 50% of the best" in told.output

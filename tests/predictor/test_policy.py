@@ -10,7 +10,15 @@ from scipy.stats import binom
 
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Verdict, load_predictor
-from lightning_nndyn.predictor.policy import Policy, allowed_above, conformal_threshold, good_runs_needed
+from lightning_nndyn.predictor.policy import (
+    Policy,
+    allowed_above,
+    conformal_threshold,
+    good_runs_needed,
+    low_runs_stopped,
+    smallest_rate,
+    worthwhile_rate,
+)
 
 SCORES = tuple(i / 100 for i in range(100))  # 99 values would do for 1 %
 EVEN = {"weights": (SCORES,)}
@@ -49,6 +57,24 @@ def test_fewest_good_runs_are_just_enough(percent: int) -> None:
     needed = good_runs_needed(percent / 100)
     assert conformal_threshold([0.5] * needed, percent / 100) is not None
     assert conformal_threshold([0.5] * (needed - 1), percent / 100) is None
+
+
+@pytest.mark.parametrize("confidence", [None, 0.9])
+@pytest.mark.parametrize("runs", [1, 9, 12, 18, 19, 44, 200])
+def test_the_smallest_rate_is_one_that_so_many_good_runs_can_promise(
+    runs: int, confidence: float | None
+) -> None:
+    rate = smallest_rate(runs, confidence)
+    assert allowed_above(runs, rate, confidence) >= 1 and good_runs_needed(rate, confidence) <= runs
+    assert not allowed_above(runs, rate - 0.001, confidence)
+
+
+def test_a_worthwhile_rate_stops_half_of_the_low_runs() -> None:
+    good = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.95]
+    low = [0.4, 0.75, 0.9, 0.99]
+    assert worthwhile_rate(good, low) == 0.2  # 0.1 would stop the last one alone
+    assert [low_runs_stopped(good, low, rate) for rate in (0.05, 0.1, 0.2, 0.3)] == [0, 1, 2, 3]
+    assert worthwhile_rate(good, [0.0, 0.1]) is None and worthwhile_rate(good, []) is None
 
 
 @pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (69, 0.05), (69, 0.1), (10, 0.3)])
@@ -103,6 +129,9 @@ def test_too_few_good_runs_never_stop_and_say_how_many_it_takes() -> None:
     assert policy.risk_threshold("weights") is None and not policy.can_stop("weights")
     assert not decision.stop
     assert "takes 19 of them" in decision.reason
+    rate = float(decision.reason.partition("max_false_stop_rate=")[2].partition(" ")[0])
+    assert rate == 0.053 and Policy({"weights": [SCORES[:18]]}, max_false_stop_rate=rate).can_stop("weights")
+    assert "max_false_stop_rate" not in Policy({"weights": [()]}).decide([verdict(1.0)]).reason
     assert "has 18" in decision.reason
     assert Policy({"weights": [SCORES[:19]]}).decide([verdict(1.0)]).stop
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import pstdev
 from typing import Literal
 
 _PLAN = 0.5  # share of the planned epochs
@@ -16,6 +17,7 @@ _MOST_NOISE = 0.01  # as accuracy
 _LEAST_GAIN = 0.001  # of the metric's first value
 _LOSS_FALL = 0.02  # of the first epoch's mean training loss
 _EARLY_LOSS_FALL = 0.1  # of that early in the first epoch
+_SCATTER = 3  # standard deviations of a few batches' mean: a loss that falls by less may be chance
 
 
 def no_progress(
@@ -67,11 +69,14 @@ def first_epoch(planned_epochs: float | None) -> int | None:
 
 def _loss_has_fallen(losses: Mapping[float, tuple[float, float]]) -> bool:
     """Whether the training loss has fallen within the first epoch or after it; True where nobody knows."""
-    epochs = [losses[time][0] for time in sorted(losses) if time == int(time)]
-    finite = [mean for mean in epochs if math.isfinite(mean)]
-    if not finite or finite[0] != epochs[0]:
+    ends = [losses[time] for time in sorted(losses) if time == int(time)]
+    finite = [mean for mean, _ in ends if math.isfinite(mean)]
+    if not finite or finite[0] != ends[0][0]:
         return True
-    early = losses[min(losses)][0]  # a few batches' mean, which scatters
     limits = [finite[0] - _LOSS_FALL * abs(finite[0])]
-    limits += [early - _EARLY_LOSS_FALL * abs(early)] if math.isfinite(early) else []
+    early = losses[min(losses)][0]  # of as few batches as the last ones of each epoch, and as scattered
+    late = [lately for _, lately in ends if math.isfinite(lately)]
+    if math.isfinite(early):
+        scatter = pstdev(late) if late else 0.0
+        limits.append(early - max(_EARLY_LOSS_FALL * abs(early), _SCATTER * scatter))
     return min(finite) < max(limits)

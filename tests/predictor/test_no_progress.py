@@ -84,6 +84,16 @@ def test_a_training_loss_has_fallen_by_a_tenth_early_or_a_fiftieth_later(
     assert bool(why([1.0] * 5, losses=losses, name="val_score", classes=None)) is not fallen
 
 
+def test_first_batches_that_happen_to_be_hard_are_no_progress() -> None:
+    """Means of a few examples' squared errors scatter by a third, in the first batches as in all others."""
+    facts: dict[str, Any] = {"name": "val_loss", "mode": "min", "classes": None}
+    scattered = {0.0625: (1.4, 1.4)} | {
+        float(epoch): (1.0, lately) for epoch, lately in enumerate((0.7, 1.3, 1.2, 0.8, 1.0), start=1)
+    }
+    assert why([1.0] * 5, losses=scattered, **facts)
+    assert not why([1.0] * 5, losses={**scattered, 0.0625: (2.0, 2.0)}, **facts)  # four times the scatter
+
+
 @pytest.mark.parametrize("corpus", ["vgg7-cifar10", "lenet5-imagenet100"])
 def test_no_good_recorded_run_is_stopped(corpus: str) -> None:
     """The benchmark shows the same of all corpora: 0 of 1,332 good runs, 541 of 1,259 low ones."""

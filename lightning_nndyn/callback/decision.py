@@ -132,13 +132,23 @@ class RunDecider:
         """Whether no verdict was asked for upon the latest snapshot."""
         return record.time > self._asked_at
 
-    def predict(self, record: Record) -> None:
-        """Asks for a verdict upon the latest snapshot, unless that is done."""
+    def predict(self, record: Record, epochs: int) -> None:
+        """Asks for a verdict upon the latest snapshot, unless that is done.
+
+        The last verdict is renewed as soon as the run has seen more than was predicted, be there a snapshot
+        or not.
+
+        Args:
+            record: the run's, where the verdict is put.
+            epochs: that have ended.
+        """
         due, self._asked_at = self.verdict_due(record), record.time
         if due and self.maker is not None and self.task.has_accuracy and not record.has_not_moved:
             monitored = self.task.reads_metric
             self._messages.warn("inputs", self.maker.choose_inputs(record, monitored))
             self.maker.predict(record)
+        if self.maker is not None:
+            self.maker.renew(record, epochs)
 
     def withdraw(self, record: Record, why: str) -> None:
         """Judges the run no more, if there is a reason for it; a decision to stop stays."""
@@ -207,7 +217,8 @@ class RunDecider:
             classes=record.classes if metric.is_accuracy else None,
         )
         if why:
-            record.decision = unless_blocked(Decision(True, why, record.time), blocked_by)
+            time = max(record.time, float(epochs))  # of the metric, where no weights were read since
+            record.decision = unless_blocked(Decision(True, why, time), blocked_by)
 
     def _compare(self, trainer: Trainer, earlier: EarlierRuns, record: Record, blocked_by: str) -> None:
         """Compares the run with earlier ones once at each rung. All processes must call this."""

@@ -11,7 +11,7 @@ from lightning_nndyn.callback.record import Record
 from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.predictor import Predictor, load_predictor
 from lightning_nndyn.predictor.curve_model import CurveModel, shipped_curve_model
-from lightning_nndyn.predictor.policy import Decision, Policy
+from lightning_nndyn.predictor.policy import Decision, Policy, epochs_in_words
 from lightning_nndyn.predictor.verdict import CURVE, WEIGHTS, WEIGHTS_AND_CURVE, Verdict
 
 
@@ -103,11 +103,7 @@ class DecisionMaker:
         return ""
 
     def predict(self, record: Record) -> None:
-        """Adds a verdict to the record, if there is anything new to read.
-
-        The last verdict of a predictor that reads the first epochs alone is renewed as soon as the run has
-        seen more than was predicted.
-        """
+        """Adds a verdict to the record, if there is anything new to read."""
         curve = record.curve() if record.kind == WEIGHTS_AND_CURVE else None
         verdict = None
         try:
@@ -119,8 +115,16 @@ class DecisionMaker:
         last = record.verdicts[-1] if record.verdicts else None
         if verdict and (last is None or verdict.epoch > last.epoch):
             record.verdicts.append(verdict.at_least(record.best_accuracy))
-        elif last is not None and last.predicted_accuracy < record.best_accuracy:
-            record.verdicts.append(replace(last, epoch=record.time).at_least(record.best_accuracy))
+
+    def renew(self, record: Record, epochs: int) -> None:
+        """Raises the last prediction to what the run has seen since, when so many epochs have ended."""
+        last = record.verdicts[-1] if record.verdicts else None
+        if last is None or last.predicted_accuracy >= record.best_accuracy:
+            return
+        new = replace(last, epoch=max(record.time, float(epochs))).at_least(record.best_accuracy)
+        if new.epoch == last.epoch:  # its accuracy has come late
+            record.verdicts.pop()
+        record.verdicts.append(new)
 
     def judges_curve(self, planned_epochs: float | None) -> bool:
         """Whether a run of such a length may be stopped for its curve alone."""
@@ -156,9 +160,13 @@ class DecisionMaker:
         if record.decision.stop:
             return
         if record.verdicts:
-            found = self.policy.decide([self._decisive(record)])
+            found = self.policy.decide([self._decisive(record).at_least(record.best_accuracy)])
+            now = max(record.time, float(epochs))
             if found.stop and self._is_good(record):
                 found = Decision(False, f"goes on: {record.best_accuracy:.1%} was seen already", found.epoch)
+            elif found.stop and found.epoch < now and not blocked_by:
+                late = f"; it might not be stopped before {epochs_in_words(now)}"
+                found = replace(found, reason=found.reason + late)
             record.decision = unless_blocked(found, blocked_by)
         elif self.refusal is not None and epochs > 0:
             raise self.refusal

@@ -272,7 +272,7 @@ class RunSession(SessionParts):
             self.record.history.append(snapshot)
             self.record.losses[snapshot.epoch] = (so_far, lately)
             if not defer_verdict:
-                self.decisions.predict(self.record)
+                self.decisions.predict(self.record, self.epochs.num_ended)
         if self.record.has_not_moved and self.record.loss_has_moved:
             self.decisions.withdraw(self.record, weights_stand_still(self.reader.layer_names))
 
@@ -284,7 +284,7 @@ class RunSession(SessionParts):
             in_batch: whether the Trainer is still busy with the last batch.
         """
         self.decisions.task.see_names(metrics_shown(self.trainer))
-        self._try(self.decisions.predict, self.record)
+        self._try(self.decisions.predict, self.record, self.epochs.num_ended)
         if self._all_work():
             self.decisions.decide(self.trainer, self.record, self.epochs.num_ended, epochs)
             self._try(self.logger.log, self.trainer, self.record, self.decisions.sweep_values, in_batch)

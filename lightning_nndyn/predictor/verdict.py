@@ -20,7 +20,8 @@ class Verdict:
     Attributes:
         predicted_accuracy: final accuracy, a fraction.
         p_low: probability that the final accuracy is low, by the predictor's rule for low accuracy.
-        epoch: time of the last snapshot that the verdict rests on.
+        epoch: time of the last snapshot that the verdict rests on, or of an accuracy that has exceeded what
+            was predicted.
         in_domain: whether the run resembles those that the predictor was fitted to.
         note: why it does not, or when the weights ceased to be finite; else empty.
         diverged: whether the weights are no longer finite; `p_low` is 1 then.

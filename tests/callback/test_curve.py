@@ -274,14 +274,16 @@ def test_a_resumed_run_has_the_verdicts_of_the_unbroken_one(tmp_path: Path, batc
         assert found.distance == pytest.approx(wanted.distance, rel=1e-3)
 
 
-def test_no_prediction_is_worse_than_what_was_seen_since() -> None:
-    class Surprising(Digits):
-        """It validates poorly as long as the predictor reads it, and better than anyone expected later."""
+class Surprising(Digits):
+    """It validates poorly as long as the predictor reads it, and better than anyone expected later."""
 
-        def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-            self.log("val_accuracy", 0.2 if self.current_epoch < 4 else 0.97 + self.current_epoch / 1000)
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val_accuracy", 0.2 if self.current_epoch < 4 else 0.97 + self.current_epoch / 1000)
 
-    callback = curve_reader()
+
+@pytest.mark.parametrize("snapshots", [None, (1, 2)], ids=["each epoch", "the first two epochs"])
+def test_no_prediction_is_worse_than_what_was_seen_since(snapshots: Any) -> None:
+    callback = curve_reader(snapshots=snapshots)
     run = trainer(callback, max_epochs=7)
     run.fit(Surprising(GOOD, seed=3, validate=True))
     last = max(predictor(curves=True).times)
@@ -295,3 +297,13 @@ def test_no_prediction_is_worse_than_what_was_seen_since() -> None:
         (7.0, pytest.approx(0.976)),
     ]
     assert run.callback_metrics["nndyn/predicted_accuracy"] == pytest.approx(0.976)
+    assert "predicted final accuracy 97.6 %" in callback.decision.reason
+
+
+def test_a_late_stop_says_when_it_was_decided_and_why_it_is_late() -> None:
+    """The curve alone has been read since the weights spoke, and does not stop what they know."""
+    callback = GraphDynamicsCallback(monitor="val_accuracy", max_false_stop_rate=0.9)
+    run = trainer(callback, max_epochs=8, min_epochs=7)
+    run.fit(Digits(DOOMED, validate=True))
+    assert callback.verdicts[-1].kind == "curve" and run.current_epoch == 7
+    assert callback.decision.reason.endswith("after 5 epochs; it might not be stopped before 7 epochs")

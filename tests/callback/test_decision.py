@@ -100,8 +100,8 @@ def alone(**facts: Any) -> Any:
 
 def test_a_verdict_is_asked_for_once_a_snapshot() -> None:
     found, decisions = record(3), decider({})
-    decisions.predict(found)
-    decisions.predict(found)
+    decisions.predict(found, 0)
+    decisions.predict(found, 0)
     assert [verdict.epoch for verdict in found.verdicts] == [found.time]
     assert not decisions.verdict_due(found)
 
@@ -110,7 +110,7 @@ def test_a_resumed_run_asks_for_the_verdict_that_was_due() -> None:
     waiting, decisions = record(3), decider({})
     decisions.resume(waiting)
     assert decisions.verdict_due(waiting)
-    decisions.predict(waiting)
+    decisions.predict(waiting, 0)
     resumed = decider({})
     resumed.resume(waiting)
     assert not resumed.verdict_due(waiting)
@@ -126,7 +126,7 @@ def test_the_trainer_is_told_to_stop_unless_it_is_observed_or_exempt(
     arguments: dict[str, Any], exempt: str, stops: bool
 ) -> None:
     run, found, decisions = alone(), record(exempt=exempt), decider({0.0625: 1.0}, **arguments)
-    decisions.predict(found)
+    decisions.predict(found, 0)
     decisions.decide(run, found, epochs=0, trainer_epochs=0)
     assert found.decision.stop and decisions.will_stop(found) is stops
     decisions.stop_if_decided(run, found, 0)
@@ -135,7 +135,7 @@ def test_the_trainer_is_told_to_stop_unless_it_is_observed_or_exempt(
 
 def test_the_trainer_is_not_told_to_stop_before_it_may() -> None:
     run, found, decisions = alone(min_epochs=2), record(), decider({0.0625: 1.0})
-    decisions.predict(found)
+    decisions.predict(found, 0)
     for epochs in (1, 2):
         decisions.decide(run, found, epochs=epochs, trainer_epochs=epochs)
         decisions.stop_if_decided(run, found, epochs)

@@ -96,6 +96,7 @@ def _what_it_can_stop(predictor: Any) -> str:
         DEFAULT_RATE,
         good_runs_needed,
         low_runs_stopped,
+        smallest_rate,
         worthwhile_rate,
     )
 
@@ -104,7 +105,8 @@ def _what_it_can_stop(predictor: Any) -> str:
     caught, needed = low_runs_stopped(good, low, DEFAULT_RATE), good_runs_needed(DEFAULT_RATE)
     says = f"{len(good)} of its runs are good: by default it stops {caught} of {len(low)} held-out low runs"
     if len(good) < needed:
-        says += f" (to stop at most {DEFAULT_RATE:.0%} of good runs can be promised from {needed} on)"
+        kept = f"; {smallest_rate(len(good)):.1%} is the least with {len(good)}" if good else ""
+        says += f" (to stop at most {DEFAULT_RATE:.0%} of good runs can be promised from {needed} on{kept})"
     rate = worthwhile_rate(good, low)
     if rate is None or rate <= DEFAULT_RATE:
         return says

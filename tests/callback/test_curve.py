@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,19 @@ def test_a_predictor_without_curves_judges_by_weights_whatever_is_monitored() ->
     trainer(callback, max_epochs=2).fit(Digits(validate=True))
     assert {verdict.kind for verdict in callback.verdicts} == {"weights"}
     assert callback.verdicts[-1].epoch == 2.0 and len(callback.session.record.accuracies) == 2
+
+
+def test_with_too_few_good_runs_a_rate_is_named_with_which_a_hopeless_run_is_stopped() -> None:
+    own = predictor(curves=True)
+    callback = GraphDynamicsCallback(own, monitor="val_accuracy")
+    trainer(callback).fit(Digits(DOOMED, validate=True))
+    said = callback.decision.reason
+    named = re.search(r"takes 19 of them .* corpus has 12; .*max_false_stop_rate=([\d.]+) can be kept", said)
+    assert not callback.decision.stop and named is not None, said
+    for lr, stops in ((DOOMED, True), (GOOD, False)):
+        allowed = GraphDynamicsCallback(own, monitor="val_accuracy", max_false_stop_rate=float(named[1]))
+        trainer(allowed).fit(Digits(lr, validate=True))
+        assert allowed.decision.stop is stops, allowed.decision.reason
 
 
 def ours(found: Any) -> list[str]:

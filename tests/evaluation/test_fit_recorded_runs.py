@@ -234,6 +234,7 @@ def assert_that_its_advice_works(said: str, own: Path) -> None:
         r"(\d+) of its runs are good.*stops 0 of .*max_false_stop_rate=([\d.]+) it stops", said
     )
     assert advised is not None and "can be promised from 19 on" in said, said
+    assert f"{1 / (int(advised[1]) + 1):.1%} is the least with {advised[1]})" in said, said
     rate = float(advised[2])
     for allowed, stops in ((0.05, False), (rate, True)):
         callback = GraphDynamicsCallback(own, monitor="val_accuracy", max_false_stop_rate=allowed)

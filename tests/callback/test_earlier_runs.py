@@ -67,6 +67,19 @@ def test_it_is_said_once_with_how_many(folder: Path, caplog: pytest.LogCaptureFi
     assert len(said) == 1 and "earlier_runs=False" in said[0]
 
 
+def test_a_comparison_is_announced_only_where_there_is_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No predictor knows a loss: this is all that the line at the start can say of such a run."""
+    without: list[dict[str, Any]] = [{"logger": lambda _: False}, {"record": False}, {"earlier_runs": False}]
+    for settings in ({}, *without):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            run(tmp_path, 0.1, monitor="val_loss", verbose=True, max_epochs=1, **settings)
+        (line,) = [text for text in caplog.messages if "is stopped only if it diverges" in text]
+        assert ("earlier runs of its log folder" in line) is (not settings), line
+
+
 @pytest.mark.parametrize(
     "settings", [{"earlier_runs": False}, {"predictor": None}, {"record": False}, {"action": "observe"}]
 )

@@ -1,10 +1,12 @@
 """Three sweeps for real, under our default and under Optuna's pruners: the same trials in the same order.
 
-Usage: python benchmarks/real_sweeps.py [--trials 24] [--epochs 12] [--seed 0]
+Usage: python benchmarks/real_sweeps.py [--trials 24] [--epochs 12] [--seed 0] [--only transformer]
+                                     [--rows results/real_sweeps.parquet]
 
 A convolutional network, a perceptron with batch normalisation and a small transformer on scikit-learn's
 digits, each in a search space of its own. It prints the epochs that each way trains, and the best accuracy
-that it finds.
+that it finds. Each trial begins from the same random state under every way. So the pruners, which see nothing
+but the accuracies, are played on those of the trials that were trained to their ends; our default trains.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -26,6 +29,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_nndyn as nd
+from lightning_nndyn.evaluation.result_file import write_rows
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
@@ -73,9 +77,9 @@ KINDS = {
     "transformer": _Kind(_Transformer, (1e-4, 0.03), ("adam",), (16, 32)),
 }
 
-_PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner | None]] = {
-    "all to their ends": lambda epochs: optuna.pruners.NopPruner(),
-    "keep=0.08 (the default)": lambda epochs: None,
+DEFAULT = "keep=0.08 (the default)"
+
+_PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "MedianPruner": lambda epochs: optuna.pruners.MedianPruner(),
     "SuccessiveHalvingPruner": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
     "HyperbandPruner": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
@@ -102,24 +106,19 @@ class _Run(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class _Report(L.Callback):
-    """Reports to Optuna after each epoch, as its own callback does; notes the epochs and the best value."""
+class _Curve(L.Callback):
+    """Notes the epochs that are trained and the accuracy after each."""
 
-    def __init__(self, trial: optuna.Trial, prunes: bool) -> None:
-        self.trial, self.prunes, self.best, self.epochs = trial, prunes, 0.0, 0.0
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.epochs = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         self.epochs += 1 / trainer.num_training_batches
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        value = float(trainer.callback_metrics["val_acc"])
-        self.best = max(self.best, value)
-        if self.prunes:
-            self.trial.report(value, trainer.current_epoch + 1)
-            if self.trial.should_prune():
-                trainer.should_stop = True
+        if not trainer.sanity_checking:
+            self.values.append(float(trainer.callback_metrics["val_acc"]))
 
 
 @cache
@@ -130,28 +129,27 @@ def _data() -> tuple[TensorDataset, TensorDataset]:
     return TensorDataset(images[:1300], labels[:1300]), TensorDataset(images[1300:], labels[1300:])
 
 
-def _sweep(kind: _Kind, way: str, trials: int, epochs: int, seed: int) -> tuple[float, float]:
-    """Epochs that were trained, and the best accuracy that was seen."""
-    pruner = _PRUNERS[way](epochs)
-    reports: list[_Report] = []
+def _params(kind: _Kind, trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", *kind.rates, log=True),
+        "optimizer": trial.suggest_categorical("optimizer", kind.optimizers),
+        "width": trial.suggest_categorical("width", kind.widths),
+        "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
+        "schedule": trial.suggest_categorical("schedule", ["constant", "cosine"]),
+    }
+
+
+def _trained(kind: _Kind, arguments: argparse.Namespace, stops: bool) -> list[_Curve]:
+    """The trials of a sweep, to their ends or stopped by default."""
+    curves: list[_Curve] = []
 
     def objective(trial: optuna.Trial) -> float:
-        params = {
-            "lr": trial.suggest_float("lr", *kind.rates, log=True),
-            "optimizer": trial.suggest_categorical("optimizer", kind.optimizers),
-            "width": trial.suggest_categorical("width", kind.widths),
-            "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
-            "schedule": trial.suggest_categorical("schedule", ["constant", "cosine"]),
-        }
-        L.seed_everything(1000 * seed + trial.number, verbose=False)
-        reports.append(_Report(trial, pruner is not None))
-        ours = (
-            [nd.GraphDynamicsCallback(monitor="val_acc", trial=trial, verbose=False)]
-            if pruner is None
-            else []
-        )
+        params = _params(kind, trial)
+        L.seed_everything(1000 * arguments.seed + trial.number, verbose=False)
+        curves.append(_Curve())
+        ours = [nd.GraphDynamicsCallback(monitor="val_acc", trial=trial, verbose=False)] if stops else []
         trainer = L.Trainer(
-            max_epochs=epochs, callbacks=[reports[-1], *ours], accelerator="cpu", logger=False,
+            max_epochs=arguments.epochs, callbacks=[curves[-1], *ours], accelerator="cpu", logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         train, test = (
@@ -159,16 +157,37 @@ def _sweep(kind: _Kind, way: str, trials: int, epochs: int, seed: int) -> tuple[
             for part, size in zip(_data(), (params["batch_size"], 500), strict=True)
         )
         trainer.fit(_Run(kind, params), train, test)
-        return reports[-1].best
+        return max(curves[-1].values, default=0.0)
 
-    study = optuna.create_study(
+    _study(arguments, optuna.pruners.NopPruner(), DEFAULT).optimize(objective, arguments.trials)
+    return curves
+
+
+def _played(curves: list[_Curve], arguments: argparse.Namespace, way: str) -> list[_Curve]:
+    """The same trials as a pruner lets them train, from the accuracies of those that were trained."""
+    seen: list[_Curve] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        seen.append(_Curve())
+        for epoch, value in enumerate(curves[trial.number].values, start=1):
+            seen[-1].values.append(value)
+            seen[-1].epochs = epoch
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return max(seen[-1].values)
+
+    _study(arguments, _PRUNERS[way](arguments.epochs), way).optimize(objective, arguments.trials)
+    return seen
+
+
+def _study(arguments: argparse.Namespace, pruner: optuna.pruners.BasePruner, way: str) -> optuna.Study:
+    return optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.RandomSampler(seed),
-        pruner=pruner or optuna.pruners.NopPruner(),
-        study_name=f"{way} {seed}",  # Hyperband draws brackets by it
+        sampler=optuna.samplers.RandomSampler(arguments.seed),
+        pruner=pruner,
+        study_name=f"{way} {arguments.seed}",  # Hyperband draws brackets by it
     )
-    study.optimize(objective, n_trials=trials)
-    return sum(report.epochs for report in reports), max(report.best for report in reports)
 
 
 def main() -> None:
@@ -179,18 +198,31 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=KINDS, help="one sweep")
+    parser.add_argument("--rows", type=Path, help="file to write what was measured to")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    whole = arguments.trials * arguments.epochs
-    for name, kind in KINDS.items():
+    whole, rows = arguments.trials * arguments.epochs, []
+    for name in [arguments.only] if arguments.only else KINDS:
+        kind = KINDS[name]
         print(f"{name}: {arguments.trials} trials of {arguments.epochs} epochs")
-        for way in _PRUNERS:
-            epochs, best = _sweep(kind, way, arguments.trials, arguments.epochs, arguments.seed)
-            print(f"  {way:28}{epochs:7.1f} epochs ({epochs / whole:4.0%})   best {best:.2%}", flush=True)
+        whole_curves = _trained(kind, arguments, stops=False)
+        ways = {
+            "all to their ends": whole_curves,
+            DEFAULT: _trained(kind, arguments, stops=True),
+            **{way: _played(whole_curves, arguments, way) for way in _PRUNERS},
+        }
+        for way, curves in ways.items():
+            share = sum(one.epochs for one in curves) / whole
+            best = max(max(one.values, default=0.0) for one in curves)
+            rows.append({"sweep": name, "way": way, "epochs": share, "best": best})
+            print(f"  {way:28}{share:6.1%} of the epochs   best {best:.2%}", flush=True)
+    if arguments.rows:
+        write_rows(arguments.rows, rows, {"trials": arguments.trials, "epochs": arguments.epochs})
 
 
 if __name__ == "__main__":

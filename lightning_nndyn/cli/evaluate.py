@@ -99,6 +99,27 @@ def evaluate_unrolled(
         raise typer.Exit(1)
 
 
+@evaluate_app.command("cohort")
+def evaluate_cohort(
+    corpora: Corpora,
+    output: Annotated[Path, typer.Option(help="Folder for rows.")] = Path("nndyn-results"),
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    cache: _Cache = Path("nndyn-cohort-cache"),
+    minutes: _Minutes = None,
+) -> None:
+    """Replay sweeps of networks and data that nobody has recorded: `keep=` beside Optuna's pruners.
+
+    Runs are ranked by models that have seen neither the family of the network nor the data set.
+
+    Example: `nndyn evaluate cohort lenet5-digits corpora/zoo.parquet --output results --jobs 2`
+    """
+    from lightning_nndyn.evaluation import compare_ways
+
+    rows = compare_ways(corpora, output, jobs=jobs, cache=cache, minutes=minutes, on_progress=typer.echo)
+    if rows is not None:
+        typer.echo(f"{output / 'cohort.parquet'}: {len(rows)} numbers")
+
+
 @evaluate_app.command("sweep")
 def evaluate_sweep(
     corpora: Corpora,

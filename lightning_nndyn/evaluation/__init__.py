@@ -11,6 +11,7 @@ from lightning_nndyn.evaluation.benchmark.compare import METHODS, TIMES, compare
 from lightning_nndyn.evaluation.benchmark.evaluate import evaluate
 from lightning_nndyn.evaluation.benchmark.scores import Row
 from lightning_nndyn.evaluation.benchmark.transfer import transfer
+from lightning_nndyn.evaluation.cohort.compare import compare_ways
 from lightning_nndyn.evaluation.dataset import RunDataset
 from lightning_nndyn.evaluation.fit_corpora import fit_predictor
 from lightning_nndyn.evaluation.fit_recorded_runs import LoadedRun, fit_runs, load_runs
@@ -31,6 +32,7 @@ __all__ = [
     "Scored",
     "Study",
     "compare",
+    "compare_ways",
     "evaluate",
     "fit_predictor",
     "fit_runs",

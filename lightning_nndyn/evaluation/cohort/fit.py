@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +34,7 @@ _LATEST = 16.0  # epochs: later, the metric's own order is the best there is
 _DRAWS, _GRID_DRAWS = (
     8,
     20,
-)  # cohorts that are drawn of a sweep, and of a grid's hundreds of runs, at each time
+)  # cohorts that are drawn at each time of a sweep, and of a grid's hundreds of runs
 _GRID_WEIGHT = 0.3  # a grid of the paper is not what people sweep
 
 
@@ -62,7 +65,7 @@ def fit_standing_model(
         seed: of draws and initial weights.
         leave_out: inputs, of `INPUTS`, that the model ignores: to measure what they are worth.
     """
-    cohorts = _draw_cohorts(sweeps, np.random.default_rng(seed))
+    cohorts = _filled_up([cohort for sweep in sweeps for cohort in _drawn_cohorts(sweep, seed)])
     ignored = [INPUTS.index(name) for name in leave_out]
     cohorts.tables[..., ignored] = 0
     members = [_train_member(cohorts, seed=seed + number) for number in range(MEMBERS)]
@@ -99,23 +102,39 @@ def save_with_card(model: StandingModel, sweeps: Sequence[RecordedSweep], path: 
 # -- cohorts -------------------------------------------------------------------------------------------------
 
 
-def _draw_cohorts(sweeps: Sequence[RecordedSweep], rng: np.random.Generator) -> _Cohorts:
-    tables, targets, weights = [], [], []
-    for sweep in sweeps:
-        for time in times_of(sweep.runs):
-            for runs in _cohorts_at(sweep, time, rng):
-                tables.append(cohort_table(runs, time))
-                targets.append(normal_scores(np.array([[run.value] for run in runs], dtype=np.float64))[:, 0])
-                weights.append(_GRID_WEIGHT if sweep.is_grid else 1.0)
-    shape = len(tables), _LARGEST
-    filled, aims = np.zeros((*shape, len(INPUTS)), np.float32), np.zeros(shape, np.float32)
+class _Cohort(NamedTuple):
+    table: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weight: float
+
+
+@lru_cache(maxsize=1000)
+def _drawn_cohorts(sweep: RecordedSweep, seed: int) -> list[_Cohort]:
+    """Random cohorts of a sweep, which do not depend on the other sweeps: many fits share most of them."""
+    rng = np.random.default_rng([seed, zlib.crc32(sweep.name.encode())])
+    weight = _GRID_WEIGHT if sweep.is_grid else 1.0
+    cohorts = []
+    for time in times_of(sweep.runs):
+        for runs in _cohorts_at(sweep, time, rng):
+            values = np.array([[run.value] for run in runs], dtype=np.float64)
+            targets = normal_scores(values)[:, 0].astype(np.float32)
+            cohorts.append(_Cohort(cohort_table(runs, time).astype(np.float32), targets, weight))
+    return cohorts
+
+
+def _filled_up(cohorts: Sequence[_Cohort]) -> _Cohorts:
+    shape = len(cohorts), _LARGEST
+    tables, targets = np.zeros((*shape, len(INPUTS)), np.float32), np.zeros(shape, np.float32)
     present = np.zeros(shape, np.bool_)
-    for index, (table, target) in enumerate(zip(tables, targets, strict=True)):
-        filled[index, : len(table)], aims[index, : len(table)] = table, target
-        present[index, : len(table)] = True
-    return _Cohorts(
-        torch.from_numpy(filled), torch.from_numpy(aims), torch.from_numpy(present), np.array(weights)
-    )
+    for index, cohort in enumerate(cohorts):
+        size = len(cohort.table)
+        tables[index, :size], targets[index, :size], present[index, :size] = (
+            cohort.table,
+            cohort.targets,
+            True,
+        )
+    weights = np.array([cohort.weight for cohort in cohorts])
+    return _Cohorts(torch.from_numpy(tables), torch.from_numpy(targets), torch.from_numpy(present), weights)
 
 
 def times_of(runs: Sequence[SweepRun]) -> list[float]:

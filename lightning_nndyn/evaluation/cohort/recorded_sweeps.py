@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lightning_nndyn.corpus import RunRecord
 from lightning_nndyn.evaluation.dataset import RunDataset
@@ -19,37 +21,53 @@ from lightning_nndyn.sweep.run import curve_numbers
 _FAMILIES = {"resnet32": "resnet", "resnet44": "resnet", "vgg7": "vgg", "lenet5": "lenet"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecordedSweep:
     """Runs of one network and data set that were trained to their ends.
 
     Attributes:
+        name: of the corpus, with the number of the sweep or the data set where it holds several.
         corpus: that they come from.
         family: of the network.
         dataset: that they were trained on.
         records: of the runs.
-        accuracies: the runs' best accuracies.
+        epochs: how long each run was trained; a fraction where it diverged within an epoch.
+        curves: validation accuracies after each epoch, of each run.
         is_grid: whether it is a grid of the paper's settings or of random networks, not a sweep as people
             make them.
         runs: with all readings and final values.
+        number: of the sweep in its corpus; None for a grid.
     """
 
+    name: str
     corpus: str
     family: str
     dataset: str
     records: Sequence[RunRecord]
+    epochs: Sequence[float]
+    curves: Sequence[Sequence[float | None]]
     runs: Sequence[SweepRun]
     is_grid: bool
+    number: int | None = None
 
-    @cached_property
-    def epochs(self) -> list[float]:
-        """How long each run was trained; a fraction where it diverged within an epoch."""
-        return [trained_epochs(record) for record in self.records]
+    def drawn(self, count: int, size: int) -> list[RecordedSweep]:
+        """Random sweeps of a grid's runs, always the same ones.
 
-    @cached_property
-    def curves(self) -> list[Sequence[float | None]]:
-        """Validation accuracies after each epoch."""
-        return [record.curve["test_accuracy"] for record in self.records]
+        Args:
+            count: number of sweeps.
+            size: runs in each, drawn without replacement; all where there are fewer.
+        """
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        return [self._some(rng.permutation(len(self.runs))[:size].tolist()) for _ in range(count)]
+
+    def _some(self, indices: Sequence[int]) -> RecordedSweep:
+        return replace(
+            self,
+            records=[self.records[index] for index in indices],
+            epochs=[self.epochs[index] for index in indices],
+            curves=[self.curves[index] for index in indices],
+            runs=[self.runs[index] for index in indices],
+        )
 
 
 def load_recorded_sweeps(corpora: Sequence[Path | str]) -> list[RecordedSweep]:
@@ -69,20 +87,24 @@ def sweeps_of(datasets: Iterable[RunDataset]) -> list[RecordedSweep]:
         for index, record in enumerate(dataset.records):
             of = record.config
             sweeps[dataset.name, of["dataset"], of.get("sweep")].append((dataset, index))
-    return [_recorded_sweep(name, runs) for (name, _, _), runs in sweeps.items()]
+    return [_recorded_sweep(name, number, runs) for (name, _, number), runs in sweeps.items()]
 
 
-def _recorded_sweep(corpus: str, runs: Sequence[tuple[RunDataset, int]]) -> RecordedSweep:
+def _recorded_sweep(corpus: str, number: int | None, runs: Sequence[tuple[RunDataset, int]]) -> RecordedSweep:
     records = [dataset.records[index] for dataset, index in runs]
     first = records[0].config
     network = "zoo" if first["preset"] == "zoo" else first["network"]
     return RecordedSweep(
+        name=f"{corpus}-{first['dataset'] if number is None else number}",
         corpus=corpus,
         family=first.get("family") or _FAMILIES.get(network, network),
         dataset=first["dataset"],
         records=records,
+        epochs=[trained_epochs(record) for record in records],
+        curves=[record.curve["test_accuracy"] for record in records],
         runs=[_sweep_run(dataset, index) for dataset, index in runs],
         is_grid=not first.get("family"),
+        number=number,
     )
 
 

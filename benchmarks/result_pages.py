@@ -3,8 +3,8 @@
 Usage: python benchmarks/result_pages.py
 
 Replaces each table between `<!-- table NAME -->` and `<!-- end -->` in docs/results/*.md and in
-docs/comparison.md, and draws docs/results/*.svg. Nothing is measured: `nndyn evaluate`,
-benchmarks/cohort.py and benchmarks/eight_kinds.py make the rows.
+docs/comparison.md, and draws docs/results/*.svg. Nothing is measured: `nndyn evaluate` and
+benchmarks/eight_kinds.py make the rows.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cohort_tables
+
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import FALSE_STOPS, IF_KNOWN, TRUE_STOPS
 from lightning_nndyn.evaluation.benchmark.judged_runs import UNIVERSAL
 from lightning_nndyn.evaluation.benchmark.results import TITLES, draw_ranks, rank_lines, stop_lines
 from lightning_nndyn.evaluation.benchmark.scores import Row, select
-from lightning_nndyn.evaluation.figures import draw_lines, draw_points
+from lightning_nndyn.evaluation.figures import draw_lines
 from lightning_nndyn.evaluation.markdown import epochs_text, number, table
 from lightning_nndyn.evaluation.paper.feature_analysis import IMPORTANCE
 from lightning_nndyn.evaluation.paper.published_numbers import CLAIMS, Subject, printed_regression
@@ -42,16 +44,6 @@ _PAPER = {
 }
 """Corpora of the paper's networks and data."""
 
-_WAYS = {
-    "keep=0.08 (the default)": "`keep=0.08`, the default",
-    "keep=0.03": "`keep=0.03`",
-    "hardly a chance (no tuner)": "a run without a tuner",
-    "MedianPruner": "Optuna's `MedianPruner`",
-    "SuccessiveHalvingPruner": "Optuna's `SuccessiveHalvingPruner`",
-    "HyperbandPruner": "Optuna's `HyperbandPruner`",
-}
-_RANKINGS = {"standing": "`cohort`", "accuracy so far": "accuracy so far", "loss so far": "loss so far"}
-
 Line = list[str]
 
 
@@ -59,7 +51,7 @@ def main(pages: Sequence[Path]) -> None:
     """Write the tables of these pages, and all figures."""
     draw_ranks([row for row in _predictions() if row.corpus != UNIVERSAL], PAGES / "predictions.svg")
     draw_defaults([rule for rule in summary(_replay()) if rule.missed], PAGES / "replay.svg")
-    _draw_cohort(PAGES / "cohort.svg")
+    cohort_tables.draw_ways(PAGES / "cohort.svg")
     _draw_degrees(PAGES / "degrees.svg")
     for page in pages:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
@@ -84,12 +76,6 @@ def _replay() -> list[ReplayRow]:
     return [ReplayRow(**row, seconds=0.0) for row in read_rows(_ROOT / "results" / "replay.parquet")[0]]
 
 
-@cache
-def _cohort() -> dict[tuple[str, str, float | None], float]:
-    rows, _ = read_rows(_ROOT / "results" / "cohort.parquet")
-    return {(row["method"], row["metric"], row["t"]): row["value"] for row in rows}
-
-
 def _values(**fields: Any) -> dict[str, float]:
     """Values of predictions by method, for rows of one corpus, time and metric."""
     return {row.method: row.value for row in select(_predictions(), **fields) if row.value is not None}
@@ -104,25 +90,6 @@ def _ranks() -> str:
         for corpus, found in rank_lines(_predictions(), 1.0).items()
     ]
     return table(["corpus", *TITLES.values()], lines)
-
-
-def _cohort_ways() -> str:
-    header = ["stopping by", "epochs, %", "points missed", "best quarter lost, %"]
-    numbers = [("epochs", 0), ("regret", 1), ("lost", 0)]
-    lines = [
-        [title, *(number(_cohort()[way, metric, None], digits, 100) for metric, digits in numbers)]
-        for way, title in _WAYS.items()
-    ]
-    return table(header, lines)
-
-
-def _cohort_ranks() -> str:
-    times = sorted({time for _, _, time in _cohort() if time is not None})
-    lines = [
-        [title, *(number(_cohort().get((way, "spearman", time)), 2) for time in times)]
-        for way, title in _RANKINGS.items()
-    ]
-    return table(["after epochs", *map(epochs_text, times)], lines)
 
 
 def _race() -> str:
@@ -334,8 +301,10 @@ def _kinds_done() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "ranks": _ranks,
-    "cohort": _cohort_ways,
-    "cohort-ranks": _cohort_ranks,
+    "cohort": cohort_tables.ways_table,
+    "cohort-budgets": cohort_tables.budgets_table,
+    "cohort-ratios": cohort_tables.ratios_table,
+    "cohort-ranks": cohort_tables.ranks_table,
     "replay": lambda: summary_table(summary(_replay())),
     "race": _race,
     "stops": _stops,
@@ -354,21 +323,6 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 # -- figures
-
-
-def _draw_cohort(file: Path) -> None:
-    points = {
-        title.replace("`", "").removeprefix("Optuna's "): (
-            100 * _cohort()[way, "epochs", None],
-            100 * _cohort()[way, "regret", None],
-        )
-        for way, title in _WAYS.items()
-    }
-    ours = {name: point for name, point in points.items() if "Pruner" not in name}
-    others = {name: point for name, point in points.items() if name not in ours}
-    draw_points(
-        {"ours": ours, "Optuna": others}, file, x="epochs spent, % of all", y="points of accuracy missed"
-    )
 
 
 def _draw_degrees(file: Path) -> None:

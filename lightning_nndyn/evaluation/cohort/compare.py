@@ -38,6 +38,9 @@ WHOLE, BLIND = "cohort", "cohort without weights"
 ALL_SWEEPS, LATER_SWEEPS, ALL_GRIDS = "all sweeps", "sweeps recorded later", "all grids"
 """Units that hold several others."""
 
+MEAN_OF_SWEEPS, MEAN_OF_GRIDS = "geometric mean, sweeps", "geometric mean, grids"
+"""Units of ratios: the groups of families of the corpus of sweeps, and the grids."""
+
 _CHOSEN_ON = 60  # sweeps, the first of the corpus, had been replayed when the defaults were chosen
 _ORDERS = 3  # in which the runs of a sweep begin
 _GRID_SWEEPS, _GRID_SIZE = 10, 50  # that are drawn of a grid
@@ -229,5 +232,12 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             if unit not in (ALL_SWEEPS, LATER_SWEEPS, ALL_GRIDS):
                 single[metric, is_grid][unit] = value
     for (metric, is_grid), by_unit in single.items():
-        row = _row("geometric mean", is_grid, OUR_DEFAULT, metric, None, [geometric_mean(by_unit)])
+        row = _row(
+            MEAN_OF_GRIDS if is_grid else MEAN_OF_SWEEPS,
+            is_grid,
+            OUR_DEFAULT,
+            metric,
+            None,
+            [geometric_mean(by_unit)],
+        )
         yield row | {"count": len(by_unit)}

@@ -62,7 +62,7 @@ def test_ratios_of_units_and_their_geometric_mean(corpus: Path, tmp_path: Path) 
     for metric in ("default ratio", "frontier ratio"):
         found = values(rows, metric=metric)
         single = [found["mlp, mixer"], found["transformer, vit"]]
-        assert found["geometric mean"] == pytest.approx((single[0] * single[1]) ** 0.5)
+        assert found["geometric mean, sweeps"] == pytest.approx((single[0] * single[1]) ** 0.5)
         assert found["all sweeps"] > 0
 
 

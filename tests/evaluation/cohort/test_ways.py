@@ -93,7 +93,8 @@ def test_a_race_goes_on_from_its_rungs(sweep: RecordedSweep, model: StandingMode
     ended = [index for index, end in laps if end == 8]
     found = Outcome.of(at_rungs, laps)
     assert found.epochs == pytest.approx((24 / 16 + 12 * 3 / 16 + 6 * 3 / 4 + 7 * len(ended)) / 24 / 8)
-    assert best_of(sweep) in ended and found.regret == 0  # the metric after an epoch tells
+    after_an_epoch = [index for index, end in laps if end == 1]
+    assert ended == [max(after_an_epoch, key=lambda index: sweep.curves[index][0] or 0.0)]
 
 
 def test_a_race_trains_a_paused_run_that_was_better_than_all_that_ended(model: StandingModel) -> None:

@@ -107,7 +107,7 @@ endef
 corpora-table: $(VENV)/test.installed  ## Write the table in docs/reference/corpora.md anew, from the corpora here.
 	set -e; table=$$(mktemp); trap 'rm -f "$$table"' EXIT; \
 	$(BIN)/nndyn corpus status --markdown \
-		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) > "$$table"; \
+		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) corpora/sweeps > "$$table"; \
 	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/reference/corpora.md
 
 results-pages: $(VENV)/test.installed  ## Make the tables and figures of docs/results anew, from results/*.parquet.
@@ -119,9 +119,9 @@ predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a co
 	done; \
 	$(BIN)/nndyn fit --name universal $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)) \
 		pretrained_predictors/universal
-	$(BIN)/nndyn fit --cohort $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet)) \
+	$(BIN)/nndyn fit --cohort $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)) corpora/sweeps \
 		pretrained_predictors/cohort
-	$(BIN)/nndyn fit --curve $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet)) \
+	$(BIN)/nndyn fit --curve $(sort $(wildcard pretrained_predictors/*.parquet corpora/*.parquet)) corpora/sweeps \
 		pretrained_predictors/curve
 
 clean:  ## Remove the environment and what tools leave behind.

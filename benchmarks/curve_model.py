@@ -1,6 +1,6 @@
 """Good and low runs that the model of learning curves stops, of networks and data that it has not seen.
 
-    python benchmarks/curve_model.py pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet
+    python benchmarks/curve_model.py pretrained_predictors/*.parquet corpora/*.parquet corpora/sweeps
 
 Each run is judged at the end of each epoch by a model that was fitted without its data set and without
 families of networks like its own. A run is low if it ends less than half as far above guessing as the best of

@@ -1,6 +1,6 @@
 """Good and low runs that are stopped because they have learned nothing in half of their plan.
 
-    python benchmarks/no_progress.py pretrained_predictors/*.parquet corpora/*.parquet corpora/begun/*.parquet
+    python benchmarks/no_progress.py pretrained_predictors/*.parquet corpora/*.parquet corpora/sweeps
 
 A run is good if its best accuracy is at least half as far above guessing as that of the best run on the same
 network and data. Runs that diverged are left out: they are stopped by their weights. `lost` is how much more

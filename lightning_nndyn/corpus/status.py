@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus, parquet_files
 from lightning_nndyn.corpus.storage.folder import CorpusFolder
 from lightning_nndyn.corpus.storage.record import RunRecord
 from lightning_nndyn.errors import CorpusError
@@ -24,8 +24,8 @@ def corpus_status(path: Path | str) -> dict[str, Any]:
         MissingExtraError: The path is a parquet file and pyarrow is not installed.
     """
     path = Path(path)
-    damaged = 0 if path.is_file() else len(CorpusFolder(path).complete()[1])
     manifest, records = corpus_manifest(path), load_corpus(path, raw=False)
+    damaged = 0 if parquet_files(path) else len(CorpusFolder(path).complete()[1])
     try:
         return _status(manifest, records) | {"damaged": damaged}
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -22,32 +22,52 @@ _IN_REPOSITORY = "lenet5-digits"
 
 
 def corpus_manifest(path: Path | str) -> dict[str, Any]:
-    """The settings and the data sets of a corpus, from its folder or from an exported parquet file.
+    """The settings and the data sets of a corpus, from its folder or from exported parquet files.
+
+    Args:
+        path: folder of a corpus, a parquet file, or a folder of parquet files that were exported together.
 
     Raises:
         CorpusError: There is no corpus, or it cannot be read.
-        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+        MissingExtraError: It is in parquet files and pyarrow is not installed.
     """
     path = _located(path)
-    return read_manifest(path) if path.is_file() else CorpusFolder(path).manifest()
+    if not (files := parquet_files(path)):
+        return CorpusFolder(path).manifest()
+    first, *others = map(read_manifest, files)
+    for file, other in zip(files[1:], others, strict=True):
+        if other != first:
+            raise CorpusError(f"{file} is of another corpus than {files[0].name}: give them one by one")
+    return first
 
 
 def load_corpus(path: Path | str, *, raw: bool = True) -> list[RunRecord]:
-    """The records of a corpus, from its folder or from an exported parquet file, by index.
+    """The records of a corpus, from its folder or from exported parquet files, by index.
 
-    Without `raw`, the numbers per layer (`Snapshot.layers`, `RunRecord.weights`) of a parquet file are not
-    read, which saves most of the time and memory.
+    Args:
+        path: see `corpus_manifest`.
+        raw: Whether the numbers per layer (`Snapshot.layers`, `RunRecord.weights`) of parquet files are read.
+            Without them most of the time and memory is saved.
 
     Raises:
         CorpusError: There is no corpus, or it cannot be read.
-        MissingExtraError: The path is a parquet file and pyarrow is not installed.
+        MissingExtraError: It is in parquet files and pyarrow is not installed.
     """
     path = _located(path)
+    if not (files := parquet_files(path)):
+        corpus = CorpusFolder(path)
+        corpus.manifest()
+        return corpus.records()
+    corpus_manifest(path)
+    records = [record for file in files for record in read_parquet(file, raw=raw)]
+    return sorted(records, key=lambda record: record.index)
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The parquet files that a path stands for; none for the folder of a corpus."""
     if path.is_file():
-        return read_parquet(path, raw=raw)
-    corpus = CorpusFolder(path)
-    corpus.manifest()
-    return corpus.records()
+        return [path]
+    return [] if CorpusFolder(path).manifest_file.exists() else sorted(path.glob("*.parquet"))
 
 
 def _located(path: Path | str) -> Path:
@@ -155,7 +175,7 @@ def _within(
 
 
 def import_parquet(file: Path | str, folder: Path | str) -> int:
-    """Put the records of a parquet file into a corpus folder, new or of the same settings; return how many.
+    """Put the records of parquet files into a corpus folder, new or of the same settings; return how many.
 
     Whole records that the folder holds already stay as they are, except that a record without failure
     replaces one of a failed run. So a corpus can be continued on another machine, or be made by several.
@@ -164,15 +184,14 @@ def import_parquet(file: Path | str, folder: Path | str) -> int:
         CorpusError: The file cannot be read, or the folder has other settings or data or cannot be written.
         MissingExtraError: pyarrow is not installed.
     """
-    file = _located(file)
-    manifest = read_manifest(file)
+    manifest, records = corpus_manifest(file), load_corpus(file)
     corpus = CorpusFolder(folder)
     corpus.open(manifest["settings"], manifest["data"])
     kept, _ = corpus.complete()
     kept -= corpus.failed(kept)
     fresh = [
         record
-        for record in read_parquet(Path(file))
+        for record in records
         if record.index not in kept and not (record.failed and corpus.record_file(record.index).exists())
     ]
     for record in fresh:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lightning_nndyn.corpus.run_config import RunConfig
-from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus
+from lightning_nndyn.corpus.status import is_trainable
+from lightning_nndyn.corpus.storage import corpus_manifest, load_corpus, parquet_files
 from lightning_nndyn.corpus.storage.folder import CorpusFolder, check_same
 from lightning_nndyn.corpus.storage.parquet import horizon_of, thinned
 from lightning_nndyn.corpus.storage.record import RunRecord
@@ -49,8 +50,8 @@ def verify_corpus(
     """Train random runs of a corpus again, on the CPU, and compare them, one after the other.
 
     Args:
-        path: A corpus folder or an exported parquet file.
-        runs: How many runs.
+        path: A corpus folder, an exported parquet file, or a folder of these.
+        runs: How many runs, of those that learn something where there are any: others repeat too easily.
         seed: Of the choice of runs.
         data: Folders of the images, as for `run_corpus`; not needed if the corpus folder's cache has them.
         download: Let torchvision download CIFAR-10 into its folder.
@@ -63,9 +64,11 @@ def verify_corpus(
     records = [record for record in load_corpus(path, raw=True) if not record.failed]
     if not records:
         raise CorpusError(f"the corpus {str(path)!r} has no whole run yet: nothing to verify")
+    manifest = corpus_manifest(path)
+    records = [record for record in records if is_trainable(record, manifest)] or records
     chosen = np.random.default_rng(seed).permutation(len(records))[:runs]
     with tempfile.TemporaryDirectory() as scratch:
-        cache = Path(scratch) if path.is_file() else CorpusFolder(path).cache
+        cache = Path(scratch) if parquet_files(path) else CorpusFolder(path).cache
         sources = CorpusData(path, cache, data, download)
         for index in sorted(map(int, chosen)):
             config = RunConfig.from_record(records[index].config)

@@ -1,6 +1,7 @@
 """Runs of the preset `sweeps`: trained, repeated, recorded, carried in several files."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -151,10 +152,33 @@ def test_several_files_hold_whole_sweeps(corpus: Path, tmp_path: Path) -> None:
     assert texts([record for part in parts for record in part]) == texts(load_corpus(corpus))
     sweeps = [{record.config["sweep"] for record in part} for part in parts]
     assert sum(map(len, sweeps)) == len(set.union(*sweeps)) == 3
+    together = tmp_path / "parts"
+    together.mkdir()
+    for file in files:
+        (together / file.name).write_bytes(file.read_bytes())
+    assert texts(load_corpus(together)) == texts(load_corpus(corpus))
+    assert corpus_status(together) == corpus_status(corpus)
+    assert import_parquet(together, tmp_path / "at once") == 9
     imported = [import_parquet(file, tmp_path / "again") for file in files]
     assert sum(imported) == 9 and texts(load_corpus(tmp_path / "again")) == texts(load_corpus(corpus))
     with pytest.raises(CorpusError, match="kept together"):
         export_parts(corpus, tmp_path / "tiny.parquet", max_mb=0.001)
+
+
+@pytest.mark.needs("pyarrow")
+def test_files_of_two_corpora_in_one_folder_are_refused(corpus: Path, tmp_path: Path) -> None:
+    export_parquet(corpus, tmp_path / "first.parquet")
+    manifest = json.loads((corpus / "corpus.json").read_text())
+    manifest["settings"]["epochs"] += 1
+    other = tmp_path / "other"
+    shutil.copytree(corpus, other)
+    (other / "corpus.json").write_text(json.dumps(manifest))
+    export_parquet(other, tmp_path / "second.parquet")
+    shutil.rmtree(other)
+    with pytest.raises(CorpusError, match=r"second.parquet is of another corpus than first.parquet"):
+        load_corpus(tmp_path)
+    with pytest.raises(CorpusError, match=r"no corpus.json"):
+        load_corpus(tmp_path / "..")
 
 
 @pytest.mark.needs("pyarrow")

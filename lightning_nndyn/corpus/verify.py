@@ -51,7 +51,7 @@ def verify_corpus(
 
     Args:
         path: A corpus folder, an exported parquet file, or a folder of these.
-        runs: How many runs, of those that learn something where there are any: others repeat too easily.
+        runs: How many runs; those that learn something come first, as others repeat too easily.
         seed: Of the choice of runs.
         data: Folders of the images, as for `run_corpus`; not needed if the corpus folder's cache has them.
         download: Let torchvision download CIFAR-10 into its folder.
@@ -65,12 +65,12 @@ def verify_corpus(
     if not records:
         raise CorpusError(f"the corpus {str(path)!r} has no whole run yet: nothing to verify")
     manifest = corpus_manifest(path)
-    records = [record for record in records if is_trainable(record, manifest)] or records
-    chosen = np.random.default_rng(seed).permutation(len(records))[:runs]
+    order = np.random.default_rng(seed).permutation(len(records)).tolist()
+    chosen = sorted(order, key=lambda index: not is_trainable(records[index], manifest))[:runs]
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) if parquet_files(path) else CorpusFolder(path).cache
         sources = CorpusData(path, cache, data, download)
-        for index in sorted(map(int, chosen)):
+        for index in sorted(chosen):
             config = RunConfig.from_record(records[index].config)
             yield _compare(records[index], config, sources.of(config))
 

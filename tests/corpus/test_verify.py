@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,18 @@ def test_without_runs_there_is_nothing_to_verify(tmp_path: Path) -> None:
     run_corpus(TINY, tmp_path, minutes=0, progress=False)
     with pytest.raises(CorpusError, match="nothing to verify"):
         next(verify_corpus(tmp_path))
+
+
+def test_runs_that_learn_are_chosen_first(corpus: Path) -> None:
+    def reached(best: float) -> Callable[[dict[str, Any]], None]:
+        def edit(record: dict[str, Any]) -> None:
+            curve = record["curve"]["test_accuracy"]
+            record["curve"]["test_accuracy"] = [min(best, value) for value in curve[:-1]] + [best]
+
+        return edit
+
+    for index in range(4):
+        change(corpus, index, reached(0.9 if index == 2 else 0.1))
+    for seed in range(3):
+        (one,) = verify_corpus(corpus, runs=1, seed=seed)
+        assert (one.index, one.recorded_accuracy) == (2, 0.9)

@@ -146,7 +146,7 @@ class ChanceRule:
         good_share: the best share of all runs, of which none is to be stopped.
         max_chance: runs with a smaller chance to be among them are stopped. With the default, less than 5 %
             of the best quarter were stopped in recorded sweeps whose families of networks are not in the
-            model's fit (``benchmarks/cohort.py``).
+            model's fit (``nndyn evaluate cohort``).
         fewest: runs to compare, the one that is decided on included.
         model: that ranks; None for the one that ships.
     """

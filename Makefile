@@ -110,7 +110,8 @@ corpora-table: $(VENV)/test.installed  ## Write the table in docs/reference/corp
 		$(sort $(wildcard pretrained_predictors/*.parquet)) $(sort $(wildcard corpora/*.parquet)) corpora/sweeps > "$$table"; \
 	sed -i -e '/begin corpora/,/end corpora/{//!d}' -e "/begin corpora/r $$table" docs/reference/corpora.md
 
-results-pages: $(VENV)/test.installed  ## Make the tables and figures of docs/results anew, from results/*.parquet.
+results-pages: $(VENV)/test.installed  ## Make the drawings of docs/concepts, and the tables and figures of docs/results, anew.
+	$(BIN)/python benchmarks/concept_drawings.py
 	$(BIN)/python benchmarks/result_pages.py
 
 predictors: $(VENV)/test.installed  ## Fit the shipped predictors anew, one a corpus and one over all.

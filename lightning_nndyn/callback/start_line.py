@@ -47,9 +47,15 @@ def start_line(
         frozen_layers(frozen),
         _judge(settings, decisions, record),
         record.exempt or _when(trainer, settings, decisions, record),
-        f"record: {file}" if file else "no record is kept",
+        f"record: {_from_here(file)}" if file else "no record is kept",
     ]
     return "; ".join(filter(None, parts))
+
+
+def _from_here(file: Path) -> Path:
+    """A file's path as a user would type it: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def _judge(settings: Settings, decisions: RunDecider, record: Record) -> str:

@@ -15,7 +15,7 @@ from lightning_nndyn.evaluation.markdown import epochs_text
 COLOURS = ("#2E86C8", "#D55E00", "#009E73", "#CC79A7")
 """Okabe's and Ito's, blue a little lighter: each has a contrast of 3 to a white page and to a dark one."""
 
-_INK = "#808080"  # of axes and text: as far from white as from black
+INK = "#808080"  # of axes and text: as far from white as from black
 _SIZE = (6.4, 3.8)  # inches
 _LABEL_GAP = 0.06  # between two labels, a share of the axes' height
 _LETTER = 0.018  # the width of a letter, a share of the axes' width
@@ -82,11 +82,11 @@ def _figure(x: str, y: str) -> tuple[Any, Any]:
     axes = figure.subplots()
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(colors=_INK)
-    axes.grid(axis="y", color=_INK, alpha=0.25, lw=0.8)
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK)
+    axes.grid(axis="y", color=INK, alpha=0.25, lw=0.8)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
     return figure, axes
 
 

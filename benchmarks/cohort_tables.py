@@ -119,11 +119,11 @@ def _with_error(row: Mapping[str, Any]) -> str:
 def draw_ways(file: Path) -> None:
     """Draw the points that ways miss against the epochs that they spend."""
     points = {
-        title.replace("`", "").removeprefix("Optuna's "): (
+        way.partition(" 1/")[0]: (
             100 * (_mean(ALL_SWEEPS, way, "epochs") or 0.0),
             100 * (_mean(ALL_SWEEPS, way, "regret") or 0.0),
         )
-        for way, title in _WAYS.items()
+        for way in _WAYS
     }
     ours = {name: point for name, point in points.items() if "Pruner" not in name}
     others = {name: point for name, point in points.items() if name not in ours}

@@ -5,9 +5,9 @@ A figure answers one question, has four lines at most, and names each of them wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_nndyn.errors import MissingExtraError
 from lightning_nndyn.evaluation.markdown import epochs_text
@@ -91,25 +91,50 @@ def _figure(x: str, y: str) -> tuple[Any, Any]:
 
 
 def _label(axes: Any, points: Mapping[str, Point], colours: Mapping[str, str]) -> None:
-    """Write names to the right of points, each in its colour; above or below where there is no room."""
+    """Write names beside points, each in its colour; to the left, above or below where there is no room."""
     to_axes = axes.transData + axes.transAxes.inverted()
     places = {name: to_axes.transform(point) for name, point in points.items()}
-    taken = [(x, y, x) for x, y in places.values()]  # left end, height, right end
+    taken = [_Box(x, x, y) for x, y in places.values()]
     for name, (x, y) in sorted(places.items(), key=lambda item: (-item[1][1], item[1][0])):
-        left, right = x + 0.02, x + 0.02 + len(name) * _LETTER
-        height = next(
-            y + step * _LABEL_GAP
-            for step in (0, 1, -1, 2, -2, 3, 4, 5, 6)
-            if y + step * _LABEL_GAP >= 0.02  # above the axis
-            and not any(
-                a < right and left < b + 0.01 and abs(y + step * _LABEL_GAP - h) < 0.95 * _LABEL_GAP
-                for a, h, b in taken
-            )
-        )
-        taken.append((left, height, right + 0.02))
+        box = next(one for one in _boxes_beside(x, y, len(name) * _LETTER) if not one.hits(taken))
+        taken.append(box)
+        left = box.left > x
         axes.text(
-            left, height, name, transform=axes.transAxes, va="center", color=colours[name], weight="bold"
+            box.left if left else box.right,
+            box.height,
+            name,
+            transform=axes.transAxes,
+            ha="left" if left else "right",
+            va="center",
+            color=colours[name],
+            weight="bold",
         )
+
+
+class _Box(NamedTuple):
+    """Where a name stands, as shares of the axes."""
+
+    left: float
+    right: float
+    height: float
+
+    def hits(self, others: Iterable[_Box]) -> bool:
+        return any(
+            other.left < self.right + 0.01
+            and self.left < other.right + 0.01
+            and abs(other.height - self.height) < 0.95 * _LABEL_GAP
+            for other in others
+        )
+
+
+def _boxes_beside(x: float, y: float, width: float) -> Iterator[_Box]:
+    """Places for a name beside a point, the nearest first."""
+    for step in (0, 1, -1, 2, -2, 3, 4, 5, 6, 7, 8):
+        height = y + step * _LABEL_GAP
+        if height >= 0.02:  # above the axis
+            yield _Box(x + 0.02, x + 0.02 + width, height)
+            if x - 0.02 - width >= 0:
+                yield _Box(x - 0.02 - width, x - 0.02, height)
 
 
 def _save(figure: Any, file: Path) -> None:

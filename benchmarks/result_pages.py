@@ -3,13 +3,12 @@
 Usage: python benchmarks/result_pages.py
 
 Replaces each table between `<!-- table NAME -->` and `<!-- end -->` in docs/results/*.md and in
-docs/comparison.md, and draws docs/results/*.svg. Nothing is measured: `nndyn evaluate` and
-benchmarks/eight_kinds.py make the rows.
+docs/comparison.md, and draws docs/results/*.svg. Nothing is measured: `nndyn evaluate`,
+benchmarks/real_sweeps.py and benchmarks/eight_kinds.py make the rows.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cohort_tables
+from small_training_tables import kinds_done, kinds_said, real_sweeps
 
 from lightning_nndyn.evaluation.benchmark.false_stop_rates import FALSE_STOPS, IF_KNOWN, TRUE_STOPS
 from lightning_nndyn.evaluation.benchmark.judged_runs import UNIVERSAL
@@ -269,36 +269,6 @@ def _run_time() -> str:
     return table([*header, "unrolled, MB", "unrolled warm, % of an epoch"], lines)
 
 
-@cache
-def _kinds() -> list[dict[str, Any]]:
-    return read_rows(_ROOT / "results" / "eight_kinds.parquet")[0]
-
-
-def _kinds_said() -> str:
-    """What is said at the start: the same at each rate."""
-    said = {
-        row["kind"]: [
-            row["kind"],
-            f"`{row['monitor']}`",
-            re.sub(r" \((high|low)er is better.*?\)", "", row["said"]),
-        ]
-        for row in _kinds()
-    }
-    return table(["training", "metric", "said at the start"], list(said.values()))
-
-
-def _kinds_done() -> str:
-    lines = []
-    for row in _kinds():
-        shares = row["mode"] == "max"
-        reached = f"{row['reached']:.0%}" if shares else f"{row['reached'] or math.nan:.3g}"
-        stopped = "" if row["stopped"] is None else f"{row['stopped']:.2g} of {row['epochs']}"
-        cells = [row["rate"], stopped, number(row["predicted"], 0, 100), reached.replace("nan", "diverged")]
-        lines.append([row["kind"], *(cell.replace("%", " %") for cell in cells)])
-    header = ["training", "learning rate", "stopped after epochs", "predicted last, %", "reached in the end"]
-    return table(header, lines)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "ranks": _ranks,
     "cohort": cohort_tables.ways_table,
@@ -316,8 +286,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "unrolled-classification": _unrolled_classification,
     "unrolled-ranks": _unrolled_ranks,
     "run-time": _run_time,
-    "kinds-said": _kinds_said,
-    "kinds": _kinds_done,
+    "real-sweeps": real_sweeps,
+    "kinds-said": kinds_said,
+    "kinds": kinds_done,
 }
 """What makes each table, by its name in the pages."""
 

@@ -108,6 +108,9 @@ class LoggedMetrics:
         misses = epochs.misses_validation(trainer)
         if not (misses or self._validated or math.isfinite(self._refused)):
             return ""
+        shown = trainer.callback_metrics.get(self._monitor)
+        if shown is not None and json_number(shown) is None:
+            return f"monitor={self._monitor!r} has not been finite: runs are judged in their first epoch only"
         found = f"is {self._refused:g}" if math.isfinite(self._refused) else "was not logged by validation"
         names = ", ".join(sorted(name for name in trainer.callback_metrics if not _is_ours(name)))
         wanted = "that is logged" if self.any_monitor else "that is an accuracy between 0 and 1"

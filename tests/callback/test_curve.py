@@ -141,14 +141,20 @@ class NoShare(Digits):
         self.log("val_accuracy", 250.0)
 
 
+class NeverFinite(Digits):
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val_accuracy", math.nan)
+
+
 @pytest.mark.parametrize(
     ("model", "monitor", "complaint"),
     [
         (Digits(validate=True), "val_acc", "'val_acc' was not logged by validation.*logged: val_accuracy"),
         (Digits(), "val_accuracy", "'val_accuracy' was not logged by validation.*logged: none"),
         (NoShare(validate=True), "val_accuracy", "'val_accuracy' is 250; .*between 0 and 1"),
+        (NeverFinite(validate=True), "val_accuracy", "'val_accuracy' has not been finite: runs"),
     ],
-    ids=["another name", "no validation", "no share"],
+    ids=["another name", "no validation", "no share", "never finite"],
 )
 @pytest.mark.parametrize("snapshots", [None, (1, 2, 3)])
 def test_a_metric_that_is_not_there_is_missed_once(

@@ -162,7 +162,8 @@ def test_a_corpus_from_training_to_predictor(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.needs("pyarrow")
 def test_the_table_in_the_docs_is_what_the_command_prints() -> None:
     root = ROOT
-    corpora = [*sorted(root.glob("pretrained_predictors/*.parquet")), *sorted(root.glob("corpora/*.parquet"))]
+    files = [*sorted(root.glob("pretrained_predictors/*.parquet")), *sorted(root.glob("corpora/*.parquet"))]
+    corpora = [*files, root / "corpora" / "sweeps"]
     printed = runner.invoke(app, ["corpus", "status", "--markdown", *map(str, corpora)]).output.strip()
     assert "| lenet5-digits | 480 / 480 |" in printed
     written = (root / "docs" / "reference" / "corpora.md").read_text()

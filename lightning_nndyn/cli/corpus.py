@@ -107,7 +107,7 @@ def corpus_state(
         typer.echo(json.dumps(statuses, indent=1))
     elif as_markdown:
         typer.echo(status_markdown(statuses))
-    else:
+    elif statuses:
         new_console().print(_status_table(statuses))
     if len(statuses) < len(corpora):
         raise typer.Exit(1)

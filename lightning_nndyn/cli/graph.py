@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,6 +84,8 @@ def _network(name: str, num_classes: int) -> nn.Module:
 def _constructor(name: str) -> Callable[..., Any]:
     module, _, function = name.rpartition(":")
     home = module or "lightning_nndyn.corpus.models"
+    if os.getcwd() not in sys.path:  # an installed command does not look there
+        sys.path.append(os.getcwd())
     try:
         return getattr(importlib.import_module(home), function)
     except (ImportError, AttributeError) as error:

@@ -35,7 +35,7 @@ def sweep_table(trials: Sequence[Any], num_trials: int, direction: str) -> Group
     rows = latest if best is None or best in latest else [best, *latest]
     columns = ("run", "hyperparameters", "state", "predicted", "final", "why")
     cells = (_trial_cells(trial, trial is best) for trial in rows)
-    return _table(columns, cells, _sweep_progress(trials, num_trials, best))
+    return runs_table(columns, cells, _sweep_progress(trials, num_trials, best))
 
 
 def race_table(state: RaceResult) -> Group:
@@ -49,12 +49,19 @@ def race_table(state: RaceResult) -> Group:
 
     farthest = sorted(range(len(state.candidates)), key=key)[:_MAX_ROWS]
     columns = ("run", "hyperparameters", "predicted", "seen", "final", "why")
-    return _table(
+    return runs_table(
         columns, (_candidate_cells(state, candidate) for candidate in farthest), _race_progress(state)
     )
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]], progress: str) -> Group:
+def runs_table(columns: Sequence[str], rows: Iterable[Sequence[Text]], progress: str) -> Group:
+    """A table of runs with a line below it.
+
+    Args:
+        columns: the first names a run, the last one is its reason.
+        rows: cells of each run.
+        progress: the line.
+    """
     return Group(_Runs(columns, list(rows)), Text(progress))
 
 

@@ -45,6 +45,7 @@ class RecordedRun:
         layer_sizes: nodes of each layer; empty if that is not on record.
         classes: how many the network tells apart.
         curve: validation accuracy after each epoch; None where there was none.
+        values: the metric after each epoch, whether it is an accuracy or not; None where there was none.
         logged: names of the metrics on record.
         training: how it is trained.
         planned: epochs it was to be trained for; None if that is not known.
@@ -77,6 +78,7 @@ class RecordedRun:
     planned: float | None
     epochs: float
     no_accuracy: str = ""
+    values: Values = ()
     label: str = field(default="")
     differs: str = ""
     mode: str | None = None
@@ -86,6 +88,12 @@ class RecordedRun:
     def best(self) -> float | None:
         """Its best validation accuracy so far; None if there is none."""
         return max((value for value in self.curve if value is not None), default=None)
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value of its metric so far, whatever that is; None if there is none."""
+        best = min if self.mode == "min" else max
+        return best((value for value in self.values if value is not None), default=None)
 
     @property
     def finished(self) -> bool:

@@ -110,7 +110,7 @@ def _commonest(monitors: Sequence[str | None]) -> str:
 
 def _with_curve(one: _Read, metric: str) -> RecordedRun:
     run = one.run
-    run.curve = _values(one, metric)
+    run.curve = run.values = _values(one, metric)
     known = [value for value in run.curve if value is not None]
     if run.monitor == metric and run.mode == "min":
         run.no_accuracy, run.curve = f"{metric} is to fall, so it is no accuracy", []

@@ -52,8 +52,8 @@ def report(
 
 
 def _print_table(runs: list[Path], metric: str | None) -> None:
+    from lightning_nndyn.cli.report_table import text_table
     from lightning_nndyn.evaluation.report.records import load
-    from lightning_nndyn.evaluation.report.text_table import text_table
 
     found = load(runs, metric)
     for reason in (*found.unreadable.values(), *found.missing):

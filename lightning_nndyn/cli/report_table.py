@@ -1,4 +1,4 @@
-"""The same runs as a table for a terminal: ``nndyn report --text``."""
+"""Recorded runs as a table for a terminal: ``nndyn report --text``."""
 
 from __future__ import annotations
 

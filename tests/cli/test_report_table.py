@@ -7,13 +7,23 @@ import json
 from pathlib import Path
 
 import pytest
-from report_runs import accuracy, records
+from report_runs import accuracy, recorded, records
 from rich.console import Console
 from typer.testing import CliRunner
 
 from lightning_nndyn.cli import app
+from lightning_nndyn.cli.report_table import text_table
 from lightning_nndyn.evaluation.report.records import load
-from lightning_nndyn.evaluation.report.text_table import text_table
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven runs that were observed, one that was stopped, one that an audit has spared."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for name, content in recorded().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def printed(folder: Path, width: int) -> str:

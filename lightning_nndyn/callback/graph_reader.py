@@ -38,6 +38,7 @@ class GraphReader:
         topology: of the graph.
         first_weights: of a resumed run, what distances are measured from; empty for one that begins.
         last: the last snapshot of a resumed run.
+        eigenvector: of that snapshot.
 
     Attributes:
         phase: what it knows of the model.
@@ -53,6 +54,7 @@ class GraphReader:
         topology: Topology = "chain",
         first_weights: Sequence[Tensor] = (),
         last: Snapshot | None = None,
+        eigenvector: Tensor | None = None,
     ) -> None:
         self.phase = ReaderPhase.WAITING
         self.first_weights = list(first_weights)
@@ -60,6 +62,7 @@ class GraphReader:
         self.lost = ""
         self.losses: list[tuple[str, tuple[int, ...]]] = []
         self._layers, self._topology, self._last = layers, topology, last
+        self._eigenvector = eigenvector
         self._tracer: _FaultTolerantTracer | None = None
         self._trained: TrainedWeights | None = None
         self._parameters: ParameterTable | None = None  # of the model, once the layers are known
@@ -71,6 +74,11 @@ class GraphReader:
         self._step_hook: RemovableHandle | None = None
         self._postponed: tuple[float, ...] = ()  # times that came before weights had moved
         self._distances: tuple[float, ...] = ()  # of the latest snapshot
+
+    @property
+    def eigenvector(self) -> Tensor | None:
+        """Of the last snapshot, from which the next one is found; None before one."""
+        return self._eigenvector if self._snapshots is None else self._snapshots.eigenvector
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -222,7 +230,9 @@ class GraphReader:
         names = [weight.name for weight in _weights(graph) if not trained.holds(weight.parameter)]
         self.frozen = list(dict.fromkeys(names))
         self._shapes = [_shape_of(weight) for weight in _weights(graph)]
-        self._snapshots = SnapshotReader(graph, per_layer=True, first_weights=self.first_weights)
+        self._snapshots = SnapshotReader(
+            graph, per_layer=True, first_weights=self.first_weights, eigenvector=self.eigenvector
+        )
 
     def _stop_tracing(self) -> None:
         tracer, self._tracer = self._tracer, None

@@ -71,6 +71,7 @@ class Record:
         run: the run's name, of its record on disk.
         training: how it is trained.
         first_weights: what distances are measured from, see `SnapshotReader`.
+        eigenvector: of the last snapshot, from which the next one is found; None in older checkpoints.
     """
 
     history: list[Snapshot] = field(default_factory=list)
@@ -86,6 +87,7 @@ class Record:
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     training: TrainingSetup = field(default_factory=TrainingSetup)
     first_weights: list[Tensor] = field(default_factory=list, repr=False)
+    eigenvector: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def from_start(self) -> bool:
@@ -161,7 +163,10 @@ class Record:
     def state_dict(self) -> dict[str, Any]:
         """Numbers, strings, tensors, lists and dicts only: a checkpoint loads with ``weights_only=True``."""
         first = [weight.detach().cpu() for weight in self.first_weights]
-        return {"version": _STATE_VERSION, **self.to_dict(), "first_weights": first}
+        state = {"version": _STATE_VERSION, **self.to_dict(), "first_weights": first}
+        if self.eigenvector is not None:
+            state["eigenvector"] = self.eigenvector.detach().cpu()
+        return state
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Record:
@@ -175,11 +180,13 @@ class Record:
                 f"the checkpoint's record of this run has version {state.get('version')}, this release reads "
                 f"version {_STATE_VERSION}: resume with the release that wrote it, or train from the start"
             )
-        weights = state.get("first_weights")
+        weights, vector = state.get("first_weights"), state.get("eigenvector")
         try:
             if not isinstance(weights, list) or not all(isinstance(one, Tensor) for one in weights):
                 raise ValueError("its first weights are no tensors")
-            return replace(cls.from_dict(state), first_weights=list(weights))
+            if not (vector is None or (isinstance(vector, Tensor) and bool(vector.isfinite().all()))):
+                raise ValueError("its eigenvector is no tensor of finite numbers")
+            return replace(cls.from_dict(state), first_weights=list(weights), eigenvector=vector)
         except ValueError as error:
             raise ValueError(
                 f"the checkpoint's record of this run is damaged ({error}): resume from another checkpoint, "

@@ -68,7 +68,7 @@ class RunSession(SessionParts):
         record, trainer, of = self.record, self.trainer, self.settings
         record.training = training_setup(trainer, of.snapshot_every_n_steps)
         last = record.history[-1] if record.history else None
-        self.reader = GraphReader(of.layers, of.topology, record.first_weights, last)
+        self.reader = GraphReader(of.layers, of.topology, record.first_weights, last, record.eigenvector)
         self.logger.resume(trainer, record)
         self.phase = Phase.TRAINING
         self.decisions.resume(record)
@@ -214,6 +214,7 @@ class RunSession(SessionParts):
         if snapshot is not None:
             self.record.history.append(snapshot)
             self.record.first_weights = self.reader.first_weights
+            self.record.eigenvector = self.reader.eigenvector
             self.record.classes = max(2, self.reader.layer_sizes[-1])
             self.decisions.withdraw(self.record, late_beginning(self.epochs.num_ended))
             self._say_start()
@@ -267,6 +268,7 @@ class RunSession(SessionParts):
         if not snapshots:
             return
         self.writer.layer_sizes = self.reader.layer_sizes
+        self.record.eigenvector = self.reader.eigenvector
         so_far, lately = losses.tolist()
         for snapshot in snapshots:
             self.record.history.append(snapshot)

@@ -45,6 +45,11 @@ class SnapshotReader:
         per_layer: whether snapshots carry the numbers of each layer; not those of an unrolled graph.
         first_weights: `first_weights` of another reader of the same network, whose distances are continued;
             None to measure distances from the first snapshot of this one.
+        eigenvector: `eigenvector` of another reader of the same network, to go on from; None to begin anew,
+            as where its length does not fit.
+
+    Attributes:
+        eigenvector: of the last snapshot that was finite, shape [nodes]; None before one.
     """
 
     def __init__(
@@ -53,15 +58,17 @@ class SnapshotReader:
         tol: float = 1e-6,
         per_layer: bool = False,
         first_weights: Sequence[Tensor] | None = None,
+        eigenvector: Tensor | None = None,
     ) -> None:
         self.graph = graph = graph.absolute()
         self._tol = tol
         self._per_layer = per_layer
         self._operator = adjacency_operator(graph, tol)
         self._layers_of_nodes = Segments(graph.layer_sizes, graph.device)
-        self._vector: Tensor | None = None
+        fits = eigenvector is not None and eigenvector.shape == (graph.num_nodes,)
+        self.eigenvector = eigenvector.to(graph.device) if eigenvector is not None and fits else None
         self._solver: RayleighRitzSolver | None = None
-        self._steps = _COLD_STEPS
+        self._steps = _COLD_STEPS if self.eigenvector is None else _WARM_STEPS
         self._collective = graph.collective
         self._distances = _weight_distances(graph, first_weights) if per_layer else None
 
@@ -101,7 +108,7 @@ class SnapshotReader:
         if (can_wait or self._collective is not None) and not bool(finite):
             return self._snapshot(epoch, _NOT_FINITE, 0)
         distances = degree.new_empty(0) if self._distances is None else self._distances.read(samples)
-        solver = solver_for(self._operator, degree, self._vector, self._solver)
+        solver = solver_for(self._operator, degree, self.eigenvector, self._solver)
         if graph.has_large_layers:
             self._solver = solver
         if can_wait and self._collective is None:
@@ -112,7 +119,7 @@ class SnapshotReader:
         if not numbers[0]:
             return self._snapshot(epoch, _NOT_FINITE, 0)
         self._steps = _WARM_STEPS
-        self._vector = vector
+        self.eigenvector = vector
         return self._snapshot(epoch, numbers, solver.iterations)
 
     def _iterate_in_bursts(

@@ -168,10 +168,10 @@ class _RungDecider(RunDecider):
         self._end_time = end
         self.reached = math.inf  # time of the reading at which the rung was found to be reached
 
-    def predict(self, record: Record) -> None:
+    def predict(self, record: Record, epochs: int) -> None:
         """Ranks by predictions whatever the task is: the race's caller has named a predictor for it."""
         self.task.is_classification = True
-        super().predict(record)
+        super().predict(record, epochs)
 
     def _decide(self, record: Record, epochs: int, blocked_by: str) -> None:
         if record.decision.stop:

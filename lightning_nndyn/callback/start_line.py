@@ -54,7 +54,10 @@ def start_line(
 
 def _from_here(file: Path) -> Path:
     """A file's path as a user would type it: relative where it lies below the working directory."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        return file
     return file.relative_to(here) if file.is_relative_to(here) else file
 
 

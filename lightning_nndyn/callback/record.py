@@ -184,7 +184,7 @@ class Record:
         try:
             if not isinstance(weights, list) or not all(isinstance(one, Tensor) for one in weights):
                 raise ValueError("its first weights are no tensors")
-            if not (vector is None or (isinstance(vector, Tensor) and bool(vector.isfinite().all()))):
+            if vector is not None and not _is_direction(vector):
                 raise ValueError("its eigenvector is no tensor of finite numbers")
             return replace(cls.from_dict(state), first_weights=list(weights), eigenvector=vector)
         except ValueError as error:
@@ -212,6 +212,13 @@ class Record:
             exempt=stored.spared,
             **{name: getattr(stored, name) for name in _SAME_NAMES},
         )
+
+
+def _is_direction(vector: Any) -> bool:
+    """Whether an object can stand for an eigenvector: finite numbers, not all of them zero."""
+    if not (isinstance(vector, Tensor) and vector.is_floating_point()):
+        return False
+    return bool(vector.isfinite().all() and vector.any())
 
 
 def _training_of(stored: StoredRecord) -> TrainingSetup:

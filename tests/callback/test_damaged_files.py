@@ -217,7 +217,7 @@ def test_a_named_checkpoint_that_cannot_be_used_ends_with_status_1(run: Path, tm
 
 CHANGES: dict[str, Any] = {
     "run": "x/../../../../outside", "history": [{}], "epoch_losses": {"count": 3}, "first_weights": [None],
-    "version": None,
+    "version": None, "eigenvector": torch.zeros(7),
 }  # fmt: skip
 
 

@@ -49,6 +49,22 @@ def test_distances_go_on_from_the_first_weights_of_another_taker() -> None:
     assert other.read(1.0).distances == one.read(1.0).distances != (0.0,) * 5
 
 
+def test_a_reader_goes_on_from_the_eigenvector_of_another() -> None:
+    network = models.lenet5()
+    graph = rolled_graph(network, torch.zeros(1, 3, 32, 32))
+    one = SnapshotReader(graph, per_layer=True)
+    one.read(0.0)
+    assert one.eigenvector is not None
+    saved = one.first_weights, one.eigenvector.clone()
+    moved(network, 1e-4)
+    after = one.read(1.0)
+    assert SnapshotReader(graph, 1e-6, True, *saved).read(1.0) == after  # to the last bit
+    anew = SnapshotReader(graph, per_layer=True, first_weights=saved[0]).read(1.0)
+    assert anew.iterations > after.iterations
+    unfit = SnapshotReader(graph, 1e-6, True, saved[0], saved[1][1:]).read(1.0)
+    assert unfit == anew
+
+
 def test_a_layer_that_begins_at_zero_is_one_away_once_it_has_moved() -> None:
     network = nn.Sequential(nn.Linear(20, 50), nn.ReLU(), nn.Linear(50, 10))
     nn.init.zeros_(network[2].weight)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from report_runs import accuracy, recorded, records
+from report_runs import accuracy, records, write_recorded
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -19,11 +19,7 @@ from lightning_nndyn.evaluation.report.records import load
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven runs that were observed, one that was stopped, one that an audit has spared."""
-    folder = tmp_path_factory.mktemp("sweep")
-    for name, content in recorded().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
+    return write_recorded(tmp_path_factory.mktemp("sweep"))
 
 
 def printed(folder: Path, width: int) -> str:

@@ -43,6 +43,14 @@ def recorded() -> dict[str, bytes]:
         return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
+def write_recorded(folder: Path) -> Path:
+    """Put the files of `recorded` into a folder."""
+    for name, content in recorded().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
 def records(folder: Path) -> list[dict[str, Any]]:
     return [read_record(one) for one in sorted(folder.rglob("nndyn-*.json"))]
 

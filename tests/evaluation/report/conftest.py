@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from report_page import Page
-from report_runs import recorded
+from report_runs import write_recorded
 
 from lightning_nndyn.evaluation.report import write_report
 
@@ -14,11 +14,7 @@ from lightning_nndyn.evaluation.report import write_report
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven runs that were observed, one that was stopped, one that an audit has spared."""
-    folder = tmp_path_factory.mktemp("sweep")
-    for name, content in recorded().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
+    return write_recorded(tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ STARTING_RAY = (
     "integrations/test_ray.py",
     "integrations/test_ray_scheduler.py",
     "test_examples.py::test_ray_sweep",
+    "test_examples.py::test_ray_scheduler",
 )
 
 # What takes minutes begins first: a worker that meets it last would end long after the others.

@@ -71,12 +71,25 @@ def test_race(example: RunExample, tmp_path: Path) -> None:
     assert len((tmp_path / "race.jsonl").read_text().splitlines()) == 1 + 40 + 20 + 10 + 2
 
 
+RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
+
+
 @pytest.mark.needs("ray")
 def test_ray_sweep(tmp_path: Path) -> None:
-    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
-    printed = in_a_process(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **settings)
+    printed = in_a_process(tmp_path, "ray_sweep.py", HOME=str(tmp_path), **RAY)
     assert printed.count("  finished") >= 2 and "  stopped" in printed
     assert "runs that were read after" in printed
+
+
+@pytest.mark.needs("ray")
+def test_ray_scheduler(tmp_path: Path) -> None:
+    printed = in_a_process(tmp_path, "ray_scheduler.py", HOME=str(tmp_path), **RAY)
+    rows = [line.split() for line in printed[printed.index("config/lr") :].splitlines()[1:13]]
+    epochs, values = [float(row[2]) for row in rows], [float(row[3]) for row in rows]
+    assert len(rows) == 12 and epochs == sorted(epochs) and epochs[0] < 1
+    ended = [value for epoch, value in zip(epochs, values, strict=True) if epoch == 4]
+    assert 1 <= len(ended) <= 4 and max(ended) > 0.8
+    assert sum(epochs) < 0.5 * 12 * 4  # paused trials have not been trained anew
 
 
 @pytest.mark.needs("tensorboard", "matplotlib")

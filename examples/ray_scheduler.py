@@ -1,9 +1,7 @@
 """A sweep with Ray Tune whose trials are paused, and go on if they stand among the best of their rung.
 
-    pip install 'lightning-nndyn[ray]'
-    python examples/ray_scheduler.py
-
-Trials begin side by side. Each is paused at its rungs with a checkpoint of Lightning's. Nothing is downloaded.
+pip install 'lightning-nndyn[ray]'
+python examples/ray_scheduler.py
 """
 
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 from ray import tune
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import lightning_nndyn as nd
 from lightning_nndyn.integrations.ray import GraphDynamicsScheduler, RayMember
@@ -43,23 +41,18 @@ class Digits(L.LightningModule):
 def train(config: dict[str, Any]) -> None:
     """One trial, or what is left of one that was paused; the scheduler decides, so the callback observes."""
     L.seed_everything(0, verbose=False)
-    images, labels = load_digits(return_X_y=True)
-    data = TensorDataset(torch.tensor(images).float() / 8 - 1, torch.tensor(labels))
-    training, test = torch.utils.data.random_split(data, [1400, 397], torch.Generator().manual_seed(0))
+    images, labels = map(torch.tensor, load_digits(return_X_y=True))
+    data = TensorDataset(images.float() / 8 - 1, labels)
     member = RayMember(config, metric="val_acc", mode="max", checkpoints=True)
     callback = nd.GraphDynamicsCallback(monitor="val_acc", trial=member, action="observe")
     trainer = L.Trainer(max_epochs=4, callbacks=[callback], accelerator="cpu", logger=False)
-    batches = DataLoader(training, 64, shuffle=True), DataLoader(test, 397)
-    trainer.fit(Digits(config["lr"]), *batches, ckpt_path=callback.ckpt_path)
+    training = DataLoader(Subset(data, range(1400)), 64, shuffle=True)
+    test = DataLoader(Subset(data, range(1400, 1797)), 397)
+    trainer.fit(Digits(config["lr"]), training, test, ckpt_path=callback.ckpt_path)
 
 
-search = tune.search.BasicVariantGenerator(random_state=0)
-scheduler = GraphDynamicsScheduler()
-tuner = tune.Tuner(
-    train,
-    param_space={"lr": tune.loguniform(1e-5, 1)},
-    tune_config=tune.TuneConfig(search_alg=search, num_samples=12, scheduler=scheduler, reuse_actors=True),
-    run_config=tune.RunConfig(checkpoint_config=tune.CheckpointConfig(num_to_keep=1)),
-)
+search, scheduler = tune.search.BasicVariantGenerator(random_state=0), GraphDynamicsScheduler()
+settings = tune.TuneConfig(search_alg=search, num_samples=12, scheduler=scheduler, reuse_actors=True)
+tuner = tune.Tuner(train, param_space={"lr": tune.loguniform(1e-5, 1)}, tune_config=settings)
 found = tuner.fit().get_dataframe()
 print(found[["config/lr", "nndyn_epoch", "nndyn_value"]].sort_values("nndyn_epoch"))

@@ -328,7 +328,7 @@ class GraphDynamicsCallback(CallbackBase):
     ) -> None:
         """Reads the weights if that is due, and decides."""
         self._run(trainer, self.session.end_batch, outputs, batch_idx)
-        if not trainer.is_last_batch:
+        if self._pause.member is not None and not trainer.is_last_batch:  # each call costs, at each batch
             self._pause.report(trainer, within_epoch=True)
 
     # -- epochs ----------------------------------------------------------------------------------------------

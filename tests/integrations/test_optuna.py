@@ -103,8 +103,8 @@ def test_the_members_see_the_study_as_it_is(swept: Any) -> None:
 def test_the_same_sweep_on_other_storages(swept: Any, kind: str, tmp_path: Path) -> None:
     place = RDBStorage(f"sqlite:///{tmp_path / 'sweep.db'}") if kind == "sqlite" else journal(tmp_path)
     found = study(place)
-    found.optimize(lambda trial: train(trial, joined(trial)), n_trials=12)
-    assert states(found) == states(swept)[:12] and "PRUNED" in states(found)
+    found.optimize(lambda trial: train(trial, joined(trial)), n_trials=18)
+    assert states(found) == states(swept)[:18] and "PRUNED" in states(found)
     for here, there in zip(found.trials, swept.trials, strict=False):
         assert here.user_attrs == there.user_attrs
         assert here.intermediate_values == pytest.approx(there.intermediate_values)

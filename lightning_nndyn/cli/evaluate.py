@@ -111,7 +111,7 @@ def evaluate_cohort(
 
     Runs are ranked by models that have seen neither the family of the network nor the data set.
 
-    Example: `nndyn evaluate cohort lenet5-digits corpora/zoo.parquet --output results --jobs 2`
+    Example: `nndyn evaluate cohort lenet5-digits corpora/sweeps --output results --jobs 2`
     """
     from lightning_nndyn.evaluation import compare_ways
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lightning_nndyn import __version__
+from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation.cache import Part, PartCache, Source, Task, run_tasks
 from lightning_nndyn.evaluation.cohort.fit import fit_standing_model
 from lightning_nndyn.evaluation.cohort.frontier import default_ratio, frontier_ratio, geometric_mean
@@ -92,11 +93,17 @@ def compare_ways(
 
     Raises:
         CorpusError: a corpus cannot be read.
-        PredictorError: one has no runs.
+        PredictorError: one has no runs, or there is none of other families on other data sets.
         MissingExtraError: Optuna or pyarrow is not installed.
     """
     sources = tuple(Source.at(corpus) for corpus in corpora)
     wanted = dict.fromkeys(map(part_of_sweep, _sweeps(sources)))
+    for part in wanted:
+        if not part.fitted(_sweeps(sources)):
+            raise PredictorError(
+                f"no sweeps are left to fit a model that ranks {part.name}: give corpora of other families "
+                "on other data sets as well, such as corpora/sweeps"
+            )
     tasks = [_task(sources, part) for part in wanted]
     numbers: list[_Number] = []
     finished = 0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cohorts import made_up_sweep
 
+from lightning_nndyn.errors import PredictorError
 from lightning_nndyn.evaluation import compare_ways
 from lightning_nndyn.evaluation.cohort import compare, fit
 from lightning_nndyn.evaluation.result_file import read_rows
@@ -80,3 +81,12 @@ def test_what_is_finished_is_not_computed_again(
     compare._sweeps.cache_clear()
     with pytest.raises(BaseException, match="fitted again"):
         compare_ways([corpus], tmp_path / "results", **arguments)
+
+
+def test_corpora_of_one_family_alone_are_refused(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "load_recorded_sweeps", lambda paths: [made_up_sweep(0), made_up_sweep(1)])
+    with pytest.raises(PredictorError, match="ranks mlp, mixer on digits: give corpora of other families"):
+        compare_ways([corpus], tmp_path / "results", cache=None)
+    assert not (tmp_path / "results").exists()

@@ -98,11 +98,11 @@ def compare_ways(
     """
     sources = tuple(Source.at(corpus) for corpus in corpora)
     wanted = dict.fromkeys(map(part_of_sweep, _sweeps(sources)))
-    for part in wanted:
-        if not part.fitted(_sweeps(sources)):
+    for held_out in wanted:
+        if not held_out.fitted(_sweeps(sources)):
             raise PredictorError(
-                f"no sweeps are left to fit a model that ranks {part.name}: give corpora of other families "
-                "on other data sets as well, such as corpora/sweeps"
+                f"no sweeps are left to fit a model that ranks {held_out.name}: give corpora of other "
+                "families on other data sets as well, such as corpora/sweeps"
             )
     tasks = [_task(sources, part) for part in wanted]
     numbers: list[_Number] = []

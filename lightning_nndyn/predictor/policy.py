@@ -231,6 +231,11 @@ def smallest_rate(runs: int, confidence: float | None = None) -> float:
         confidence: with which it is promised; None for on average.
     """
     rate = 1 / (runs + 1) if confidence is None else 1 - (1 - confidence) ** (1 / runs)
+    return _rounded_up(rate)
+
+
+def _rounded_up(rate: float) -> float:
+    """To a thousandth: a smaller rate would not be kept."""
     return math.ceil(1000 * rate - _ROUNDING) / 1000
 
 
@@ -249,7 +254,7 @@ def low_runs_stopped(good_maxima: Sequence[float], low_maxima: Sequence[float], 
 def worthwhile_rate(good_maxima: Sequence[float], low_maxima: Sequence[float]) -> float | None:
     """The smallest false-stop rate that stops half of the low runs; None where it is above 1/2."""
     for allowed in range(1, len(good_maxima) // 2 + 1):
-        rate = math.ceil(1000 * allowed / (len(good_maxima) + 1) - _ROUNDING) / 1000
+        rate = _rounded_up(allowed / (len(good_maxima) + 1))
         if 2 * low_runs_stopped(good_maxima, low_maxima, rate) >= len(low_maxima) > 0:
             return rate
     return None

@@ -30,6 +30,7 @@ from lightning_nndyn.evaluation.cohort.ways import (
 from lightning_nndyn.evaluation.result_file import NOTHING, write_rows
 from lightning_nndyn.sweep import DEFAULT_KEEP
 from lightning_nndyn.sweep.cohort import WEIGHT_INPUTS
+from lightning_nndyn.sweep.standing import StandingModel
 
 FILE = "cohort.parquet"
 
@@ -151,7 +152,9 @@ def _measured(sources: tuple[Source, ...], part: HeldOutPart) -> Part:
     return {"numbers": [list(number) for number in found]}
 
 
-def _numbers(sweep: RecordedSweep, place: int, models: Mapping[str, Any], orders: int) -> Iterator[_Number]:
+def _numbers(
+    sweep: RecordedSweep, place: int, models: dict[str, StandingModel], orders: int
+) -> Iterator[_Number]:
     unit = sweep.corpus if sweep.is_grid else ", ".join(part_of_sweep(sweep).families)
 
     def number(method: str, metric: str, t: float | None, value: float) -> _Number:
@@ -159,7 +162,7 @@ def _numbers(sweep: RecordedSweep, place: int, models: Mapping[str, Any], orders
         return _Number(name, unit, sweep.number, sweep.is_grid, method, metric, t, round(value, _DIGITS))
 
     for time in TIMES:
-        for name, value in (rank_correlations(sweep, dict(models), time) or {}).items():
+        for name, value in (rank_correlations(sweep, models, time) or {}).items():
             if np.isfinite(value):
                 yield number(name, "spearman", time, value)
     ways = [(way.name, way, models[WHOLE]) for way in ways_to_compare()]
@@ -173,7 +176,7 @@ def _numbers(sweep: RecordedSweep, place: int, models: Mapping[str, Any], orders
             yield number(name, "regret at budget", budget, float(np.mean(seen)))
 
 
-def _outcome(sweep: RecordedSweep, way: Way, model: Any, seed: int) -> Outcome:
+def _outcome(sweep: RecordedSweep, way: Way, model: StandingModel, seed: int) -> Outcome:
     order = np.random.default_rng([seed, len(sweep.runs)]).permutation(len(sweep.runs)).tolist()
     return Outcome.of(sweep, way.laps(sweep, order, model))
 
@@ -245,6 +248,6 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             OUR_DEFAULT,
             metric,
             None,
-            [geometric_mean(by_unit)],
+            [geometric_mean(by_unit.values())],
         )
         yield row | {"count": len(by_unit)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 
@@ -27,9 +27,9 @@ def default_ratio(ours: Point, others: Collection[Point]) -> float:
 def frontier_ratio(ours: Collection[Point], others: Collection[Point]) -> float:
     """Epochs of our cheapest setting over those of the others', geometric mean over `REGRETS`."""
     ratios = [cheapest(ours, regret) / cheapest(others, regret) for regret in REGRETS]
-    return geometric_mean(dict(enumerate(ratios)))
+    return geometric_mean(ratios)
 
 
-def geometric_mean(ratios: Mapping[int, float] | Mapping[str, float]) -> float:
-    """Of the values."""
-    return float(np.exp(np.mean(np.log([*ratios.values()]))))
+def geometric_mean(ratios: Collection[float]) -> float:
+    """Of positive numbers."""
+    return float(np.exp(np.mean(np.log([*ratios]))))

@@ -12,6 +12,8 @@ import numpy as np
 
 from lightning_nndyn.evaluation.cohort.recorded_sweeps import RecordedSweep
 from lightning_nndyn.evaluation.replay.policies import pruner_epochs
+from lightning_nndyn.evaluation.replay.race import EARLY
+from lightning_nndyn.evaluation.replay.sampled_sweeps import best_before
 from lightning_nndyn.predictor.policy import Decision
 from lightning_nndyn.sweep import DEFAULT_KEEP, ChanceRule, CohortRule, SweepRun
 from lightning_nndyn.sweep.standing import StandingModel, standings
@@ -31,8 +33,6 @@ OTHER_DEFAULTS = ("MedianPruner", "SuccessiveHalvingPruner 1/4", "HyperbandPrune
 
 RACE_KEEPS = (0.06, 0.12, 0.25)
 """Shares that a race trains to the end, the default of `lightning_nndyn.study.race` first."""
-
-_RACE_RUNGS = ((1 / 16, 1 / 4), (1 / 4, 1 / 2), (1.0, 1.0))  # epochs, and which power of the share goes on
 
 
 class Way(Protocol):
@@ -61,8 +61,8 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True)
-class NoStopping:
-    """Every run is trained to its end: random search."""
+class RandomSearch:
+    """Every run is trained to its end."""
 
     name: str = "no stopping"
     is_ours: bool = False
@@ -148,7 +148,7 @@ def ways_to_compare() -> list[Way]:
         for factor in (2, 3, 4)
     ]
     return [
-        NoStopping(),
+        RandomSearch(),
         *map(Keep, KEEPS),
         Chance(),
         *map(Raced, RACE_KEEPS),
@@ -183,7 +183,7 @@ def _stopped(run: SweepRun, rule: Rule, ended: Sequence[SweepRun]) -> SweepRun |
 
 def _raced(sweep: RecordedSweep, order: Sequence[int], keep: float, model: StandingModel) -> Iterator[Lap]:
     left, paused = [*order], list[tuple[float, int]]()
-    for time, power in _RACE_RUNGS:
+    for time, power in EARLY:
         for index in left:
             yield index, min(time, sweep.epochs[index])
         read = [index for index in left if sweep.runs[index].at(time) is not None]
@@ -208,4 +208,4 @@ def best_until(sweep: RecordedSweep, run: int, epochs: float) -> float:
     """The best accuracy of a run that is seen until an epoch, a fraction; its final value at its end."""
     if epochs >= sweep.epochs[run]:
         return float(sweep.runs[run].value or 0.0)
-    return max((one for one in sweep.curves[run][: int(epochs)] if one is not None), default=0.0)
+    return best_before(sweep.curves[run], epochs)

@@ -56,7 +56,12 @@ class ReplayRun:
         """The best accuracy that is seen when the run is ended after so many epochs, a fraction."""
         if epochs >= self.epochs:
             return self.accuracy
-        return max((value for value in self.curve[: int(epochs)] if value is not None), default=0.0)
+        return best_before(self.curve, epochs)
+
+
+def best_before(curve: Sequence[float | None], epochs: float) -> float:
+    """The best accuracy that a curve shows after so many epochs; 0 before the first one."""
+    return max((value for value in curve[: int(epochs)] if value is not None), default=0.0)
 
 
 @lru_cache(maxsize=1)

@@ -16,9 +16,9 @@ from lightning_nndyn.evaluation.cohort.ways import (
     OTHER_DEFAULTS,
     OUR_DEFAULT,
     Keep,
-    NoStopping,
     Pruned,
     Raced,
+    RandomSearch,
     one_by_one,
     ways_to_compare,
 )
@@ -44,7 +44,7 @@ def best_of(sweep: RecordedSweep) -> int:
 
 
 def test_no_stopping_misses_nothing(sweep: RecordedSweep, model: StandingModel) -> None:
-    found = Outcome.of(sweep, NoStopping().laps(sweep, ORDER, model))
+    found = Outcome.of(sweep, RandomSearch().laps(sweep, ORDER, model))
     assert (found.epochs, found.regret, found.lost) == (1, 0, 0)
 
 
@@ -52,7 +52,7 @@ def test_at_a_budget_only_what_was_trained_by_then_is_seen(
     sweep: RecordedSweep, model: StandingModel
 ) -> None:
     values = [run.value or 0.0 for run in sweep.runs]
-    found = Outcome.of(sweep, NoStopping().laps(sweep, ORDER, model))
+    found = Outcome.of(sweep, RandomSearch().laps(sweep, ORDER, model))
     for budget, regret in zip(BUDGETS, found.regret_at, strict=True):
         whole, rest = divmod(budget * 24 * 8, 8)
         ended = values[: int(whole)]
